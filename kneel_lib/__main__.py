@@ -1,0 +1,108 @@
+"""The command line: `python -m kneel_lib run | train | record | report | notebooks | verify`."""
+
+import argparse
+import sys
+
+from kneel_lib import driver, paths
+from kneel_lib.errors import KneelError
+
+
+def run(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.settings import find_profile
+    find_profile(options.profile)
+    cohort = load_cohort(options.cohort)
+    given = dict([driver.parse_parameter(text) for text in options.parameter], profile=options.profile, cohort=cohort.name)
+    failed = driver.run_notebooks(given, paths.output(cohort.name, options.profile), options.notebook)
+    return 1 if failed else 0
+
+
+def train(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.runs import get_runs
+    from kneel_lib.settings import find_profile, find_setting
+    settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
+    cohort = load_cohort(options.cohort)
+    for fold in options.folds:
+        for setting in settings:
+            for finished in get_runs(setting, profile, cohort, [fold], options.seeds, options.device):
+                print(f"{setting.name}, fold {fold}, seed {finished.config['seed']}: MRE {finished.errors().mean():.3f} mm, "
+                      f"{finished.manifest['train_seconds'] / 60:.1f} min, {finished.folder}", flush=True)
+    return 0
+
+
+def record(options):
+    from kneel_lib.runs import record
+    for folder in record():
+        print(folder)
+    return report(options)
+
+
+def report(options):
+    from kneel_lib.report import build_report
+    for path in build_report():
+        print(path)
+    return 0
+
+
+def notebooks(options):
+    driver.publish_notebooks(options.notebook)
+    return 0
+
+
+def verify(options):
+    from kneel_lib.data.downloads import verify
+    problems = verify(options.data or paths.downloads())
+    for row in problems.itertuples():
+        print(f"{row.problem}: {row.file}")
+    if len(problems):
+        raise KneelError(f"{len(problems)} files under {options.data or paths.downloads()} are missing or different: see data/README.md")
+    print("all files are there and as expected")
+    return 0
+
+
+def parse(arguments):
+    """The command line's options; `command` is the function to call."""
+    parser = argparse.ArgumentParser(prog="python -m kneel_lib", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def add(function, text):
+        command = commands.add_parser(function.__name__, help=text, description=text)
+        command.set_defaults(command=function)
+        return command
+    command = add(run, "run the notebooks with papermill and build all tables and figures")
+    command.add_argument("--profile", default="quick")
+    command.add_argument("--cohort", default="auto")
+    command.add_argument("--notebook", nargs="*", help="only those whose names start so, e.g. 01 03")
+    command.add_argument("--parameter", nargs="*", default=[], metavar="NAME=VALUE", help="a notebook parameter, e.g. seed=1")
+    command = add(train, "make the missing runs of some settings, fold by fold")
+    command.add_argument("setting", nargs="+")
+    command.add_argument("--profile", default="native")
+    command.add_argument("--cohort", default="auto")
+    command.add_argument("--folds", nargs="*", type=int, default=range(5))
+    command.add_argument("--seeds", nargs="*", type=int, default=[0])
+    command.add_argument("--device", default="cpu")
+    add(record, "copy finished runs to results/ (without weights) and re-make the report")
+    add(report, "re-make the recorded tables and curves from results/ alone")
+    command = add(notebooks, "refresh the outputs inside notebooks/")
+    command.add_argument("--notebook", nargs="*")
+    command = add(verify, "check the downloaded files")
+    command.add_argument("--data", help="their folder (default: KNEEL_DATA or data/downloads)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    """Run a command; a `KneelError` becomes one line and exit code 1."""
+    options = parse(arguments)
+    try:
+        return options.command(options)
+    except KneelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; finished epochs and runs are kept, the same command goes on from there", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

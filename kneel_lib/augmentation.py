@@ -1,0 +1,185 @@
+"""Augmentation of whole batches (section 3.3, "Data Augmentation"): one homography a knee, then texture.
+
+`augment` runs in torch on the batch's own device: all geometry is composed into one 3 x 3 matrix a knee and sampled
+once. `kneel_lib.reference_augmentation` is the same through solt, knee by knee. Everything random comes from the
+generator that is handed in, so a seed gives the same pictures.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges to draw from. `*_p` are probabilities; lengths are shares of the ROI's side unless a unit is named.
+
+    With probability geometry_p a knee is: mirrored (flip_p); with homography_p rotated, scaled, sheared and tilted by
+    the projective terms v = uniform(tilt) in both directions; with zoom_p scaled once more; shifted always.
+    Then one texture of `TEXTURES` (texture_p), then gamma (gamma_p), gain and offset.
+    """
+
+    geometry_p: float = 1.0
+    flip_p: float = 0.0
+    homography_p: float = 1.0
+    rotation_degrees: float = 0.0
+    scale: tuple = (1.0, 1.0)
+    shear: float = 0.0
+    tilt: tuple = (0.0, 0.0)
+    zoom_p: float = 0.0
+    zoom: tuple = (1.0, 1.0)
+    shift: float = 0.0
+    texture_p: float = 0.0
+    noise: float = 0.05
+    salt_pepper: float = 0.02
+    blur_px: tuple = (0.4, 1.2)
+    gamma_p: float = 0.0
+    gamma: tuple = (1.0, 1.0)
+    gain: float = 0.0
+
+
+NONE = Augmentation()
+
+RELEASED = Augmentation(geometry_p=0.7, flip_p=0.5, homography_p=0.5, rotation_degrees=90.0, scale=(0.8, 1.3), shear=0.1,
+                        tilt=(0.005, 0.93), zoom_p=0.5, zoom=(0.5, 2.5), shift=0.078, texture_p=0.8, gamma_p=0.5, gamma=(0.5, 1.5))
+"""The ranges of the released code; the paper names the kinds only. Its tilt, 1e-5 to 2e-3 for each of 466 px, is given here
+for the ROI's side; its random crop (450 of 520 px) is the shift."""
+
+MILD = Augmentation(rotation_degrees=12.0, scale=(0.85, 1.15), shear=0.05, tilt=(-0.08, 0.08), shift=0.1, texture_p=0.4, noise=0.04,
+                    gamma_p=0.8, gamma=(0.6, 1.6), gain=0.15)
+"""Ranges near to what radiographs of knees show."""
+
+
+class Draw:
+    """Random numbers for a batch of `count` knees, all from one generator."""
+
+    def __init__(self, count, generator):
+        self.count, self.generator = count, generator
+
+    def uniform(self, low, high):
+        """(count,) uniform numbers."""
+        return low + (high - low) * torch.rand(self.count, generator=self.generator)
+
+    def happens(self, probability):
+        """(count,) booleans, true with this probability."""
+        return torch.rand(self.count, generator=self.generator) < probability
+
+
+def augment(images, points_px, size_px, ranges, generator):
+    """A batch of ROIs with margin to a batch of augmented ROIs without.
+
+    images: (batch, S, S) uint8, S >= size_px. points_px: (batch, M, 2) in pixels of these. Returns float images in
+    [0, 1], (batch, 1, size_px, size_px), and the points in pixels of those. Outside of the pictures is black.
+    """
+    draw = Draw(len(images), generator)
+    matrices = sample_homographies(draw, size_px, images.shape[-1], ranges).to(images.device)
+    warped = warp(images.unsqueeze(1).float() / 255, matrices, size_px)
+    return texture(warped, ranges, draw), transform_points(matrices, points_px)
+
+
+def sample_homographies(draw, size_px, source_px, ranges):
+    """(batch, 3, 3) matrices from source pixels to ROI pixels; with no range at all, the central cut-out."""
+    active = draw.happens(ranges.geometry_p)
+    bent = active & draw.happens(ranges.homography_p)
+    angle = where(bent, draw.uniform(-ranges.rotation_degrees, ranges.rotation_degrees), 0) * math.pi / 180
+    scale = where(bent, draw.uniform(*ranges.scale), 1)
+    scale = scale * where(active & draw.happens(ranges.zoom_p), draw.uniform(*ranges.zoom), 1)
+    shear = where(bent, draw.uniform(-ranges.shear, ranges.shear), 0)
+    mirror = where(active & draw.happens(ranges.flip_p), -torch.ones(draw.count), 1)
+    matrices = torch.zeros(draw.count, 3, 3)
+    matrices[:, 0, 0] = scale * torch.cos(angle) * mirror
+    matrices[:, 0, 1] = scale * (shear * torch.cos(angle) - torch.sin(angle))
+    matrices[:, 1, 0] = scale * torch.sin(angle) * mirror
+    matrices[:, 1, 1] = scale * (shear * torch.sin(angle) + torch.cos(angle))
+    for column in (0, 1):
+        matrices[:, 2, column] = where(bent, draw.uniform(*ranges.tilt), 0) / size_px
+    matrices[:, 2, 2] = 1
+    to_centre, from_centre = torch.eye(3).repeat(draw.count, 1, 1), torch.eye(3).repeat(draw.count, 1, 1)
+    to_centre[:, :2, 2] = -(source_px - 1) / 2
+    for row in (0, 1):
+        from_centre[:, row, 2] = (size_px - 1) / 2 + draw.uniform(-ranges.shift, ranges.shift) * size_px
+    return from_centre @ matrices @ to_centre
+
+
+def where(condition, drawn, otherwise):
+    return torch.where(condition, drawn, torch.full_like(drawn, otherwise))
+
+
+def transform_points(matrices, points):
+    """(batch, M, 2) points through (batch, 3, 3) homographies; NaN stays NaN."""
+    homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], dim=2) @ matrices.transpose(1, 2)
+    return homogeneous[..., :2] / homogeneous[..., 2:]
+
+
+def warp(images, matrices, size_px):
+    """Sample (batch, 1, S, S) images under homographies from source to output pixels: bilinear, black outside."""
+    rows, columns = torch.meshgrid(*2 * [torch.arange(size_px, device=images.device, dtype=torch.float32)], indexing="ij")
+    output = torch.stack([columns, rows, torch.ones_like(rows)]).view(3, -1)
+    x, y, depth = (torch.linalg.inv(matrices) @ output).unbind(dim=1)
+    step = 2 / ((images.shape[-1] - 1) * depth.clamp(min=1e-3))
+    behind = depth <= 1e-3
+    places = torch.stack([(x * step - 1).masked_fill(behind, -2), (y * step - 1).masked_fill(behind, -2)], dim=2)
+    return F.grid_sample(images, places.view(-1, size_px, size_px, 2), align_corners=True)
+
+
+def texture(images, ranges, draw):
+    """One texture for some of the images, then gamma, gain and offset; values stay in [0, 1]."""
+    kinds = torch.randint(len(TEXTURES), (draw.count,), generator=draw.generator)
+    kinds[~draw.happens(ranges.texture_p)] = -1
+    strength = draw.uniform(0, 1)
+    for number, apply in enumerate(TEXTURES.values()):
+        chosen = (kinds == number).nonzero().flatten()
+        if len(chosen):
+            images[chosen] = apply(images[chosen], strength[chosen], ranges, draw.generator)
+    gamma = where(draw.happens(ranges.gamma_p), torch.exp(draw.uniform(*map(math.log, ranges.gamma))), 1)
+    gain, offset = 1 + draw.uniform(-ranges.gain, ranges.gain), 0.5 * draw.uniform(-ranges.gain, ranges.gain)
+    gamma, gain, offset = (value.view(-1, 1, 1, 1).to(images.device) for value in (gamma, gain, offset))
+    return (images.clamp(0, 1) ** gamma * gain + offset).clamp(0, 1)
+
+
+def gaussian_noise(images, strength, ranges, generator):
+    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    return images + noise * (ranges.noise * strength.view(-1, 1, 1, 1).to(images.device))
+
+
+def salt_and_pepper(images, strength, ranges, generator):
+    chance = torch.rand(images.shape, generator=generator).to(images.device)
+    share = (ranges.salt_pepper * strength).view(-1, 1, 1, 1).to(images.device)
+    return torch.where(chance < share / 2, torch.zeros_like(images), torch.where(chance < share, torch.ones_like(images), images))
+
+
+def gaussian_blur(images, strength, ranges, generator):
+    low, high = ranges.blur_px
+    sigma = (low + (high - low) * strength).view(-1, 1).to(images.device)
+    kernel = torch.softmax(-torch.arange(-3.0, 4.0, device=images.device).square() / (2 * sigma ** 2), dim=1)
+    count = len(images)
+    rows = F.conv2d(F.pad(images.transpose(0, 1), (3, 3, 3, 3), mode="replicate"), kernel.view(count, 1, 1, 7), groups=count)
+    return F.conv2d(rows, kernel.view(count, 1, 7, 1), groups=count).transpose(0, 1)
+
+
+def median_blur(images, strength, ranges, generator):
+    around = F.pad(images, (1, 1, 1, 1), mode="replicate").unfold(2, 3, 1).unfold(3, 3, 1)
+    return around.flatten(4).median(dim=4).values
+
+
+TEXTURES = {"gaussian noise": gaussian_noise, "salt and pepper": salt_and_pepper, "gaussian blur": gaussian_blur,
+            "median blur": median_blur}
+
+
+def cut_out(images, side_share, generator, probability=0.5):
+    """Blacken a square of `side_share` of the side in this share of the images (section 4.4, "CutOut")."""
+    size = images.shape[-1]
+    side = int(side_share * size)
+    hit = torch.rand(len(images), generator=generator) < probability
+    corners = (torch.rand(len(images), 2, generator=generator) * (size - side + 1)).long()
+    for index in hit.nonzero().flatten().tolist():
+        x, y = corners[index].tolist()
+        images[index, :, y:y + side, x:x + side] = 0
+    return images
+
+
+def jitter(points, amount, generator):
+    """Points plus uniform noise of +- `amount`, in the points' own unit (section 4.4, "Target Jitter")."""
+    return points + amount * (2 * torch.rand(points.shape, generator=generator) - 1).to(points.device)

@@ -1,0 +1,101 @@
+"""The public knee crops (Chen, Mendeley Data) with the paper's published landmarks registered onto them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from kneel_lib import landmarks, paths
+from kneel_lib.data.cohort import Cohort, check_cohort, knee_name
+from kneel_lib.errors import KneelError
+
+NOMINAL_MM_PER_PX = 0.44
+ROI_SPACING_MM = 0.3
+"""Pixel spacing of the published landmarks: whole pixels of the authors' 466 px ROIs."""
+
+REGISTRATION_COLUMNS = ("subject_id", "side", "kl", "split", "mm_per_px", "x4_px", "y4_px", "inverted")
+ANNOTATION_COLUMNS = ("subject_id", "side", "tibia", "femur")
+
+
+def load_crops(folder=None, splits=("train", "val")):
+    """The cohort "crops": every knee of `splits` in the registration table, in its order.
+
+    folder: where the downloads are (default: `paths.downloads()`). Landmarks in mm are right up to the registration
+    (about 0.6 mm a knee). Raises `KneelError` for missing or unreadable files and for tables that disagree.
+    """
+    folder = Path(folder or paths.downloads())
+    knees = read_registration()
+    knees = knees[knees["split"].isin(splits)].reset_index(drop=True)
+    offsets = read_annotation(annotation_path(folder))
+    absent = [knee_name(row) for _, row in knees.iterrows() if (row["subject_id"], row["side"]) not in offsets]
+    if absent:
+        raise KneelError(f"{annotation_path(folder)}: no landmarks for {absent[0]} ({len(absent)} knees): the file is not complete; "
+                         "see data/README.md")
+    check_present(folder, knees)
+    images = tuple(read_crop(crop_path(folder, row), row) for _, row in knees.iterrows())
+    shapes = np.stack([offsets[row["subject_id"], row["side"]] for _, row in knees.iterrows()])
+    centres_mm = knees[["x4_px", "y4_px"]].to_numpy() * knees[["mm_per_px"]].to_numpy()
+    return check_cohort(Cohort("crops", knees, images, centres_mm[:, None] + shapes, NOMINAL_MM_PER_PX))
+
+
+def read_registration(path=None):
+    """The registration table: where landmark 4 lies in each crop and how many mm a crop pixel measures."""
+    return read_table(path or paths.DATA / "oai_crops_registration.csv", REGISTRATION_COLUMNS)
+
+
+def read_annotation(path):
+    """Published landmarks: {(subject_id, side): (16, 2) offsets from landmark 4 in mm}, x to medial, y down."""
+    table = read_table(path, ANNOTATION_COLUMNS)
+    offsets = {}
+    for line, row in enumerate(table.itertuples(), start=2):
+        try:
+            points = np.array([float(n) for n in f"{row.tibia},{row.femur}".split(",")]).reshape(landmarks.COUNT, 2)
+        except ValueError:
+            raise KneelError(f"{path}, line {line}: expected 9 tibial and 7 femoral points as x,y,x,y,...") from None
+        offsets[row.subject_id, row.side] = (points - points[landmarks.CENTRE]) * ROI_SPACING_MM
+    return offsets
+
+
+def read_table(path, columns):
+    """A csv with at least these columns; `KneelError` if it is not there, is no table, or lacks one."""
+    path = Path(path)
+    if not path.is_file():
+        raise KneelError(f"{path} is not there: data/README.md says where to get it")
+    try:
+        table = pd.read_csv(path)
+    except (ValueError, OSError) as error:
+        raise KneelError(f"{path} cannot be read as csv: {error}") from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise KneelError(f"{path} has no column {missing[0]} (it has {', '.join(map(str, table.columns))})")
+    return table
+
+
+def annotation_path(folder):
+    return Path(folder) / "oai_landmarks" / "bf_landmarks_1_0.3.csv"
+
+
+def crop_path(folder, row):
+    return Path(folder) / "oai_crops" / row["split"] / str(row["kl"]) / f"{knee_name(row)}.png"
+
+
+def check_present(folder, knees):
+    """Raise `KneelError` unless every crop of the table is a file under `folder`."""
+    absent = [path for path in (crop_path(folder, row) for _, row in knees.iterrows()) if not path.is_file()]
+    if absent:
+        raise KneelError(f"{len(absent)} of {len(knees)} knee crops are missing under {Path(folder) / 'oai_crops'} (the first is "
+                         f"{absent[0].relative_to(Path(folder))}): data/README.md says where to get them, "
+                         "`python -m kneel_lib verify` lists them")
+
+
+def read_crop(path, row):
+    """One crop as a right-oriented grey picture, (H, W) uint8: left ones mirrored, inverted ones re-inverted."""
+    try:
+        with Image.open(path) as picture:
+            image = np.array(picture.convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise KneelError(f"{path} is not a readable image ({error}): delete it and get it again, see data/README.md") from None
+    if row["side"] == "L":
+        image = image[:, ::-1]
+    return np.ascontiguousarray(255 - image if row["inverted"] else image)

@@ -1,0 +1,63 @@
+"""Regions of interest: square pictures of one size and spacing, cut out of a cohort (section 4.3).
+
+The paper centres them on the true tibial centre at the true spacing. For use on new images nothing true is known:
+then the centre is the picture's own and the spacing the nominal one.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from kneel_lib import landmarks
+from kneel_lib.errors import KneelError
+
+CENTRES = ("truth", "image")
+
+
+@dataclass(frozen=True)
+class Rois:
+    """ROIs of n knees. Pixel (x, y) of ROI k lies at `origin_mm[k] + mm_per_px[k] * (x, y)` in its picture's frame.
+
+    images: (n, S, S) uint8, S = size_px + 2 * margin_px. landmarks_px: (n, 16, 2) in ROI pixels, margin included.
+    mm_per_px: (n,) true mm in a ROI pixel. origin_mm: (n, 2). size_px: side without the margin.
+    """
+
+    images: np.ndarray
+    landmarks_px: np.ndarray
+    mm_per_px: np.ndarray
+    origin_mm: np.ndarray
+    size_px: int
+    margin_px: int
+
+    def to_mm(self, points_px):
+        """(n, 16, 2) ROI pixels, counted without the margin, to mm in the picture's frame."""
+        return self.origin_mm[:, None] + (points_px + self.margin_px) * self.mm_per_px[:, None, None]
+
+
+def cut_rois(cohort, size_px, spacing_mm, centre="truth", margin_px=0):
+    """Cut every knee's ROI of `size_px` pixels of `spacing_mm`, plus `margin_px` on each side; outside is black.
+
+    centre="truth": around landmark 4, true spacing (the paper). centre="image": around the picture's middle, nominal
+    spacing; `mm_per_px` then says what a ROI pixel really measures. Raises `KneelError` for another centre.
+    """
+    if centre not in CENTRES:
+        raise KneelError(f"unknown ROI centre '{centre}': choose one of {', '.join(CENTRES)}")
+    truth = centre == "truth"
+    picture_mm = cohort.mm_per_px
+    step_px = spacing_mm / (picture_mm if truth else np.full(len(cohort), cohort.nominal_mm_per_px))
+    middle_px = cohort.landmarks_px[:, landmarks.CENTRE] if truth else np.array(
+        [((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in cohort.images])
+    side = size_px + 2 * margin_px
+    origin_px = middle_px - step_px[:, None] * (side - 1) / 2
+    images = np.stack([cut(*knee, side) for knee in zip(cohort.images, origin_px, step_px)])
+    points = (cohort.landmarks_px - origin_px[:, None]) / step_px[:, None, None]
+    return Rois(images, points.astype(np.float32), step_px * picture_mm, origin_px * picture_mm[:, None], size_px, margin_px)
+
+
+def cut(image, origin_px, step_px, side):
+    """One square of `side` pixels: bilinear, as in the paper, with a low-pass before where it samples down."""
+    if step_px > 1.2:
+        image = cv2.GaussianBlur(image, (0, 0), 0.5 * np.sqrt(step_px ** 2 - 1))
+    matrix = np.array([[step_px, 0, origin_px[0]], [0, step_px, origin_px[1]]])
+    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

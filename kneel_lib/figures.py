@@ -1,0 +1,214 @@
+"""All figures: 88 or 180 mm wide, tibia and femur by colour, truth and prediction by shape, a 10 mm bar on every picture.
+
+A figure is saved as PDF and PNG beside the csv that it draws. Pictures of real knees are drawn only where
+`pictures_allowed()`; in the notebooks that the project publishes they are left out.
+"""
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from scipy.interpolate import RBFInterpolator
+
+from kneel_lib import landmarks, metrics
+from kneel_lib.checkpoint import write_whole
+from kneel_lib.data.cohort import knee_name
+from kneel_lib.statistics import mean_interval
+
+STYLE = Path(__file__).with_name("kneel.mplstyle")
+ONE_COLUMN, TWO_COLUMNS = 88 / 25.4, 180 / 25.4
+TIBIA_COLOUR, FEMUR_COLOUR, PAPER_COLOUR = "#D55E00", "#56B4E9", "#000000"
+BONES = {"tibia": (landmarks.TIBIA, TIBIA_COLOUR), "femur": (landmarks.FEMUR, FEMUR_COLOUR)}
+WITHOUT_PICTURES = "KNEEL_WITHOUT_PICTURES"
+
+
+def use_style():
+    """Take the project's matplotlib style for all figures from here on."""
+    plt.style.use(STYLE)
+
+
+def pictures_allowed(cohort):
+    """False for real knees where KNEEL_WITHOUT_PICTURES is set: the published notebooks show none."""
+    return cohort.name == "simulated" or not os.environ.get(WITHOUT_PICTURES)
+
+
+def save_figure(figure, name, folder, table=None):
+    """Save as `folder`/`name`.pdf and .png, and the table that it draws as .csv; returns the PNG's path."""
+    folder = Path(folder)
+    for ending in ("pdf", "png"):
+        stamp = {"CreationDate": None} if ending == "pdf" else None
+        write_whole(folder / f"{name}.{ending}", lambda temporary, kind=ending: figure.savefig(temporary, format=kind, metadata=stamp))
+    if table is not None:
+        write_whole(folder / f"{name}.csv", lambda temporary: table.to_csv(temporary, index=False, float_format="%.4g"))
+    return folder / f"{name}.png"
+
+
+def show_knee(axes, image, mm_per_px, truth_px=None, predicted_px=None, title="", numbers=False):
+    """One picture with landmarks (truth: circles, prediction: crosses) and a 10 mm bar; points in pixels of the picture."""
+    axes.imshow(image, vmin=0, vmax=255)
+    for points, marker, size in ((truth_px, "o", 9), (predicted_px, "x", 14)):
+        if points is not None:
+            for bone, colour in BONES.values():
+                axes.scatter(*points[list(bone)].T, s=size, c=colour, marker=marker, linewidths=0.9)
+    if numbers and truth_px is not None:
+        for number, (x, y) in enumerate(truth_px):
+            axes.text(x, y + (9 if number in landmarks.TIBIA else -5), str(number), color="white", fontsize=6.5, ha="center")
+    scale_bar(axes, image.shape, mm_per_px)
+    axes.set(title=title, xticks=[], yticks=[], xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
+    axes.grid(False)
+
+
+def scale_bar(axes, shape, mm_per_px):
+    """A white 10 mm bar in the lower right corner."""
+    length, x, y = 10 / mm_per_px, 0.95 * shape[1], 0.95 * shape[0]
+    axes.plot([x - length, x], [y, y], color="white", linewidth=2.2, solid_capstyle="butt")
+    axes.text(x - length / 2, y - 0.02 * shape[0], "10 mm", color="white", fontsize=6.5, ha="center", va="bottom")
+
+
+def knees_by_grade(cohort, rois, seed=0):
+    """Fig. 2: one knee of each Kellgren-Lawrence grade with its landmarks."""
+    figure, panels = plt.subplots(1, 5, figsize=(TWO_COLUMNS, TWO_COLUMNS / 4.4))
+    picks = cohort.knees.reset_index().groupby("kl").sample(1, random_state=seed)
+    for axes, (_, row) in zip(panels, picks.iterrows()):
+        index = row["index"]
+        show_knee(axes, rois.images[index], rois.mm_per_px[index], rois.landmarks_px[index], title=f"KL {row['kl']} ({knee_name(row)})")
+    return figure
+
+
+def average_knee(rois):
+    """The mean picture of all knees, each warped by a thin-plate spline of its landmarks onto the mean shape; (S, S) float.
+
+    Edges are sharp only where landmarks lie on the same edge in every knee: a check of the registration.
+    """
+    side = rois.images.shape[1]
+    mean = np.nanmean(rois.landmarks_px, axis=0)
+    frame = np.array([(x, y) for x in (0, side - 1) for y in (0, side - 1)], float)
+    coarse = np.linspace(0, side - 1, 25)
+    grid = np.stack(np.meshgrid(coarse, coarse), axis=-1).reshape(-1, 2)
+    total = np.zeros((side, side))
+    for image, points in zip(rois.images, rois.landmarks_px):
+        if np.isnan(points).any():
+            continue
+        shift = (points - mean).mean(axis=0)
+        spline = RBFInterpolator(np.concatenate([mean, frame]), np.concatenate([points, frame + shift]), kernel="thin_plate_spline")
+        source = spline(grid).reshape(25, 25, 2).astype(np.float32)
+        maps = [cv2.resize(source[..., axis], (side, side), interpolation=cv2.INTER_CUBIC) for axis in (0, 1)]
+        total += cv2.remap(image, *maps, cv2.INTER_LINEAR)
+    return total / len(rois.images)
+
+
+def show_average_knee(rois, title):
+    """`average_knee` at 88 mm, with the mean shape numbered on it."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN * 1.03))
+    mean = np.nanmean(rois.landmarks_px, axis=0)
+    show_knee(axes, average_knee(rois), float(np.mean(rois.mm_per_px)), mean, title=title, numbers=True)
+    return figure
+
+
+def shape_by_grade(cohort):
+    """Mean landmark positions of each grade relative to the tibial centre, in mm: the joint space narrows."""
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.4))
+    offsets = cohort.landmarks_mm - cohort.landmarks_mm[:, landmarks.CENTRE, None]
+    for grade, colour in zip(range(5), plt.get_cmap("viridis")(np.linspace(0, 0.9, 5))):
+        mean = np.nanmean(offsets[cohort.knees["kl"] == grade], axis=0)
+        for bone, _ in BONES.values():
+            axes.plot(*mean[list(bone)].T, "o-", color=colour, label=f"KL {grade}" if bone is landmarks.TIBIA else None)
+    axes.set(xlabel="mm from the tibial centre, lateral to medial", ylabel="mm", aspect="equal")
+    axes.invert_yaxis()
+    axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.18))
+    return figure
+
+
+def cumulative_errors(predictions_by_name, paper_points=None, limit_mm=5.0):
+    """(figure, table): share of knees whose bone-mean error (Table 1's landmarks) is within r, a line for each name.
+
+    predictions_by_name: {label: (errors (n, 16), subjects)}. paper_points: {label: {r: PCK}} drawn as markers. Bands are
+    95 % intervals (bootstrap over subjects).
+    """
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.95))
+    radii, rows = np.arange(0, limit_mm + 0.05, 0.1), []
+    for label, (errors, subjects) in predictions_by_name.items():
+        within = [mean_interval(100.0 * (metrics.bone_errors(errors) <= radius), subjects, draws=400) for radius in radii]
+        mean, low, high = np.array(within).T
+        line, = axes.plot(radii, mean, label=label)
+        axes.fill_between(radii, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        rows += [{"line": label, "radius_mm": r, "pck": m, "low": a, "high": b} for r, m, a, b in zip(radii, mean, low, high)]
+    for (label, points), marker in zip((paper_points or {}).items(), "s^D"):
+        axes.plot(list(points), list(points.values()), marker, color=PAPER_COLOUR, mfc="white", label=label)
+    axes.set(xlabel="distance r, mm", ylabel="PCK @ r, %", xlim=(0, limit_mm), ylim=(0, 101))
+    axes.legend(loc="lower right")
+    return figure, pd.DataFrame(rows)
+
+
+def errors_by_landmark(errors, subjects):
+    """(figure, table): mean error of each landmark in mm with its 95 % interval (bootstrap over subjects)."""
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
+    rows = [dict(zip(("mre_mm", "low", "high"), mean_interval(errors[:, number], subjects)), landmark=number, name=landmarks.NAMES[number])
+            for number in range(landmarks.COUNT)]
+    table = pd.DataFrame(rows)
+    for name, (bone, colour) in BONES.items():
+        part = table.iloc[list(bone)]
+        spread = [part["mre_mm"] - part["low"], part["high"] - part["mre_mm"]]
+        axes.errorbar(part["landmark"], part["mre_mm"], spread, fmt="o", color=colour, label=name, capsize=2)
+    labels = [f"{number} {name}" for number, name in enumerate(landmarks.NAMES)]
+    axes.set_xticks(range(landmarks.COUNT), labels, rotation=40, ha="right")
+    axes.set(ylabel="mean error, mm", ylim=(0, None))
+    axes.legend(loc="upper left", ncols=2)
+    return figure, table
+
+
+def errors_by_grade(table):
+    """Mean error for each Kellgren-Lawrence grade with its 95 % interval, from `tables.by_grade`."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN * 0.75))
+    spread = [table["mre_mm"] - table["low"], table["high"] - table["mre_mm"]]
+    axes.errorbar(table["kl"], table["mre_mm"], spread, fmt="o", capsize=3)
+    axes.set(xlabel="Kellgren-Lawrence grade", ylabel="MRE over 16 landmarks, mm", ylim=(0, None), xticks=range(5))
+    return figure
+
+
+def training_curves(histories):
+    """(figure, table): training loss by epoch, a line for each name; the loss's own unit, on a log scale."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
+    for label, history in histories.items():
+        axes.plot(history["epoch"], history["loss"], label=label)
+    axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    axes.legend()
+    return figure, pd.concat([history.assign(line=label) for label, history in histories.items()])
+
+
+def draw_block(axes, rows, title):
+    """A residual block as a column of boxes; rows: [(text, fraction of the output maps or None)], drawn downwards."""
+    axes.set(xlim=(0, 10), ylim=(-0.6, 2 * len(rows) + 0.8), title=title)
+    axes.axis("off")
+    for place, (text, share) in enumerate(rows):
+        y = 2 * (len(rows) - 1 - place) + 0.6
+        axes.add_patch(FancyBboxPatch((2.4, y), 5.2, 1.1, boxstyle="round,pad=0.08", fc="#E8F1F8", ec="#0072B2"))
+        axes.text(5, y + 0.55, text, ha="center", va="center", fontsize=8)
+        axes.annotate("", (5, y - 0.75 if place < len(rows) - 1 else y - 0.55), (5, y - 0.1), arrowprops={"arrowstyle": "->", "lw": 0.9})
+        if share:
+            axes.annotate(share, (8.6, y + 0.55), (7.75, y + 0.55), fontsize=8, va="center", arrowprops={"arrowstyle": "<-", "lw": 0.9})
+    axes.plot([5, 1.2, 1.2, 4.6], [2 * len(rows) + 0.3, 2 * len(rows) + 0.3, -0.2, -0.2], color="#D55E00", lw=1)
+    axes.text(0.9, len(rows), "skip", rotation=90, va="center", ha="right", fontsize=8, color="#D55E00")
+    axes.text(5, -0.25, "+", ha="center", va="center", fontsize=11)
+
+
+def draw_network(stages):
+    """Fig. 4 from the model's own numbers: a bar a stage, its height the map's side, labelled channels x side.
+
+    stages: [(name, channels, side)] in the order of computation.
+    """
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
+    tallest = max(side for _, _, side in stages)
+    for place, (name, channels, side) in enumerate(stages):
+        height = 0.12 + (side / tallest) ** 0.5
+        colour = "#0072B2" if "down" in name else "#D55E00" if "up" in name else "#009E73"
+        axes.add_patch(Rectangle((place - 0.36, -height / 2), 0.72, height, color=colour, alpha=0.8, lw=0))
+        axes.text(place, height / 2 + 0.03, f"{channels}\n{side}²", ha="center", va="bottom", fontsize=7)
+        axes.text(place, -0.68, name, ha="right", va="top", rotation=45, fontsize=7, rotation_mode="anchor")
+    axes.set(xlim=(-1.2, len(stages) - 0.3), ylim=(-1.05, 0.85))
+    axes.axis("off")
+    return figure

@@ -1,0 +1,70 @@
+"""Errors in mm and what the tables report of them, in two named versions (section 4.3, "Evaluation and Metrics").
+
+"paper": as the released code computes Table 1. Per knee the error is averaged inside each bone over that bone's scored
+landmarks; PCK is taken of each bone; a table shows the mean of the two and their standard deviation (ddof 1). Outliers
+are knees with any of the 16 landmarks 10 mm or more off.
+"strict": every landmark by itself, no averaging before the threshold.
+All functions take errors (n, 16) in mm; NaN (a landmark that is missing) is left out. Percentages are in 0 to 100.
+"""
+
+import numpy as np
+
+from kneel_lib import landmarks
+
+THRESHOLDS_MM = (1.0, 1.5, 2.0, 2.5)
+OUTLIER_MM = 10.0
+
+
+def landmark_errors(predicted_mm, truth_mm):
+    """Euclidean distances in mm, (n, 16), of two (n, 16, 2) arrays in the same frame."""
+    return np.linalg.norm(np.asarray(predicted_mm) - np.asarray(truth_mm), axis=2)
+
+
+def bone_errors(errors, bones=landmarks.TABLE1):
+    """Mean error over each bone's scored landmarks, (n, bones)."""
+    return np.stack([np.nanmean(errors[:, list(bone)], axis=1) for bone in bones], axis=1)
+
+
+def share_within(errors, radius):
+    """Percentage of the known errors that are `radius` or less."""
+    known = errors[~np.isnan(errors)]
+    return 100 * float(np.mean(known <= radius))
+
+
+def pck_paper(errors, radius, bones=landmarks.TABLE1):
+    """(mean, standard deviation) over the bones of the PCK at `radius` mm, the paper's version."""
+    by_bone = [share_within(column, radius) for column in bone_errors(errors, bones).T]
+    return float(np.mean(by_bone)), float(np.std(by_bone, ddof=1))
+
+
+def pck_strict(errors, radius, scored=sum(landmarks.TABLE1, ())):
+    """PCK at `radius` mm of the scored landmarks, each by itself."""
+    return share_within(errors[:, list(scored)], radius)
+
+
+def outliers_paper(errors):
+    """Percentage of knees with any landmark 10 mm or more off."""
+    return 100 * float(np.mean((errors >= OUTLIER_MM).any(axis=1)))
+
+
+def outliers_strict(errors):
+    """Percentage of landmarks 10 mm or more off."""
+    return 100 - share_within(errors, np.nextafter(OUTLIER_MM, 0))
+
+
+def mean_radial_error(errors):
+    """MRE: mean error in mm over all 16 landmarks."""
+    return float(np.nanmean(errors))
+
+
+def median_error(errors):
+    """Median error in mm over all 16 landmarks."""
+    return float(np.nanmedian(errors))
+
+
+def summarise(errors):
+    """The numeric columns of results/table1.csv for these knees, by name."""
+    paper = {f"pck_{radius:g}": pck_paper(errors, radius)[0] for radius in THRESHOLDS_MM}
+    strict = {f"strict_{radius:g}": pck_strict(errors, radius) for radius in THRESHOLDS_MM}
+    return {**paper, **strict, "strict_2.5_all16": pck_strict(errors, 2.5, range(landmarks.COUNT)),
+            "mre_mm": mean_radial_error(errors), "median_mm": median_error(errors), "out": outliers_paper(errors)}

@@ -1,0 +1,31 @@
+"""Where things are: the project's folders, and the two that a user may move by an environment variable."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+FIGURES = ROOT / "figures"
+NOTEBOOKS = ROOT / "notebooks"
+RESULTS = ROOT / "results"
+
+
+def downloads():
+    """The folder of downloaded data: KNEEL_DATA, else data/downloads, else a shared/data folder beside the project.
+
+    The last one is for several checkouts that share one copy. If none is there, data/downloads is named.
+    """
+    if os.environ.get("KNEEL_DATA"):
+        return Path(os.environ["KNEEL_DATA"]).expanduser().resolve()
+    places = (DATA / "downloads", ROOT.parent / "shared" / "data")
+    return next((place for place in places if (place / "oai_crops").is_dir()), places[0])
+
+
+def runs():
+    """The working store of runs: KNEEL_RUNS, else runs/ in the project (not committed)."""
+    return Path(os.environ.get("KNEEL_RUNS") or ROOT / "runs").expanduser().resolve()
+
+
+def output(cohort, profile):
+    """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/<cohort>-<profile>/ in the project."""
+    return Path(os.environ.get("KNEEL_OUTPUT") or ROOT / "output").expanduser().resolve() / f"{cohort}-{profile}"

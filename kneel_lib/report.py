@@ -1,0 +1,98 @@
+"""The recorded results: every table and curve under results/ and figures/, re-made from the recorded runs alone."""
+
+import re
+
+from kneel_lib import figures, metrics, paths, runs, tables
+from kneel_lib.errors import KneelError
+from kneel_lib.runs import errors_of
+from kneel_lib.settings import SETTINGS
+
+MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
+SHOWN = (*tables.PAPER_METRICS, "out")
+
+
+def build_report():
+    """Write results/*.csv, the recorded figures and the README's results table; returns the files that were written."""
+    recorded = runs.recorded_runs()
+    if not recorded:
+        raise KneelError(f"no recorded runs under {paths.RESULTS / 'runs'}: `python -m kneel_lib record` puts finished runs there")
+    summary, no_truth = tables.summary_table(recorded), tables.summary_table(recorded, roi="image")
+    written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "intervals.csv": tables.interval_table(recorded),
+               "intervals_no_truth.csv": tables.interval_table(recorded, roi="image")}
+    for name, table in written.items():
+        tables.write_table(table, paths.RESULTS / name)
+    pictures = build_figures(recorded)
+    write_readme(summary, no_truth)
+    return [paths.RESULTS / name for name in written] + pictures + [paths.ROOT / "README.md"]
+
+
+def recorded_groups(recorded, setting):
+    """The runs of one setting on real knees, at the profile with the finest pixels among those that have all folds."""
+    groups = [group for key, group in tables.group_runs(recorded).items() if key[0] == "crops" and key[2] == setting]
+    complete = [group for group in groups if len({run.config["fold"] for run in group}) == 5]
+    return min(complete or groups, key=lambda group: group[0].config["profile"]["spacing_mm"], default=[])
+
+
+def build_figures(recorded):
+    """The recorded curves, under figures/; returns the PNG paths."""
+    figures.use_style()
+    best = recorded_groups(recorded, "best")
+    saved = []
+    if best:
+        predictions = tables.pooled_predictions(best)
+        figure, table = cumulative_figure(recorded)
+        saved.append(figures.save_figure(figure, "recorded_cumulative", paths.FIGURES, table))
+        figure, table = figures.errors_by_landmark(errors_of(predictions), predictions["subject_id"])
+        saved.append(figures.save_figure(figure, "recorded_by_landmark", paths.FIGURES, table))
+        table = tables.by_grade(best)
+        saved.append(figures.save_figure(figures.errors_by_grade(table), "recorded_by_grade", paths.FIGURES, table))
+        histories = {f"fold {run.config['fold']}": run.history for run in best}
+        figure, table = figures.training_curves(histories)
+        saved.append(figures.save_figure(figure, "recorded_training", paths.FIGURES, table))
+    return saved
+
+
+def cumulative_figure(recorded):
+    """PCK over the distance: the best and the mean shape, with truth and without, the paper's best and plain row beside."""
+    lines = {}
+    for setting, roi, label in (("best", "truth", "best, ROI from the truth"), ("best", "image", "best, no truth used"),
+                                ("mean_shape", "truth", "mean shape")):
+        group = recorded_groups(recorded, setting)
+        if group:
+            predictions = tables.pooled_predictions(group, roi)
+            lines[f"real crops: {label}"] = errors_of(predictions), predictions["subject_id"]
+    paper = tables.paper_table().set_index("setting")
+    points = {f"paper: {paper['label'][name].split(' + ')[0]}{note}": {r: paper[f"pck_{r:g}"][name] for r in metrics.THRESHOLDS_MM}
+              for name, note in (("wing", ""), ("finetune", ", fine-tuned"))}
+    return figures.cumulative_errors(lines, points)
+
+
+def results_markdown(summary, no_truth):
+    """The README's results table: real crops beside the paper, each labelled."""
+    paper = tables.paper_table().set_index("setting")
+    lines = ["| row | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm | median, mm |", "|---|---|---|---|---|---|"]
+    for name in ("clm_igo", "wing", "finetune"):
+        row = paper.loc[name]
+        lines.append(f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - |")
+    for table, note in ((summary, ""), (no_truth, ", no truth used")):
+        for _, row in table[table["cohort"] == "crops"].iterrows():
+            origin = f"real crops, {row['knees']} knees, {row['folds']} folds, seeds: {row['seeds']}, profile {row['profile']}"
+            lines.append(f"| {SETTINGS[row['setting']].label}{note} | {origin} | {numbers(row)} | {row['out']:.1f} | "
+                         f"{row['mre_mm']:.2f} | {row['median_mm']:.2f} |")
+    return "\n".join(lines)
+
+
+def numbers(row):
+    return " / ".join(f"{row[name]:.1f}" for name in tables.PAPER_METRICS)
+
+
+def write_readme(summary, no_truth):
+    """Put the results table between its marks in README.md."""
+    path = paths.ROOT / "README.md"
+    start, end = MARKS
+    text = path.read_text()
+    if start not in text or end not in text:
+        raise KneelError(f"{path} has lost the marks '{start}' and '{end}' between which the results go")
+    inside = f"{start}\n{results_markdown(summary, no_truth)}\n{end}"
+    text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: inside, text, flags=re.DOTALL)
+    tables.write_whole(path, lambda temporary: temporary.write_text(text))

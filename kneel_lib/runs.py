@@ -1,0 +1,282 @@
+"""Runs and where they are kept. A run = setting x profile x cohort x fold x seed; its content hash is its address.
+
+`get_run` loads a finished run from the working store or from the recorded ones under results/, else it trains it:
+"if it exists load it, else make it". A run's folder holds config.json (what the hash is of), manifest.json (where and
+how it came about), history.csv, predictions.csv (out-of-fold) and weights.safetensors.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import datetime, timezone
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from filelock import FileLock, Timeout
+
+from kneel_lib import checkpoint, landmarks, metrics, paths, training
+from kneel_lib.data.folds import make_folds
+from kneel_lib.data.rois import CENTRES, cut_rois
+from kneel_lib.errors import KneelError
+from kneel_lib.hourglass import count_parameters
+from kneel_lib.progress import Progress
+from kneel_lib.settings import Profile, Setting
+
+RECIPE = 1
+"""Raise this when the code changes what a run computes: older runs are then not found any more."""
+
+MARGIN_SHARE = 1 / 8
+COORDINATES = [f"{axis}{number}" for number in range(landmarks.COUNT) for axis in "xye"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. predictions: a row a knee and ROI centre, x and y in mm in the picture's frame, e = error in mm."""
+
+    folder: Path
+    config: dict
+    manifest: dict
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+    def errors(self, roi="truth"):
+        """Landmark errors in mm, (knees, 16), for ROIs centred on the "truth" or on the "image"."""
+        return errors_of(self.predictions[self.predictions["roi"] == roi])
+
+    def load_network(self):
+        """The trained network, ready to predict; `KneelError` where only predictions were recorded."""
+        path = self.folder / "weights.safetensors"
+        if not path.is_file():
+            raise KneelError(f"{self.folder} holds no weights (recorded runs keep predictions only): train it, see README.md")
+        return load_network(path, self.config)
+
+
+def errors_of(predictions):
+    """The (rows, 16) errors in mm of a predictions table."""
+    return predictions[[f"e{number}" for number in range(landmarks.COUNT)]].to_numpy(float)
+
+
+def load_network(path, config):
+    """A network of this config with the weights of a safetensors file."""
+    setting = {name: value for name, value in config["setting"].items() if name != "augmentation"}
+    model = training.make_network(Setting(label="", **setting), Profile(**config["profile"]))
+    model.load_state_dict(checkpoint.load_tensors(path)[0])
+    return model.to(memory_format=torch.channels_last).eval()
+
+
+def take_knees(cohort, count):
+    """The cohort, or `count` of its knees (without the test split) evenly spread over it."""
+    if count is None or count >= len(cohort):
+        return cohort
+    return cohort.select(np.linspace(0, len(cohort) - 1, count).round().astype(int))
+
+
+def make_config(setting, profile, cohort, fold, seed):
+    """Everything that the run's numbers depend on, apart from the machine, as plain data.
+
+    Fields at their default are left out, so that a field that is added later leaves older runs their address.
+    """
+    described, size = changed_fields(setting), changed_fields(profile)
+    del described["label"]
+    size.pop("folds", None)
+    return {"recipe": RECIPE, "cohort": cohort.name, "fingerprint": cohort.fingerprint, "knees": len(cohort), "fold": fold,
+            "seed": seed, "setting": described, "profile": size}
+
+
+def changed_fields(record):
+    """{field: value} of a dataclass where the value is not the field's default; dataclasses inside are always described."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {field.name: changed_fields(values[field.name]) if is_dataclass(values[field.name]) else values[field.name]
+            for field in fields(record) if is_dataclass(values[field.name]) or values[field.name] != field.default}
+
+
+def content_hash(config):
+    """Sixteen hexadecimal digits that name the config."""
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def address(config):
+    """The run's folder, relative to a store."""
+    name = f"fold{config['fold']}-seed{config['seed']}-{content_hash(config)}"
+    return Path(config["cohort"], config["profile"]["name"], config["setting"]["name"], name)
+
+
+def find_run(config):
+    """The finished run of this config, from the working store or results/runs, or None."""
+    for store in (paths.runs(), paths.RESULTS / "runs"):
+        if (store / address(config) / "manifest.json").is_file():
+            return load_run(store / address(config))
+    return None
+
+
+def load_run(folder):
+    """A finished run from its folder; `KneelError` if a file is missing or damaged."""
+    folder = Path(folder)
+    try:
+        config, manifest = (json.loads((folder / f"{name}.json").read_text()) for name in ("config", "manifest"))
+        history, predictions = (pd.read_csv(folder / f"{name}.csv") for name in ("history", "predictions"))
+    except (OSError, ValueError) as error:
+        raise KneelError(f"{folder} is not a whole run ({error}): delete it; it is made again when it is asked for") from None
+    return Run(folder, config, manifest, history, predictions)
+
+
+def get_run(setting, profile, cohort, fold, seed=0, device="cpu"):
+    """The finished run: loaded if it exists, else made now, going on from a checkpoint where one was left.
+
+    A second process that asks for the same run waits for the first and loads its result.
+    """
+    cohort = take_knees(cohort, profile.knees)
+    config = make_config(setting, profile, cohort, fold, seed)
+    found = find_run(config)
+    if found:
+        return found
+    folder = paths.runs() / address(config)
+    make_folder(folder.parent)
+    with locked(folder):
+        return find_run(config) or make_run(setting, profile, cohort, config, folder, device)
+
+
+def make_folder(folder):
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KneelError(f"cannot make the folder {folder} ({error}): set KNEEL_RUNS to a folder that you may write to") from None
+
+
+def locked(folder):
+    """The run's lock, taken; says so if another process has it and waits. The system frees the lock of a dead process."""
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        return lock.acquire(timeout=0.1)
+    except Timeout:
+        print(f"another process is making {folder.name}: waiting for it", flush=True)
+        return lock.acquire()
+    except OSError as error:
+        raise KneelError(f"cannot write to {folder.parent} ({error}): set KNEEL_RUNS to a folder that you may write to") from None
+
+
+def make_run(setting, profile, cohort, config, folder, device):
+    """Train (or average), predict the held-out knees, and put the run's folder in place in one move."""
+    started, clock = datetime.now(timezone.utc), time.monotonic()
+    folds = make_folds(cohort)
+    if not 0 <= config["fold"] < len(folds):
+        raise KneelError(f"fold {config['fold']} does not exist: folds are 0 to {len(folds) - 1}")
+    training_rows, held_out = folds[config["fold"]]
+    method = METHODS.get(setting.method)
+    if method is None:
+        raise KneelError(f"unknown method '{setting.method}': choose one of {', '.join(METHODS)}")
+    work = folder.with_name(f"{folder.name}.partial")
+    make_folder(work)
+    result = method(setting, profile, cohort.select(training_rows), config, work, device)
+    tables = [predict_held_out(result.predict, profile, cohort.select(held_out), config["fold"], centre) for centre in CENTRES]
+    manifest = {"setting": asdict(setting), "profile": asdict(profile), "started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1),
+                "train_seconds": round(float(result.history["seconds"].sum()), 1), "parameters": result.parameters,
+                "device": str(device), **environment(device)}
+    write_text(work / "config.json", json.dumps(config, indent=1) + "\n")
+    write_text(work / "history.csv", result.history.to_csv(index=False, float_format="%.6g"))
+    write_text(work / "predictions.csv", pd.concat(tables).to_csv(index=False, float_format="%.3f"))
+    if result.model is not None:
+        checkpoint.save_weights(result.model, work / "weights.safetensors")
+    write_text(work / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+    (work / "checkpoint.safetensors").unlink(missing_ok=True)
+    os.replace(work, folder)
+    return load_run(folder)
+
+
+def write_text(path, text):
+    checkpoint.write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method hands back: `predict(rois, centre)` -> (n, 16, 2) ROI pixels, and what there is to keep."""
+
+    predict: object
+    history: pd.DataFrame
+    model: torch.nn.Module | None = None
+    parameters: int = 0
+
+
+def train_network(setting, profile, cohort, config, work, device):
+    """Method "network": the hourglass, with a checkpoint after every epoch."""
+    rois = cut_rois(cohort, profile.size_px, profile.spacing_mm, "truth", round(profile.size_px * MARGIN_SHARE))
+    seed = int(np.random.SeedSequence([config["seed"], config["fold"]]).generate_state(1)[0])
+    state, path = None, work / "checkpoint.safetensors"
+    if path.is_file():
+        batches = len(training.batch_bounds(len(cohort), profile.batch))
+        state = checkpoint.restore_state(training.start(setting, profile, batches, seed, device), path)
+    progress = Progress(f"{setting.name}, fold {config['fold']}", profile.epochs, state.epoch if state else 0)
+
+    def after_epoch(state):
+        checkpoint.save_state(state, path)
+        progress.advance(state.epoch, f"loss {state.history[-1]['loss']:.4f}")
+    state = training.train(setting, profile, rois, seed, device, state, after_epoch)
+    progress.close()
+    return Result(lambda rois, centre: training.predict(state.final, rois, device), pd.DataFrame(state.history), state.final,
+                  count_parameters(state.final if not state.averaged else state.model))
+
+
+def average_shape(setting, profile, cohort, config, work, device):
+    """Method "mean_shape": the training knees' mean landmarks in the ROI, whatever the picture shows."""
+    means = {centre: np.nanmean(cut_rois(cohort, profile.size_px, profile.spacing_mm, centre).landmarks_px, axis=0) for centre in CENTRES}
+    history = pd.DataFrame({"epoch": [0], "seconds": [0.0]})
+    return Result(lambda rois, centre: np.repeat(means[centre][None], len(rois.images), axis=0), history)
+
+
+METHODS = {"network": train_network, "mean_shape": average_shape}
+
+
+def predict_held_out(predict, profile, cohort, fold, centre):
+    """The out-of-fold predictions table of one ROI centre: who, x and y in mm in the picture's frame, error in mm."""
+    rois = cut_rois(cohort, profile.size_px, profile.spacing_mm, centre)
+    points_mm = rois.to_mm(predict(rois, centre))
+    errors = metrics.landmark_errors(points_mm, cohort.landmarks_mm)
+    values = np.concatenate([points_mm, errors[..., None]], axis=2).reshape(len(cohort), -1)
+    who = cohort.knees[["subject_id", "side", "kl", "split"]].assign(fold=fold, roi=centre)
+    return pd.concat([who, pd.DataFrame(values, columns=COORDINATES)], axis=1)
+
+
+@cache
+def environment(device="cpu"):
+    """What the manifest says of code and machine."""
+    git = subprocess.run(["git", "-C", paths.ROOT, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    processor = next((line.split(":")[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
+    return {"commit": git.stdout.strip() or "unknown", "python": platform.python_version(), "system": platform.system(),
+            "processor": processor, "threads": torch.get_num_threads(), "precision": training.precision(device),
+            "versions": {name: version(name) for name in ("torch", "numpy", "pandas", "scikit-learn", "opencv-python-headless")}}
+
+
+def read_lines(path):
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+def get_runs(setting, profile, cohort, folds=None, seeds=(0,), device="cpu"):
+    """All runs of a setting: `folds` (default: as many as the profile says) x seeds, each loaded or made."""
+    numbers = range(profile.folds) if folds is None else folds
+    return [get_run(setting, profile, cohort, fold, seed, device) for seed in seeds for fold in numbers]
+
+
+def recorded_runs(store=None):
+    """Every finished run under results/runs (or another store), sorted by its address."""
+    store = Path(store or paths.RESULTS / "runs")
+    return [load_run(path.parent) for path in sorted(store.glob("*/*/*/*/manifest.json")) if not path.parent.name.endswith(".partial")]
+
+
+def record(store=None):
+    """Copy the finished runs of the working store to results/runs, without their weights; returns the new folders."""
+    copied = []
+    for run in recorded_runs(store or paths.runs()):
+        target = paths.RESULTS / "runs" / address(run.config)
+        if not (target / "manifest.json").is_file():
+            shutil.copytree(run.folder, target, ignore=shutil.ignore_patterns("*.safetensors", "*.lock"), dirs_exist_ok=True)
+            copied.append(target)
+    return copied

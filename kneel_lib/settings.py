@@ -1,0 +1,118 @@
+"""Settings and profiles as data: a setting is a row of a table (what is tried), a profile says how big (how much)."""
+
+from dataclasses import dataclass, field, replace
+
+from kneel_lib.augmentation import MILD, RELEASED as RELEASED_RANGES, Augmentation
+from kneel_lib.errors import KneelError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One row of Table 1. The defaults are the paper's row "Wing loss"; a row names only what it changes.
+
+    method: "network" or "mean_shape". loss_frame: normalised, pixels or mm. loss_weight multiplies the loss.
+    map_term: weight of the cross-entropy between the softmax map and a gaussian of `map_sigma` cells (not in the paper).
+    mixup_alpha: 0 is off; mixup: "paper" (eq. 6 and 9), "released" (eq. 9 without the maximum of eq. 6) or "standard".
+    cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
+    schedule: "constant" or "one_cycle" (then learning_rate is its peak). average: decay a step of the weights' moving
+    average, 0 is off. network: "paper" or "released".
+    """
+
+    name: str
+    label: str
+    method: str = "network"
+    network: str = "paper"
+    block: str = "hmp"
+    loss: str = "wing"
+    loss_frame: str = "normalised"
+    loss_weight: float = 1.0
+    map_term: float = 0.0
+    map_sigma: float = 1.0
+    mixup_alpha: float = 0.0
+    mixup: str = "paper"
+    weight_decay: float = 1e-4
+    dropout: float = 0.25
+    cutout: float = 0.0
+    jitter_mm: float = 0.0
+    schedule: str = "constant"
+    learning_rate: float = 1e-3
+    average: float = 0.0
+    augmentation: Augmentation = field(default=RELEASED_RANGES)
+
+
+WING = Setting("wing", "Wing loss")
+MIXED = replace(WING, mixup_alpha=0.75, weight_decay=0.0)
+
+
+def mixup_row(alpha, no_decay):
+    """A row "Wing + mixup" of Table 1, with weight decay or without."""
+    name, label = f"mixup_{alpha}", f"Wing + mixup α = {alpha}"
+    if no_decay:
+        return replace(WING, name=f"{name}_nowd", label=f"{label} (no wd)", mixup_alpha=alpha, weight_decay=0.0)
+    return replace(WING, name=name, label=label, mixup_alpha=alpha)
+
+
+def cutout_row(percent):
+    """A row "cutout" of Table 1."""
+    return replace(MIXED, name=f"cutout_{percent}", label=f"Wing + mixup α = 0.75 + cutout {percent}% (no wd)", cutout=percent / 100)
+
+
+ROWS = (
+    Setting("mean_shape", "Mean shape", method="mean_shape"),
+    replace(WING, name="l2", label="L2 loss", loss="l2"),
+    replace(WING, name="l1", label="L1 loss", loss="l1"),
+    replace(WING, name="robust", label="Robust loss", loss="robust"),
+    replace(WING, name="elastic", label="Elastic loss", loss="elastic"),
+    WING,
+    replace(WING, name="wing_bottleneck", label="Wing + regular res. block", block="bottleneck"),
+    *(mixup_row(alpha, no_decay) for no_decay in (False, True) for alpha in (0.1, 0.2, 0.5, 0.75)),
+    replace(MIXED, name="nodropout", label="Wing + mixup α = 0.75 (no wd, no dropout)", dropout=0.0),
+    replace(MIXED, name="jitter", label="Wing + mixup α = 0.75 + jitter (no wd)", jitter_mm=0.3),
+    cutout_row(5), cutout_row(10), cutout_row(25),
+    Setting("best", "L1 in mm + map term, one cycle (ours)", loss="l1", loss_frame="mm", map_term=2.0, map_sigma=1.0, weight_decay=0.0,
+            schedule="one_cycle", learning_rate=2e-3, augmentation=MILD),
+)
+SETTINGS = {row.name: row for row in ROWS}
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How big a run is. The ROI measures `size_px` pixels of `spacing_mm`; width and depth are the network's N and d.
+
+    knees: how many knees of the cohort take part (None: all). folds: how many of the five folds a notebook runs.
+    """
+
+    name: str
+    size_px: int
+    spacing_mm: float
+    width: int
+    depth: int
+    epochs: int
+    batch: int = 16
+    knees: int | None = None
+    folds: int = 5
+
+
+PROFILES = {profile.name: profile for profile in (
+    Profile("smoke", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, knees=40, folds=2),
+    Profile("quick", size_px=96, spacing_mm=1.05, width=16, depth=4, epochs=20),
+    Profile("study", size_px=128, spacing_mm=0.75, width=24, depth=4, epochs=40),
+    Profile("native", size_px=192, spacing_mm=0.5, width=24, depth=5, epochs=75),
+    Profile("paper", size_px=450, spacing_mm=0.3, width=24, depth=6, epochs=100),
+)}
+
+
+def find_setting(name):
+    """The setting of this name; `KneelError` names the known ones."""
+    return find(name, SETTINGS, "setting")
+
+
+def find_profile(name):
+    """The profile of this name; `KneelError` names the known ones."""
+    return find(name, PROFILES, "profile")
+
+
+def find(name, table, what):
+    if name not in table:
+        raise KneelError(f"unknown {what} '{name}': choose one of {', '.join(table)}")
+    return table[name]

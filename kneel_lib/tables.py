@@ -1,0 +1,96 @@
+"""Tables from finished runs: one row a setting, always labelled with cohort, profile, folds and seeds."""
+
+import numpy as np
+import pandas as pd
+
+from kneel_lib import metrics, paths
+from kneel_lib.checkpoint import write_whole
+from kneel_lib.runs import errors_of
+from kneel_lib.settings import SETTINGS
+from kneel_lib.statistics import mean_interval
+
+PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
+SUMMARY = "table1.csv"
+NO_TRUTH = "no_truth.csv"
+
+
+def paper_table(number=1):
+    """The paper's Table 1 or 2 as a table, a row a setting (percentages; *_sd over the two bones)."""
+    return pd.read_csv(paths.DATA / f"paper_table{number}.csv")
+
+
+def pooled_predictions(runs, roi="truth"):
+    """Predictions of all the runs' held-out knees for one ROI centre, with a column seed."""
+    tables = [run.predictions[run.predictions["roi"] == roi].assign(seed=run.config["seed"]) for run in runs]
+    return pd.concat(tables, ignore_index=True)
+
+
+def group_runs(runs):
+    """{(cohort, profile, setting): [runs]} in the order of Table 1."""
+    order = {name: place for place, name in enumerate(SETTINGS)}
+    groups = {}
+    for run in sorted(runs, key=lambda run: (run.config["fold"], run.config["seed"])):
+        key = run.config["cohort"], run.config["profile"]["name"], run.config["setting"]["name"]
+        groups.setdefault(key, []).append(run)
+    return dict(sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], order.get(item[0][2], len(order)))))
+
+
+def summary_row(runs, roi="truth"):
+    """One row of results/table1.csv from the runs of one setting (their knees pooled over folds and seeds)."""
+    config = runs[0].config
+    predictions = pooled_predictions(runs, roi)
+    knees = predictions.groupby(["subject_id", "side"]).ngroups
+    minutes = np.mean([run.manifest["train_seconds"] for run in runs]) / 60
+    return {"setting": config["setting"]["name"], "cohort": config["cohort"], "profile": config["profile"]["name"],
+            "spacing_mm": config["profile"]["spacing_mm"], "folds": len({run.config["fold"] for run in runs}),
+            "seeds": len({run.config["seed"] for run in runs}), "knees": knees,
+            **metrics.summarise(errors_of(predictions)), "minutes_per_fold": minutes}
+
+
+def summary_table(runs, roi="truth"):
+    """A row for each setting, profile and cohort among the runs; the columns of results/table1.csv."""
+    return pd.DataFrame([summary_row(group, roi) for group in group_runs(runs).values()])
+
+
+def interval_table(runs, roi="truth"):
+    """MRE and strict PCK over all 16 landmarks with 95 % intervals (bootstrap over subjects), a row a setting."""
+    rows = []
+    for (cohort, profile, setting), group in group_runs(runs).items():
+        predictions = pooled_predictions(group, roi)
+        errors, subjects = errors_of(predictions), predictions["subject_id"]
+        quantities = {"mre_mm": errors, **{f"strict_{radius:g}_all16": np.where(np.isnan(errors), np.nan, 100.0 * (errors <= radius))
+                                           for radius in metrics.THRESHOLDS_MM}}
+        for quantity, values in quantities.items():
+            mean, low, high = mean_interval(values, subjects)
+            rows.append({"setting": setting, "cohort": cohort, "profile": profile, "quantity": quantity, "mean": mean, "low": low, "high": high})
+    return pd.DataFrame(rows)
+
+
+def beside_paper(summary):
+    """The paper's Table 1 in the paper's form with this summary's rows beside it; the column groups name their origin."""
+    paper = paper_table().set_index("setting")
+    parts = {("", "setting"): paper["label"], **{("paper", name): paper[name] for name in (*PAPER_METRICS, "out")}}
+    for (cohort, profile), rows in summary.groupby(["cohort", "profile"]):
+        rows = rows.set_index("setting")
+        parts |= {(f"{cohort}, {profile}", name): rows[name] for name in (*PAPER_METRICS, "out", "mre_mm", "folds")}
+    names = [*paper.index, *(name for name in SETTINGS if name not in paper.index and name in set(summary["setting"]))]
+    table = pd.DataFrame({column: values.reindex(names) for column, values in parts.items()})
+    table[("", "setting")] = [paper["label"].get(name) or SETTINGS[name].label for name in names]
+    return table
+
+
+def by_grade(runs, roi="truth"):
+    """MRE, median and knees with an outlier for each KL grade of one setting's runs."""
+    predictions = pooled_predictions(runs, roi)
+    rows = []
+    for grade, knees in predictions.groupby("kl"):
+        errors = errors_of(knees)
+        mean, low, high = mean_interval(errors, knees["subject_id"])
+        rows.append({"kl": grade, "knees": len(knees), "mre_mm": mean, "low": low, "high": high,
+                     "median_mm": metrics.median_error(errors), "out": metrics.outliers_paper(errors)})
+    return pd.DataFrame(rows)
+
+
+def write_table(table, path):
+    """A table as csv, written whole or not at all."""
+    write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.3f"))

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from kneel_lib import metrics
+from kneel_lib.statistics import cluster_weights, mean_interval
+
+
+@pytest.fixture
+def errors():
+    """Two knees, all errors 0.5 mm but those named."""
+    values = np.full((2, 16), 0.5)
+    values[0, [0, 8]] = 0.2, 1.6
+    values[1, [9, 15]] = 3.0, 0.2
+    return values
+
+
+def test_errors_are_distances():
+    truth = np.zeros((1, 16, 2))
+    assert metrics.landmark_errors(truth + [3, 4], truth).tolist() == [[5.0] * 16]
+
+
+def test_paper_version_averages_inside_a_bone_before_the_threshold(errors):
+    assert metrics.bone_errors(errors).tolist() == [[pytest.approx(0.9), 0.5], [0.5, pytest.approx(1.6)]]
+    assert metrics.pck_paper(errors, 1.0) == (75.0, pytest.approx(np.std([100, 50], ddof=1)))
+    assert metrics.pck_paper(errors, 2.0) == (100.0, 0.0)
+
+
+def test_strict_version_takes_each_landmark_by_itself(errors):
+    assert metrics.pck_strict(errors, 1.0) == 75.0
+    assert metrics.pck_strict(errors, 2.0) == 87.5
+    assert metrics.pck_strict(errors, 2.5, range(16)) == pytest.approx(100 * 31 / 32)
+
+
+def test_outliers_count_knees_in_the_papers_version_and_landmarks_in_the_strict_one(errors):
+    errors[0, [3, 4]] = 10.0, 25.0
+    assert metrics.outliers_paper(errors) == 50.0
+    assert metrics.outliers_strict(errors) == pytest.approx(100 * 2 / 32)
+
+
+def test_missing_landmarks_are_left_out(errors):
+    errors[0, 8] = np.nan
+    assert metrics.pck_strict(errors, 1.0) == pytest.approx(100 * 6 / 7)
+    assert metrics.bone_errors(errors)[0, 0] == pytest.approx(0.2)
+    assert metrics.mean_radial_error(errors) == pytest.approx((0.2 + 0.5 * 28 + 3.0 + 0.2) / 31)
+    assert metrics.median_error(errors) == 0.5
+
+
+def test_a_landmark_on_the_radius_is_inside():
+    assert metrics.share_within(np.array([1.0, 1.0001]), 1.0) == 50.0
+
+
+def test_summary_has_the_columns_of_table1(errors):
+    assert list(metrics.summarise(errors)) == ["pck_1", "pck_1.5", "pck_2", "pck_2.5", "strict_1", "strict_1.5", "strict_2", "strict_2.5",
+                                               "strict_2.5_all16", "mre_mm", "median_mm", "out"]
+
+
+def test_bootstrap_draws_subjects_whole():
+    weights = cluster_weights(["a", "b", "a", "c"], draws=50)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    random = np.random.default_rng(1)
+    hits = 0
+    for trial in range(200):
+        subjects = np.repeat(np.arange(60), 2)
+        values = np.repeat(random.normal(0, 1, 60), 2) + random.normal(0, 0.3, 120)
+        mean, low, high = mean_interval(values, subjects, draws=400, seed=trial)
+        assert low < mean < high
+        hits += low <= 0 <= high
+    assert 180 <= hits <= 199
+
+
+def test_interval_of_clustered_knees_is_wider_than_of_independent_ones():
+    values = np.repeat(np.random.default_rng(0).normal(0, 1, 40), 2)
+    clustered, independent = mean_interval(values, np.repeat(np.arange(40), 2)), mean_interval(values, np.arange(80))
+    assert clustered[2] - clustered[1] > 1.2 * (independent[2] - independent[1])

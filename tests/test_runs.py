@@ -1,0 +1,161 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kneel_lib import checkpoint, paths, runs, tables, training
+from kneel_lib.data.folds import make_folds
+from kneel_lib.data.rois import cut_rois
+from kneel_lib.errors import KneelError
+from kneel_lib.settings import PROFILES, SETTINGS, Profile
+
+TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=3, batch=8)
+BEST = SETTINGS["best"]
+
+
+def test_a_run_is_made_once_and_then_loaded(cohort, store):
+    first = runs.get_run(BEST, TINY, cohort, fold=1)
+    written = (first.folder / "manifest.json").stat().st_mtime_ns
+    again = runs.get_run(BEST, TINY, cohort, fold=1)
+    assert again.folder == first.folder and (again.folder / "manifest.json").stat().st_mtime_ns == written
+    assert sorted(path.name for path in first.folder.iterdir()) == ["config.json", "history.csv", "manifest.json", "predictions.csv",
+                                                                    "weights.safetensors"]
+    assert len(first.history) == 3 and {"commit", "versions", "processor", "threads", "seconds"} <= first.manifest.keys()
+
+
+def test_predictions_are_the_held_out_knees_with_their_errors(cohort, store):
+    run = runs.get_run(BEST, TINY, cohort, fold=1)
+    held_out = cohort.select(make_folds(cohort)[1][1])
+    for roi in ("truth", "image"):
+        rows = run.predictions[run.predictions["roi"] == roi]
+        assert (rows["subject_id"].to_numpy() == held_out.knees["subject_id"].to_numpy()).all()
+        points = rows[[f"{axis}{n}" for n in range(16) for axis in "xy"]].to_numpy().reshape(-1, 16, 2)
+        assert np.allclose(np.linalg.norm(points - held_out.landmarks_mm, axis=2), run.errors(roi), atol=2e-3)
+
+
+def test_the_saved_network_predicts_what_was_recorded(cohort, store):
+    run = runs.get_run(BEST, TINY, cohort, fold=0)
+    rois = cut_rois(cohort.select(make_folds(cohort)[0][1]), TINY.size_px, TINY.spacing_mm)
+    points = rois.to_mm(training.predict(run.load_network(), rois))
+    recorded = run.predictions[run.predictions["roi"] == "truth"][["x0", "y0"]].to_numpy()
+    assert np.allclose(points[:, 0], recorded, atol=1e-3)
+
+
+@pytest.mark.parametrize("change", [lambda c: {**c, "setting": replace(BEST, dropout=0.1)}, lambda c: {**c, "profile": replace(TINY, epochs=4)},
+                                    lambda c: {**c, "fold": 1}, lambda c: {**c, "seed": 1}, lambda c: {**c, "cohort": c["cohort"].select(slice(0, 20))}])
+def test_the_hash_keys_on_all_that_matters(cohort, change):
+    parts = {"setting": BEST, "profile": TINY, "cohort": cohort, "fold": 0, "seed": 0}
+    assert runs.content_hash(runs.make_config(**parts)) != runs.content_hash(runs.make_config(**change(parts)))
+    assert runs.content_hash(runs.make_config(**parts)) == runs.content_hash(runs.make_config(**{**parts, "setting": replace(BEST, label="x")}))
+
+
+def test_one_grey_value_changes_the_fingerprint(cohort):
+    image = cohort.images[3].copy()
+    image[0, 0] += 1
+    changed = replace(cohort, images=(*cohort.images[:3], image, *cohort.images[4:]))
+    assert changed.fingerprint != cohort.fingerprint
+
+
+KILLED = """
+import sys; sys.path.insert(0, {tests!r})
+import torch; torch.set_num_threads(1)
+from conftest import drawn_cohort
+from kneel_lib import runs, checkpoint
+from kneel_lib.settings import SETTINGS, Profile
+profile = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=6, batch=8)
+save = checkpoint.save_state
+def save_and_die(state, path):
+    save(state, path)
+    if state.epoch == {dies_after}: import os, signal; os.kill(os.getpid(), signal.SIGKILL)
+checkpoint.save_state = save_and_die
+runs.get_run(SETTINGS[{setting!r}], profile, drawn_cohort(), 0)
+"""
+
+
+def run_process(setting, store, dies_after=-1):
+    code = KILLED.format(tests=str(Path(__file__).parent), dies_after=dies_after, setting=setting)
+    return subprocess.run([sys.executable, "-c", code], env={**os.environ, "KNEEL_RUNS": str(store)}, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("setting", ["best", "robust"])
+def test_a_killed_run_goes_on_and_ends_equal_to_one_that_was_not(setting, tmp_path):
+    assert run_process(setting, tmp_path / "killed", dies_after=2).returncode == -signal.SIGKILL
+    assert not runs.recorded_runs(tmp_path / "killed")
+    process = run_process(setting, tmp_path / "killed")
+    assert "goes on after epoch 2 of 6" in process.stdout, process.stderr
+    assert run_process(setting, tmp_path / "whole").returncode == 0
+    (killed,), (whole,) = runs.recorded_runs(tmp_path / "killed"), runs.recorded_runs(tmp_path / "whole")
+    pd.testing.assert_frame_equal(killed.predictions, whole.predictions, check_exact=True)
+    pd.testing.assert_frame_equal(killed.history.drop(columns="seconds"), whole.history.drop(columns="seconds"), check_exact=True)
+    weights = [checkpoint.load_tensors(run.folder / "weights.safetensors")[0] for run in (killed, whole)]
+    assert all(bool((weights[0][name] == weights[1][name]).all()) for name in weights[0])
+
+
+def test_two_processes_train_one_run_once(tmp_path):
+    code = KILLED.format(tests=str(Path(__file__).parent), dies_after=-1, setting="best")
+    environment = {**os.environ, "KNEEL_RUNS": str(tmp_path)}
+    both = [subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert len(runs.recorded_runs(tmp_path)) == 1
+    assert sum("epoch 6/6" in text for text in printed) == 1
+
+
+def test_a_damaged_checkpoint_or_run_is_one_clear_error(cohort, store):
+    run = runs.get_run(SETTINGS["mean_shape"], TINY, cohort, 0)
+    (run.folder / "predictions.csv").unlink()
+    with pytest.raises(KneelError, match="is not a whole run .* delete it"):
+        runs.get_run(SETTINGS["mean_shape"], TINY, cohort, 0)
+    folder = store / runs.address(runs.make_config(BEST, TINY, cohort, 0, 0))
+    partial = folder.with_name(folder.name + ".partial")
+    partial.mkdir(parents=True)
+    (partial / "checkpoint.safetensors").write_bytes(b"\x10\x00 not a checkpoint")
+    with pytest.raises(KneelError, match="checkpoint.safetensors is not a readable safetensors file"):
+        runs.get_run(BEST, TINY, cohort, 0)
+
+
+def test_a_store_that_cannot_be_written_is_one_clear_error(cohort, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("KNEEL_RUNS", str(tmp_path / "file"))
+    with pytest.raises(KneelError, match="set KNEEL_RUNS to a folder that you may write to"):
+        runs.get_run(BEST, TINY, cohort, 0)
+
+
+def test_a_fold_that_is_not_there(cohort, store):
+    with pytest.raises(KneelError, match="fold 7 does not exist"):
+        runs.get_run(SETTINGS["mean_shape"], TINY, cohort, 7)
+
+
+def test_folds_keep_subjects_together_and_cover_every_knee_once(cohort):
+    folds = make_folds(cohort)
+    assert sorted(np.concatenate([held_out for _, held_out in folds])) == list(range(len(cohort)))
+    subjects = cohort.knees["subject_id"].to_numpy()
+    assert all(not set(subjects[a]) & set(subjects[b]) for a, b in folds)
+
+
+def test_summary_of_runs_pools_folds_and_labels_them(cohort, store):
+    made = runs.get_runs(SETTINGS["mean_shape"], TINY, cohort) + runs.get_runs(BEST, TINY, cohort, folds=[0, 1])
+    table = tables.summary_table(made)
+    assert table["setting"].tolist() == ["mean_shape", "best"] and table["folds"].tolist() == [5, 2]
+    assert table["knees"].tolist() == [24, len(make_folds(cohort)[0][1]) + len(make_folds(cohort)[1][1])]
+    errors = np.concatenate([run.errors() for run in made[:5]])
+    assert table["mre_mm"][0] == pytest.approx(errors.mean())
+    assert list(table.columns) == json.loads((Path(__file__).parent / "table1_columns.json").read_text())
+
+
+def test_recording_leaves_weights_behind(cohort, store, tmp_path, monkeypatch):
+    run = runs.get_run(BEST, TINY, cohort, 0)
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    copied, = runs.record()
+    assert not list(copied.glob("*.safetensors")) and runs.record() == []
+    recorded = runs.load_run(copied)
+    pd.testing.assert_frame_equal(recorded.predictions, run.predictions)
+    with pytest.raises(KneelError, match="holds no weights"):
+        recorded.load_network()

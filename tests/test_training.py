@@ -1,0 +1,86 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from kneel_lib import training
+from kneel_lib.augmentation import NONE
+from kneel_lib.data.rois import cut_rois
+from kneel_lib.errors import KneelError
+from kneel_lib.settings import PROFILES, SETTINGS, Profile
+
+SMOKE = PROFILES["smoke"]
+TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, batch=8)
+
+
+@pytest.fixture(scope="module")
+def rois(cohort):
+    return cut_rois(cohort, TINY.size_px, TINY.spacing_mm, margin_px=8)
+
+
+@pytest.mark.parametrize("name", [name for name, setting in SETTINGS.items() if setting.method == "network"])
+def test_every_setting_trains_and_predicts(name, rois):
+    state = training.train(SETTINGS[name], TINY, rois, seed=0)
+    predicted = training.predict(state.final, rois)
+    assert state.epoch == 2 and predicted.shape == (24, 16, 2)
+    assert np.isfinite(predicted).all() and 0 <= predicted.min() and predicted.max() <= TINY.size_px
+
+
+@pytest.mark.parametrize("changes", [{"network": "released"}, {"mixup": "standard", "mixup_alpha": 0.5}, {"mixup": "released", "mixup_alpha": 0.5},
+                                     {"average": 0.9}, {"loss_frame": "pixels"}])
+def test_every_switch_trains(changes, rois):
+    state = training.train(replace(SETTINGS["wing"], **changes), TINY, rois, seed=0)
+    assert np.isfinite(training.predict(state.final, rois)).all()
+
+
+def test_one_batch_can_be_learned_by_heart(cohort):
+    setting = replace(SETTINGS["best"], augmentation=NONE, dropout=0.0)
+    profile = replace(TINY, size_px=80, spacing_mm=1.2, width=8, epochs=150)
+    few = cut_rois(cohort.select(slice(0, 8)), profile.size_px, profile.spacing_mm)
+    state = training.train(setting, profile, few, seed=0)
+    errors = np.linalg.norm(training.predict(state.final, few) - few.landmarks_px, axis=2)
+    assert np.median(errors) < 0.5
+
+
+def test_a_seed_gives_the_same_network_and_another_seed_another(rois):
+    setting = replace(SETTINGS["cutout_10"], jitter_mm=0.3)
+    first, again, other = (training.predict(training.train(setting, TINY, rois, seed).final, rois) for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("changes, message", [({"loss": "huber"}, "unknown loss"), ({"schedule": "stairs"}, "unknown schedule 'stairs'"),
+                                              ({"network": "unet"}, "unknown network 'unet'"),
+                                              ({"mixup": "manifold", "mixup_alpha": 1.0}, "unknown mixup 'manifold'")])
+def test_unknown_names_are_refused(changes, message, rois):
+    with pytest.raises(KneelError, match=message):
+        training.train(replace(SETTINGS["wing"], **changes), TINY, rois, seed=0)
+
+
+def test_a_depth_that_does_not_fit_is_refused_before_training(rois):
+    with pytest.raises(KneelError, match="64 x 64 pixels is too small for an hourglass of depth 5: use depth 4 or less, or a side of 128"):
+        training.make_network(SETTINGS["wing"], replace(TINY, depth=5))
+
+
+def test_a_loss_that_diverges_is_one_error(rois):
+    with pytest.raises(KneelError, match="not finite after epoch 1: lower its learning rate"):
+        training.train(replace(SETTINGS["wing"], learning_rate=1e30), TINY, rois, seed=0)
+
+
+def test_a_last_batch_of_one_is_left_out():
+    assert list(training.batch_bounds(17, 8)) == [(0, 8), (8, 16)]
+    assert list(training.batch_bounds(18, 8)) == [(0, 8), (8, 16), (16, 18)]
+
+
+def test_mixing_share_follows_the_beta_distribution():
+    generator = torch.Generator().manual_seed(0)
+    shares = [training.mixing_share(0.75, generator) for _ in range(2000)]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
+    assert np.var(shares) == pytest.approx(1 / (4 * (2 * 0.75 + 1)), rel=0.1)
+
+
+def test_moving_average_moves_by_its_share():
+    average, model = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    model.weight.data += 1
+    training.move_average(average, model, 0.9)
+    assert torch.allclose(average.weight, torch.full((3,), 1.1))
