@@ -36,6 +36,14 @@ def pictures_allowed(cohort):
     return cohort.name == "simulated" or not os.environ.get(WITHOUT_PICTURES)
 
 
+def with_pictures(cohort, draw, *arguments):
+    """`draw(*arguments)`, a figure that shows pixels; or None, and a line that says so, where they may not be shown."""
+    if pictures_allowed(cohort):
+        return draw(*arguments)
+    print("A picture of real knees stands here when you run this notebook; the published copy leaves it out.")
+    return None
+
+
 def save_figure(figure, name, folder, table=None):
     """Save as `folder`/`name`.pdf and .png, and the table that it draws as .csv; returns the PNG's path."""
     folder = Path(folder)
@@ -66,7 +74,7 @@ def scale_bar(axes, shape, mm_per_px):
     """A white 10 mm bar in the lower right corner."""
     length, x, y = 10 / mm_per_px, 0.95 * shape[1], 0.95 * shape[0]
     axes.plot([x - length, x], [y, y], color="white", linewidth=2.2, solid_capstyle="butt")
-    axes.text(x - length / 2, y - 0.02 * shape[0], "10 mm", color="white", fontsize=6.5, ha="center", va="bottom")
+    axes.text(x, y - 0.02 * shape[0], "10 mm", color="white", fontsize=6.5, ha="right", va="bottom")
 
 
 def knees_by_grade(cohort, rois, seed=0):
@@ -180,9 +188,60 @@ def training_curves(histories):
     return figure, pd.concat([history.assign(line=label) for label, history in histories.items()])
 
 
+def predictions_by_error(cohort, rois, predicted_px, errors):
+    """The best, the median and the worst of these knees by mean error, truth and prediction on the picture."""
+    order = np.argsort(np.nanmean(errors, axis=1))
+    figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, TWO_COLUMNS / 2.8))
+    for axes, name, index in zip(panels, ("best", "median", "worst"), order[[0, len(order) // 2, -1]]):
+        row = cohort.knees.iloc[index]
+        title = f"{name}: {knee_name(row)}, KL {row['kl']}, {np.nanmean(errors[index]):.2f} mm"
+        show_knee(axes, rois.images[index], rois.mm_per_px[index], rois.landmarks_px[index], predicted_px[index], title)
+    return figure
+
+
+def augmented_batch(images, points_px, mm_per_px):
+    """Augmented ROIs, (n, 1, S, S) in [0, 1], in two rows with their points."""
+    figure, panels = plt.subplots(2, len(images) // 2, figsize=(TWO_COLUMNS, TWO_COLUMNS * 4 / len(images) * 1.02))
+    for axes, image, points in zip(panels.flat, images, points_px):
+        show_knee(axes, 255 * image[0], mm_per_px, points)
+    return figure
+
+
+def show_maps(probabilities, cell_mm, chosen=(0, 4, 8, 9, 12, 15)):
+    """Soft-argmax maps of one knee, (M, h, w) probabilities, for some landmarks; each scaled to its own peak."""
+    figure, panels = plt.subplots(1, len(chosen), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(chosen) * 1.2))
+    for axes, number in zip(panels, chosen):
+        axes.imshow(probabilities[number], cmap="magma")
+        axes.set(title=f"{number}: peak {probabilities[number].max():.2f}", xticks=[], yticks=[])
+        axes.grid(False)
+        scale_bar(axes, probabilities[number].shape, cell_mm)
+    return figure
+
+
+def loss_shapes(losses, limit=0.05):
+    """Losses (name: function of prediction and truth) and their slopes over the error of one normalised coordinate."""
+    figure, panels = plt.subplots(1, 2, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.32))
+    errors = np.linspace(-limit, limit, 401)
+    for name, values in losses.items():
+        panels[0].plot(errors, values(errors), label=name)
+        panels[1].plot(errors, np.gradient(values(errors), errors), label=name)
+    panels[0].set(xlabel="error, share of the ROI side", ylabel="loss")
+    panels[1].set(xlabel="error, share of the ROI side", ylabel="slope (gradient)")
+    panels[0].legend()
+    return figure
+
+
+def draw_blocks(blocks):
+    """Fig. 3: residual blocks side by side; blocks: {title: rows of `draw_block`}."""
+    figure, panels = plt.subplots(1, len(blocks), figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
+    for axes, (title, rows) in zip(panels, blocks.items()):
+        draw_block(axes, rows, title)
+    return figure
+
+
 def draw_block(axes, rows, title):
-    """A residual block as a column of boxes; rows: [(text, fraction of the output maps or None)], drawn downwards."""
-    axes.set(xlim=(0, 10), ylim=(-0.6, 2 * len(rows) + 0.8), title=title)
+    """A residual block as a column of boxes; rows: [(text, note on its output or None)], drawn downwards."""
+    axes.set(xlim=(0, 12), ylim=(-0.6, 2 * len(rows) + 0.8), title=title)
     axes.axis("off")
     for place, (text, share) in enumerate(rows):
         y = 2 * (len(rows) - 1 - place) + 0.6
@@ -190,7 +249,7 @@ def draw_block(axes, rows, title):
         axes.text(5, y + 0.55, text, ha="center", va="center", fontsize=8)
         axes.annotate("", (5, y - 0.75 if place < len(rows) - 1 else y - 0.55), (5, y - 0.1), arrowprops={"arrowstyle": "->", "lw": 0.9})
         if share:
-            axes.annotate(share, (8.6, y + 0.55), (7.75, y + 0.55), fontsize=8, va="center", arrowprops={"arrowstyle": "<-", "lw": 0.9})
+            axes.annotate(share, (7.75, y + 0.55), (9.2, y + 0.55), fontsize=8, va="center", arrowprops={"arrowstyle": "<-", "lw": 0.9})
     axes.plot([5, 1.2, 1.2, 4.6], [2 * len(rows) + 0.3, 2 * len(rows) + 0.3, -0.2, -0.2], color="#D55E00", lw=1)
     axes.text(0.9, len(rows), "skip", rotation=90, va="center", ha="right", fontsize=8, color="#D55E00")
     axes.text(5, -0.25, "+", ha="center", va="center", fontsize=11)

@@ -196,3 +196,34 @@ def check_image_size(shape, depth):
 def count_parameters(model):
     """The number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def describe_block(block):
+    """[(kernel, inputs, outputs)] of a residual block's convolutions, without the skip connection: the rows of Fig. 3."""
+    return [(module.kernel_size[0], module.in_channels, module.out_channels)
+            for name, module in block.named_modules() if isinstance(module, nn.Conv2d) and not name.startswith("skip")]
+
+
+def describe_stages(model, side):
+    """[(name, channels, side)] of the maps that an image of this side passes through, in order: the bars of Fig. 4.
+
+    Computed by running the model on the meta device: shapes only, no numbers.
+    """
+    stages, hooks = [], []
+
+    def note(name):
+        return lambda module, inputs, output: stages.append((name, output.shape[1], output.shape[-1]))
+    named = {"entry 7x7": model.entry[2], "entry": model.entry, "mixer": model.mixer, "maps": model.output}
+    level, number = model.hourglass, 1
+    while isinstance(level, HourglassLevel):
+        named |= {f"down {number}": level.before, f"up {number}": level}
+        deepest_block, level, number = level.inside, level.inside, number + 1
+    named["bottom"] = deepest_block
+    for name, module in named.items():
+        hooks.append(module.register_forward_hook(note(name)))
+    with torch.device("meta"):
+        deep = model.to("meta").eval()
+        deep.maps(torch.empty(1, 1, side, side))
+    for hook in hooks:
+        hook.remove()
+    return stages

@@ -11,8 +11,11 @@ MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
 SHOWN = (*tables.PAPER_METRICS, "out")
 
 
-def build_report():
-    """Write results/*.csv, the recorded figures and the README's results table; returns the files that were written."""
+def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROOT / "README.md"):
+    """From the recorded runs write tables to `results`, curves to `pictures`, and the results table into `readme`.
+
+    Returns the files that were written. Needs neither images nor training.
+    """
     recorded = runs.recorded_runs()
     if not recorded:
         raise KneelError(f"no recorded runs under {paths.RESULTS / 'runs'}: `python -m kneel_lib record` puts finished runs there")
@@ -20,10 +23,10 @@ def build_report():
     written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "intervals.csv": tables.interval_table(recorded),
                "intervals_no_truth.csv": tables.interval_table(recorded, roi="image")}
     for name, table in written.items():
-        tables.write_table(table, paths.RESULTS / name)
-    pictures = build_figures(recorded)
-    write_readme(summary, no_truth)
-    return [paths.RESULTS / name for name in written] + pictures + [paths.ROOT / "README.md"]
+        tables.write_table(table, results / name)
+    drawn = build_figures(recorded, pictures)
+    write_readme(readme, summary, no_truth)
+    return [results / name for name in written] + drawn + [readme]
 
 
 def recorded_groups(recorded, setting):
@@ -33,22 +36,22 @@ def recorded_groups(recorded, setting):
     return min(complete or groups, key=lambda group: group[0].config["profile"]["spacing_mm"], default=[])
 
 
-def build_figures(recorded):
-    """The recorded curves, under figures/; returns the PNG paths."""
+def build_figures(recorded, folder):
+    """The recorded curves, under `folder`; returns the PNG paths."""
     figures.use_style()
     best = recorded_groups(recorded, "best")
     saved = []
     if best:
         predictions = tables.pooled_predictions(best)
         figure, table = cumulative_figure(recorded)
-        saved.append(figures.save_figure(figure, "recorded_cumulative", paths.FIGURES, table))
+        saved.append(figures.save_figure(figure, "recorded_cumulative", folder, table))
         figure, table = figures.errors_by_landmark(errors_of(predictions), predictions["subject_id"])
-        saved.append(figures.save_figure(figure, "recorded_by_landmark", paths.FIGURES, table))
+        saved.append(figures.save_figure(figure, "recorded_by_landmark", folder, table))
         table = tables.by_grade(best)
-        saved.append(figures.save_figure(figures.errors_by_grade(table), "recorded_by_grade", paths.FIGURES, table))
+        saved.append(figures.save_figure(figures.errors_by_grade(table), "recorded_by_grade", folder, table))
         histories = {f"fold {run.config['fold']}": run.history for run in best}
         figure, table = figures.training_curves(histories)
-        saved.append(figures.save_figure(figure, "recorded_training", paths.FIGURES, table))
+        saved.append(figures.save_figure(figure, "recorded_training", folder, table))
     return saved
 
 
@@ -86,9 +89,8 @@ def numbers(row):
     return " / ".join(f"{row[name]:.1f}" for name in tables.PAPER_METRICS)
 
 
-def write_readme(summary, no_truth):
-    """Put the results table between its marks in README.md."""
-    path = paths.ROOT / "README.md"
+def write_readme(path, summary, no_truth):
+    """Put the results table between its marks in the README."""
     start, end = MARKS
     text = path.read_text()
     if start not in text or end not in text:

@@ -187,8 +187,8 @@ def make_run(setting, profile, cohort, config, folder, device):
     if result.model is not None:
         checkpoint.save_weights(result.model, work / "weights.safetensors")
     write_text(work / "manifest.json", json.dumps(manifest, indent=1) + "\n")
-    (work / "checkpoint.safetensors").unlink(missing_ok=True)
     os.replace(work, folder)
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return load_run(folder)
 
 

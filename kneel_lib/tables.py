@@ -11,6 +11,8 @@ from kneel_lib.statistics import mean_interval
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
 SUMMARY = "table1.csv"
+SUMMARY_COLUMNS = ("setting", "cohort", "profile", "spacing_mm", "folds", "seeds", "knees", *PAPER_METRICS,
+                   *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM), "strict_2.5_all16", "mre_mm", "median_mm", "out", "minutes_per_fold")
 NO_TRUTH = "no_truth.csv"
 
 
@@ -49,7 +51,7 @@ def summary_row(runs, roi="truth"):
 
 def summary_table(runs, roi="truth"):
     """A row for each setting, profile and cohort among the runs; the columns of results/table1.csv."""
-    return pd.DataFrame([summary_row(group, roi) for group in group_runs(runs).values()])
+    return pd.DataFrame([summary_row(group, roi) for group in group_runs(runs).values()], columns=SUMMARY_COLUMNS)
 
 
 def interval_table(runs, roi="truth"):
@@ -94,3 +96,34 @@ def by_grade(runs, roi="truth"):
 def write_table(table, path):
     """A table as csv, written whole or not at all."""
     write_whole(path, lambda temporary: table.to_csv(temporary, index=False, float_format="%.3f"))
+
+
+def export(table, folder, name):
+    """The table as csv, markdown and LaTeX under `folder`; returns the three paths. Missing cells stay empty."""
+    flat = table.copy()
+    if isinstance(flat.columns, pd.MultiIndex):
+        flat.columns = [": ".join(part for part in column if part) for column in flat.columns]
+    text = flat.map(lambda value: value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.2f}")
+    written = {"csv": text.to_csv(index=False), "md": markdown(text), "tex": latex(text)}
+    files = []
+    for ending, content in written.items():
+        files.append(folder / f"{name}.{ending}")
+        write_whole(files[-1], lambda temporary, content=content: temporary.write_text(content))
+    return files
+
+
+def markdown(table):
+    """A table of texts as a markdown table."""
+    lines = [list(table.columns), ["---"] * len(table.columns), *table.to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def latex(table):
+    """A table of texts as a LaTeX tabular (needs booktabs)."""
+    def escape(text):
+        for sign, replacement in {"%": r"\%", "_": r"\_", "&": r"\&", "α": r"$\alpha$"}.items():
+            text = text.replace(sign, replacement)
+        return text
+    rows = [" & ".join(map(escape, line)) + r" \\" for line in [list(table.columns), *table.to_numpy().tolist()]]
+    frame = r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}", r"\toprule"
+    return "\n".join([*frame, rows[0], r"\midrule", *rows[1:], r"\bottomrule", r"\end{tabular}"]) + "\n"

@@ -128,6 +128,31 @@ def test_a_store_that_cannot_be_written_is_one_clear_error(cohort, tmp_path, mon
         runs.get_run(BEST, TINY, cohort, 0)
 
 
+FULL_DISK = """
+import sys; sys.path.insert(0, {tests!r})
+import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
+from conftest import drawn_cohort
+from kneel_lib import runs
+from kneel_lib.settings import SETTINGS, Profile
+profile = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, batch=8)
+runs.get_run(SETTINGS["mean_shape"], profile, drawn_cohort(), 0)
+try:
+    runs.get_run(SETTINGS["best"], profile, drawn_cohort(), 0)
+except runs.KneelError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_is_one_clear_error_and_finished_runs_stay(tmp_path):
+    """The system refuses files above 30 kB, as a full disk would refuse them: the small run fits, the checkpoint does not."""
+    code = FULL_DISK.format(tests=str(Path(__file__).parent))
+    process = subprocess.run([sys.executable, "-c", code], env={**os.environ, "KNEEL_RUNS": str(tmp_path)}, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert "cannot write" in process.stdout and "finished runs are kept" in process.stdout
+    assert [run.config["setting"]["name"] for run in runs.recorded_runs(tmp_path)] == ["mean_shape"]
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
 def test_a_fold_that_is_not_there(cohort, store):
     with pytest.raises(KneelError, match="fold 7 does not exist"):
         runs.get_run(SETTINGS["mean_shape"], TINY, cohort, 7)

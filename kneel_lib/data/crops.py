@@ -15,7 +15,7 @@ ROI_SPACING_MM = 0.3
 """Pixel spacing of the published landmarks: whole pixels of the authors' 466 px ROIs."""
 
 REGISTRATION_COLUMNS = ("subject_id", "side", "kl", "split", "mm_per_px", "x4_px", "y4_px", "inverted")
-ANNOTATION_COLUMNS = ("subject_id", "side", "tibia", "femur")
+ANNOTATION_COLUMNS = ("subject_id", "side", "kl", "tibia", "femur")
 
 
 def load_crops(folder=None, splits=("train", "val")):
@@ -28,6 +28,7 @@ def load_crops(folder=None, splits=("train", "val")):
     knees = read_registration()
     knees = knees[knees["split"].isin(splits)].reset_index(drop=True)
     offsets = read_annotation(annotation_path(folder))
+    check_grades(annotation_path(folder), knees)
     absent = [knee_name(row) for _, row in knees.iterrows() if (row["subject_id"], row["side"]) not in offsets]
     if absent:
         raise KneelError(f"{annotation_path(folder)}: no landmarks for {absent[0]} ({len(absent)} knees): the file is not complete; "
@@ -55,6 +56,16 @@ def read_annotation(path):
             raise KneelError(f"{path}, line {line}: expected 9 tibial and 7 femoral points as x,y,x,y,...") from None
         offsets[row.subject_id, row.side] = (points - points[landmarks.CENTRE]) * ROI_SPACING_MM
     return offsets
+
+
+def check_grades(path, knees):
+    """Raise `KneelError` if a knee's KL grade differs between the annotation and the registration table."""
+    both = read_table(path, ANNOTATION_COLUMNS)[["subject_id", "side", "kl"]].merge(knees, on=["subject_id", "side"])
+    differ = both[both["kl_x"] != both["kl_y"]]
+    if len(differ):
+        row = differ.iloc[0]
+        raise KneelError(f"{path}: {knee_name(row)} has KL {row['kl_x']}, the registration table says {row['kl_y']} ({len(differ)} such knees): "
+                         "the file is not the published one; see data/README.md")
 
 
 def read_table(path, columns):

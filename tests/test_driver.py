@@ -1,0 +1,83 @@
+import re
+
+import nbformat
+import pytest
+
+from kneel_lib import driver, paths
+from kneel_lib.__main__ import main
+from kneel_lib.errors import KneelError
+
+GOOD = "from pathlib import Path\nPath(target).write_text(f'{number}')"
+BAD = "from kneel_lib.errors import KneelError\nraise KneelError('the disk is full: free some space')"
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """Three small notebooks, the second of which fails."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    monkeypatch.setattr(paths, "NOTEBOOKS", folder)
+    for name, code in (("00_first", GOOD), ("01_second", BAD), ("02_third", GOOD)):
+        parameters = nbformat.v4.new_code_cell(f"number = 1\nrate = 0.5\ntarget = '{tmp_path / name}.txt'", metadata={"tags": ["parameters"]})
+        notebook = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
+        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    return tmp_path
+
+
+def test_the_driver_keeps_going_and_lists_what_failed(notebooks, capfd):
+    assert driver.run_notebooks({"number": 7}, notebooks / "out") == ["01_second.ipynb"]
+    assert (notebooks / "00_first.txt").read_text() == (notebooks / "02_third.txt").read_text() == "7"
+    printed = capfd.readouterr().out
+    assert "failed: 01_second.ipynb: error: the disk is full: free some space" in printed and "2 of 3 notebooks ran to their end" in printed
+    assert "Traceback" not in printed and "notebooks/02_third.ipynb" in printed
+
+
+@pytest.mark.parametrize("given, message", [({"nubmer": 3}, "no notebook has a parameter 'nubmer': there are number, rate, target"),
+                                            ({"number": "three"}, "parameter number of 00_first.ipynb must be of type int, like 1: got 'three'"),
+                                            ({"number": True}, "must be of type int")])
+def test_parameters_are_checked_before_anything_runs(notebooks, given, message):
+    with pytest.raises(KneelError, match=message):
+        driver.run_notebooks(given, notebooks / "out")
+    assert not (notebooks / "out").exists()
+
+
+def test_a_whole_number_may_stand_for_a_float(notebooks):
+    assert driver.check_parameters({"rate": 1}, driver.notebook_paths())
+
+
+def test_names_choose_notebooks(notebooks):
+    assert [path.stem for path in driver.notebook_paths(["02"])] == ["02_third"]
+    with pytest.raises(KneelError, match="no notebook starts with '07'"):
+        driver.notebook_paths(["07"])
+
+
+def test_an_output_that_cannot_be_written(notebooks):
+    (notebooks / "out").write_text("in the way")
+    with pytest.raises(KneelError, match="cannot write .*out.*give another folder"):
+        driver.run_notebooks({}, notebooks / "out")
+
+
+@pytest.mark.parametrize("text, expected", [("seed=3", ("seed", 3)), ("settings=['wing']", ("settings", ["wing"])), ("profile=quick", ("profile", "quick"))])
+def test_parameters_are_read_as_literals_or_text(text, expected):
+    assert driver.parse_parameter(text) == expected
+
+
+def test_the_hash_of_a_notebook_is_that_of_its_code_alone(notebooks):
+    notebook = nbformat.read(driver.notebook_paths()[0], as_version=4)
+    before = driver.code_hash(notebook)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("prose"))
+    assert driver.code_hash(notebook) == before
+    notebook.cells[1]["source"] += "\n"
+    assert driver.code_hash(notebook) != before
+
+
+@pytest.mark.parametrize("arguments, message", [(["run", "--profile", "huge"], "unknown profile 'huge': choose one of smoke, quick"),
+                                                (["train", "wingg"], "unknown setting 'wingg'"), (["run"], "no knees on this machine"),
+                                                (["verify"], "530 files under .* are missing or different")])
+def test_the_command_line_says_one_line_and_exits_with_1(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KNEEL_DATA", str(tmp_path))
+    assert main(arguments) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    assert re.search(message, lines[0])

@@ -1,0 +1,65 @@
+import json
+import subprocess
+import sys
+
+import nbformat
+import pytest
+
+from kneel_lib import driver, paths
+
+NOTEBOOKS = driver.notebook_paths()
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+def notebook(request):
+    return request.param, nbformat.read(request.param, as_version=4)
+
+
+def test_outputs_were_made_by_the_code_that_stands_there(notebook):
+    path, content = notebook
+    assert content.metadata.get(driver.HASH_KEY) == driver.code_hash(content), f"{path.name} has changed since its outputs were made: run `make notebooks`"
+
+
+def test_published_notebooks_are_small_and_without_errors(notebook):
+    path, content = notebook
+    assert path.stat().st_size <= 500_000
+    code = [cell for cell in content.cells if cell.cell_type == "code"]
+    assert any(cell.outputs for cell in code)
+    assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+
+
+def test_published_notebooks_hold_no_pictures_of_real_knees(notebook):
+    _, content = notebook
+    for cell in content.cells:
+        if cell.cell_type == "code" and "with_pictures(" in cell.source:
+            printed = "".join(output.get("text", "") for output in cell.outputs)
+            assert "the published copy leaves it out" in printed
+            assert not [output for output in cell.outputs if "image/png" in output.get("data", {})]
+
+
+def test_notebooks_have_the_house_form(notebook):
+    _, content = notebook
+    code = [cell.source for cell in content.cells if cell.cell_type == "code"]
+    prose = [cell.source for cell in content.cells if cell.cell_type == "markdown"]
+    assert 10 <= len(code) <= 25 and sum(len(source.splitlines()) for source in code) <= 200 and max(len(s.splitlines()) for s in code) <= 30
+    assert sum(len(text.split()) for text in prose) >= 700
+    assert any(text.startswith("## What we found") for text in prose) and prose[-1].startswith("## Exercises")
+    parameters = [cell for cell in content.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(parameters) == 1 and not any("sys.path" in source for source in code)
+
+
+def test_the_whole_study_runs_at_profile_smoke(crops, tmp_path, monkeypatch):
+    """Through papermill, from another working directory, and a second time from the finished runs."""
+    monkeypatch.setenv("KNEEL_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("KNEEL_OUTPUT", str(tmp_path / "output"))
+    monkeypatch.setenv("KNEEL_DATA", str(paths.downloads()))
+    for _ in range(2):
+        process = subprocess.run([sys.executable, "-m", "kneel_lib", "run", "--profile", "smoke"], cwd=tmp_path, capture_output=True, text=True)
+        assert process.returncode == 0, process.stdout + process.stderr
+    output = tmp_path / "output" / "crops-smoke"
+    for file in ("tables/table1.csv", "tables/table1.md", "tables/table1.tex", "figures/cumulative.pdf", "figures/cumulative.csv",
+                 "figures/average_knee.png", "notebooks/10_report.ipynb"):
+        assert (output / file).stat().st_size > 0
+    assert "crops, smoke" in (output / "tables" / "table1.csv").read_text().splitlines()[0]
+    manifests = sorted((tmp_path / "runs").glob("*/smoke/*/*/manifest.json"))
+    assert len(manifests) == 6 and all(json.loads(path.read_text())["seconds"] > 0 for path in manifests)

@@ -1,0 +1,64 @@
+import pandas as pd
+import pytest
+
+from kneel_lib import paths, report, runs, tables
+
+PAPER_ROWS = {"wing": (31.68, 61.83, 78.68, 87.50), "finetune": (45.92, 72.39, 85.36, 90.91)}
+
+
+def test_the_papers_numbers_are_those_of_its_tables():
+    table = tables.paper_table(1).set_index("setting")
+    assert len(table) == 24 and len(tables.paper_table(2)) == 6
+    for name, values in PAPER_ROWS.items():
+        assert tuple(table.loc[name, list(tables.PAPER_METRICS)]) == values
+
+
+@pytest.mark.parametrize("name, roi", [(tables.SUMMARY, "truth"), (tables.NO_TRUTH, "image")])
+def test_committed_summaries_follow_from_the_recorded_runs(name, roi):
+    made = tables.summary_table(runs.recorded_runs(), roi)
+    committed = pd.read_csv(paths.RESULTS / name)
+    pd.testing.assert_frame_equal(made, committed, atol=6e-4, rtol=0, check_dtype=False)
+
+
+def test_recorded_runs_of_best_cover_every_knee_once():
+    best = report.recorded_groups(runs.recorded_runs(), "best")
+    predictions = tables.pooled_predictions(best)
+    assert len(best) == 5 and len(predictions) == 529 and not predictions.duplicated(["subject_id", "side"]).any()
+
+
+def test_recorded_best_reaches_the_level_that_the_readme_claims():
+    row = tables.summary_table(report.recorded_groups(runs.recorded_runs(), "best")).iloc[0]
+    assert row["mre_mm"] <= 1.02 and row["out"] <= 1
+    assert (row[list(tables.PAPER_METRICS)].to_numpy(float) >= [44, 73, 87, 94]).all()
+
+
+def test_recorded_errors_are_those_of_the_predictions(crops):
+    truth = {(row.subject_id, row.side): points for row, points in zip(crops.knees.itertuples(), crops.landmarks_mm)}
+    for run in report.recorded_groups(runs.recorded_runs(), "best"):
+        for _, row in run.predictions.iterrows():
+            points = row[[f"{axis}{n}" for n in range(16) for axis in "xy"]].to_numpy(float).reshape(16, 2)
+            errors = row[[f"e{n}" for n in range(16)]].to_numpy(float)
+            assert abs(((points - truth[row["subject_id"], row["side"]]) ** 2).sum(axis=1) ** 0.5 - errors).max() < 2e-3
+
+
+def test_a_user_with_the_crops_gets_the_recorded_runs_at_once(crops, store):
+    from kneel_lib.settings import PROFILES, SETTINGS
+    found = runs.get_runs(SETTINGS["best"], PROFILES["native"], crops)
+    assert len(found) == 5 and all(paths.RESULTS in run.folder.parents for run in found)
+
+
+def test_the_report_is_remade_without_pictures_or_training(tmp_path, monkeypatch):
+    monkeypatch.setenv("KNEEL_DATA", str(tmp_path / "nothing"))
+    readme = tmp_path / "README.md"
+    readme.write_text((paths.ROOT / "README.md").read_text())
+    written = report.build_report(tmp_path / "results", tmp_path / "figures", readme)
+    assert all(path.stat().st_size > 0 for path in written) and len(written) >= 9
+    assert readme.read_text() == (paths.ROOT / "README.md").read_text(), "README.md is out of date: run `make report`"
+
+
+def test_export_writes_three_forms(tmp_path):
+    table = tables.beside_paper(tables.summary_table(runs.recorded_runs()))
+    csv, markdown, latex = tables.export(table, tmp_path, "table1")
+    assert len(pd.read_csv(csv)) == len(table) and "paper: pck_1" in csv.read_text()
+    assert markdown.read_text().count("\n") == len(table) + 2
+    assert r"Wing + mixup $\alpha$ = 0.75 + cutout 10\% (no wd, finetune)" in latex.read_text()
