@@ -10,8 +10,8 @@ from kneel_lib.errors import KneelError
 def run(options):
     from kneel_lib.data.cohorts import load_cohort
     from kneel_lib.settings import find_profile
-    find_profile(options.profile)
-    cohort = load_cohort(options.cohort)
+    profile = find_profile(options.profile)
+    cohort = load_cohort(options.cohort, profile.simulated)
     given = dict([driver.parse_parameter(text) for text in options.parameter], profile=options.profile, cohort=cohort.name)
     failed = driver.run_notebooks(given, paths.output(cohort.name, options.profile), options.notebook)
     return 1 if failed else 0
@@ -22,7 +22,7 @@ def train(options):
     from kneel_lib.runs import get_runs
     from kneel_lib.settings import find_profile, find_setting
     settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
-    cohort = load_cohort(options.cohort)
+    cohort = load_cohort(options.cohort, profile.simulated)
     for fold in options.folds:
         for setting in settings:
             for finished in get_runs(setting, profile, cohort, [fold], options.seeds, options.device):

@@ -29,3 +29,8 @@ def runs():
 def output(cohort, profile):
     """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/<cohort>-<profile>/ in the project."""
     return Path(os.environ.get("KNEEL_OUTPUT") or ROOT / "output").expanduser().resolve() / f"{cohort}-{profile}"
+
+
+def cache():
+    """Files that are made from a seed and can be made again: KNEEL_CACHE, else build/ in the project (not committed)."""
+    return Path(os.environ.get("KNEEL_CACHE") or ROOT / "build").expanduser().resolve()

@@ -27,8 +27,9 @@ class Progress:
         now = time.monotonic()
         if now - self.said >= SECONDS_BETWEEN_LINES or done == self.total:
             rate = (now - self.started) / max(done - self.first, 1)
+            note = f"{note}, " if note else ""
             left = rate * (self.total - done)
-            print(f"{self.what}: {self.unit} {done}/{self.total}, {note}, {rate:.1f} s each, {left / 60:.1f} min left", flush=True)
+            print(f"{self.what}: {self.unit} {done}/{self.total}, {note}{rate:.1f} s each, {left / 60:.1f} min left", flush=True)
             self.said = now
 
     def close(self):

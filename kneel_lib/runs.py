@@ -87,7 +87,8 @@ def make_config(setting, profile, cohort, fold, seed):
     """
     described, size = changed_fields(setting), changed_fields(profile)
     del described["label"]
-    size.pop("folds", None)
+    for name in ("folds", "simulated"):
+        size.pop(name, None)
     return {"recipe": RECIPE, "cohort": cohort.name, "fingerprint": cohort.fingerprint, "knees": len(cohort), "fold": fold,
             "seed": seed, "setting": described, "profile": size}
 

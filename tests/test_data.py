@@ -103,8 +103,8 @@ def test_a_file_that_is_no_picture(tmp_path):
 
 def test_no_data_at_all_says_where_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("KNEEL_DATA", str(tmp_path))
-    with pytest.raises(KneelError, match="no knees on this machine: .*data/README.md"):
-        load_cohort()
+    with pytest.raises(KneelError, match="no real knees on this machine: .*data/README.md"):
+        load_cohort("crops")
     with pytest.raises(KneelError, match="unknown cohort 'mine'"):
         load_cohort("mine")
 

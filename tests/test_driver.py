@@ -73,7 +73,7 @@ def test_the_hash_of_a_notebook_is_that_of_its_code_alone(notebooks):
 
 
 @pytest.mark.parametrize("arguments, message", [(["run", "--profile", "huge"], "unknown profile 'huge': choose one of smoke, quick"),
-                                                (["train", "wingg"], "unknown setting 'wingg'"), (["run"], "no knees on this machine"),
+                                                (["train", "wingg"], "unknown setting 'wingg'"), (["run", "--cohort", "crops"], "no real knees on this machine"),
                                                 (["verify"], "530 files under .* are missing or different")])
 def test_the_command_line_says_one_line_and_exits_with_1(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("KNEEL_DATA", str(tmp_path))
