@@ -24,9 +24,12 @@ ROI_PX, PAD_PX = 466, 100
 BOX_MM = 180.0
 """Side of the square picture that is kept of each knee: the 140 mm ROI with room for shifts."""
 
+OFF_CENTRE_MM = 8.0
+"""The picture's middle misses the tibial centre by up to this much, so that an ROI cut around it knows nothing true."""
+
 
 def load_oai(folder, annotations, name="oai", jobs=-1):
-    """The cohort of all annotated knees in an OAI-like release: pictures of 180 mm at 0.3 mm, right-oriented.
+    """The cohort of all annotated knees in an OAI-like release: pictures of 180 mm at 0.3 mm, right-oriented, off centre.
 
     folder: holds contents.csv. annotations: csv of the published form. Raises `KneelError` for a subject without a radiograph,
     for files that cannot be read, and for tables without a column.
@@ -55,10 +58,18 @@ def cut_knees(path, rows, offsets):
         except ValueError:
             raise KneelError(f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y") from None
         tibial_centre = [float(part) for part in row.tibia.split(",")][2 * landmarks.CENTRE:2 * landmarks.CENTRE + 2]
-        image, points_mm = knee_picture(radiograph, centre_px, np.array(tibial_centre), offsets[row.subject_id, row.side], row.side)
+        shift_px = off_centre_px(row.subject_id, row.side)
+        image, points_mm = knee_picture(radiograph, centre_px + shift_px, np.array(tibial_centre), offsets[row.subject_id, row.side], row.side)
+        points_mm = points_mm - shift_px * [1 if row.side == "R" else -1, 1] * ROI_SPACING_MM
         split = getattr(row, "split", "train")
         cut.append(({"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": split, "mm_per_px": ROI_SPACING_MM}, image, points_mm))
     return cut
+
+
+def off_centre_px(subject, side):
+    """Where a knee's picture is cut, relative to its ROI's middle, in 0.3 mm pixels: always the same for the same knee."""
+    random = np.random.default_rng([int(subject), side == "L"])
+    return random.uniform(-OFF_CENTRE_MM, OFF_CENTRE_MM, 2) / ROI_SPACING_MM
 
 
 def knee_picture(radiograph, centre_px, tibial_centre_px, offsets_mm, side):
