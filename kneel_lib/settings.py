@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
-from kneel_lib.augmentation import MILD, RELEASED as RELEASED_RANGES, Augmentation
+from kneel_lib.augmentation import MILD, Augmentation
+from kneel_lib.augmentation import RELEASED as RELEASED_RANGES
 from kneel_lib.errors import KneelError
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kneel_lib.errors import KneelError
-from kneel_lib.hourglass import (PAPER, RELEASED, Architecture, Hourglass, check_image_size, count_parameters, deepest, soft_argmax)
+from kneel_lib.hourglass import PAPER, RELEASED, Architecture, Hourglass, check_image_size, count_parameters, deepest, soft_argmax
 
 TINY = Architecture(width=4, depth=2)
 

@@ -14,7 +14,7 @@ from kneel_lib import checkpoint, paths, runs, tables, training
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
-from kneel_lib.settings import PROFILES, SETTINGS, Profile
+from kneel_lib.settings import SETTINGS, Profile
 
 TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=3, batch=8)
 BEST = SETTINGS["best"]
