@@ -1,9 +1,10 @@
 """Training speed, two recipes side by side in one run: bf16 + channels_last + batched augmentation against fp32 + solt in a loop.
 
-    python benchmarks/training_speed.py [--size 192] [--depth 5] [--rounds 5]
+    python benchmarks/training_speed.py [--rounds 5]
 
-Rounds alternate between the recipes, so that a change in the machine's load meets both. Written to benchmarks/training_speed.csv:
-recipe, images a second (median over rounds), ratio to the first. The pictures are noise: speed does not depend on them.
+At the sizes of the profiles native and paper. Rounds alternate between the recipes, so that a change in the machine's load meets
+both. Written to benchmarks/training_speed.csv: images a second (median over rounds), ratio to the first recipe of that size. The
+pictures are noise: speed does not depend on them.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from kneel_lib.checkpoint import write_whole
 from kneel_lib.losses import make_loss
 from kneel_lib.reference_augmentation import augment_one, reference_stream, seed_reference
 from kneel_lib.runs import environment
+from kneel_lib.settings import PROFILES
 from kneel_lib.training import predict_maps, standardise
 
 BATCH = 16
@@ -73,25 +75,27 @@ def measure(steps, rounds, steps_a_round=3):
     return {name: float(np.median(values)) for name, values in rates.items()}
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=192)
-    parser.add_argument("--depth", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
+def compare(profile, rounds):
+    """A row a recipe at this profile's size."""
     random = np.random.default_rng(0)
-    source = options.size + 2 * (options.size // 8)
+    source = profile.size_px + 2 * (profile.size_px // 8)
     images = random.integers(0, 256, (BATCH, source, source), dtype=np.uint8)
     points = random.uniform(0.3 * source, 0.7 * source, (BATCH, 16, 2)).astype(np.float32)
     seed_reference(0)
-    architecture = replace(hourglass.PAPER, depth=options.depth)
+    architecture = replace(hourglass.PAPER, width=profile.width, depth=profile.depth)
     recipes = {"fp32, solt in a loop": reference_recipe, "bf16, channels_last, batched augmentation": our_recipe}
-    rates = measure({name: make(architecture, images, points, options.size) for name, make in recipes.items()}, options.rounds)
-    machine = environment()
-    slowest = next(iter(rates.values()))
-    table = pd.DataFrame([{"recipe": name, "network": f"paper, N 24, d {options.depth}", "size_px": options.size, "images_per_s": round(rate, 1),
-                           "ratio": round(rate / slowest, 2), "precision": "fp32" if name.startswith("fp32") else machine["precision"],
-                           "processor": machine["processor"], "threads": machine["threads"]} for name, rate in rates.items()])
+    rates = measure({name: make(architecture, images, points, profile.size_px) for name, make in recipes.items()}, rounds)
+    machine, first = environment(), next(iter(rates.values()))
+    return [{"profile": profile.name, "size_px": profile.size_px, "recipe": name, "images_per_s": round(rate, 1), "ratio": round(rate / first, 2),
+             "precision": "fp32" if name.startswith("fp32") else machine["precision"], "processor": machine["processor"],
+             "threads": machine["threads"]} for name, rate in rates.items()]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    table = pd.DataFrame([row for name in ("native", "paper") for row in compare(PROFILES[name], options.rounds)])
     print(table.to_string(index=False))
     write_whole(Path(__file__).with_suffix(".csv"), lambda temporary: table.to_csv(temporary, index=False))
 

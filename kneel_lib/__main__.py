@@ -1,4 +1,4 @@
-"""The command line: `python -m kneel_lib run | train | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | train | transfer | record | report | notebooks | verify`."""
 
 import argparse
 import sys
@@ -28,6 +28,20 @@ def train(options):
             for finished in get_runs(setting, profile, cohort, [fold], options.seeds, options.device):
                 print(f"{setting.name}, fold {fold}, seed {finished.config['seed']}: MRE {finished.errors().mean():.3f} mm, "
                       f"{finished.manifest['train_seconds'] / 60:.1f} min, {finished.folder}", flush=True)
+    return 0
+
+
+def transfer(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.runs import get_transfer
+    from kneel_lib.settings import find_profile, find_setting
+    settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
+    source, target = (load_cohort(name, profile.simulated) for name in (options.source, options.target))
+    for seed in options.seeds:
+        for setting in settings:
+            finished = get_transfer(setting, profile, source, target, seed, options.device)
+            print(f"{setting.name}, trained on {source.name}, tried on {target.name}, seed {seed}: MRE {finished.errors().mean():.3f} mm, "
+                  f"{finished.folder}", flush=True)
     return 0
 
 
@@ -80,6 +94,13 @@ def parse(arguments):
     command.add_argument("--profile", default="native")
     command.add_argument("--cohort", default="auto")
     command.add_argument("--folds", nargs="*", type=int, default=range(5))
+    command.add_argument("--seeds", nargs="*", type=int, default=[0])
+    command.add_argument("--device", default="cpu")
+    command = add(transfer, "train on all knees of one cohort and try on another")
+    command.add_argument("setting", nargs="+")
+    command.add_argument("--source", default="simulated")
+    command.add_argument("--target", default="crops")
+    command.add_argument("--profile", default="study")
     command.add_argument("--seeds", nargs="*", type=int, default=[0])
     command.add_argument("--device", default="cpu")
     add(record, "copy finished runs to results/ (without weights) and re-make the report")

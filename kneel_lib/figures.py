@@ -137,7 +137,7 @@ def cumulative_errors(predictions_by_name, paper_points=None, limit_mm=5.0):
     predictions_by_name: {label: (errors (n, 16), subjects)}. paper_points: {label: {r: PCK}} drawn as markers. Bands are
     95 % intervals (bootstrap over subjects).
     """
-    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.95))
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.9))
     radii, rows = np.arange(0, limit_mm + 0.05, 0.1), []
     for label, (errors, subjects) in predictions_by_name.items():
         within = [mean_interval(100.0 * (metrics.bone_errors(errors) <= radius), subjects, draws=400) for radius in radii]
@@ -148,7 +148,7 @@ def cumulative_errors(predictions_by_name, paper_points=None, limit_mm=5.0):
     for (label, points), marker in zip((paper_points or {}).items(), "s^D"):
         axes.plot(list(points), list(points.values()), marker, color=PAPER_COLOUR, mfc="white", label=label)
     axes.set(xlabel="distance r, mm", ylabel="PCK @ r, %", xlim=(0, limit_mm), ylim=(0, 101))
-    axes.legend(loc="lower right")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     return figure, pd.DataFrame(rows)
 
 
@@ -164,7 +164,7 @@ def errors_by_landmark(errors, subjects):
         axes.errorbar(part["landmark"], part["mre_mm"], spread, fmt="o", color=colour, label=name, capsize=2)
     labels = [f"{number} {name}" for number, name in enumerate(landmarks.NAMES)]
     axes.set_xticks(range(landmarks.COUNT), labels, rotation=40, ha="right")
-    axes.set(ylabel="mean error, mm", ylim=(0, None))
+    axes.set(ylabel="mean error, mm", ylim=(0, 1.15 * table["high"].max()))
     axes.legend(loc="upper left", ncols=2)
     return figure, table
 
@@ -184,6 +184,8 @@ def training_curves(histories):
     for label, history in histories.items():
         axes.plot(history["epoch"], history["loss"], label=label)
     axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend()
     return figure, pd.concat([history.assign(line=label) for label, history in histories.items()])
 

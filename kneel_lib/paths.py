@@ -34,3 +34,9 @@ def output(cohort, profile):
 def cache():
     """Files that are made from a seed and can be made again: KNEEL_CACHE, else build/ in the project (not committed)."""
     return Path(os.environ.get("KNEEL_CACHE") or ROOT / "build").expanduser().resolve()
+
+
+def shown(path):
+    """How a path is printed: relative to the project where it lies inside it, so that published outputs name no machine."""
+    path = Path(path)
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

@@ -21,7 +21,7 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
         raise KneelError(f"no recorded runs under {paths.RESULTS / 'runs'}: `python -m kneel_lib record` puts finished runs there")
     summary, no_truth = tables.summary_table(recorded), tables.summary_table(recorded, roi="image")
     written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "intervals.csv": tables.interval_table(recorded),
-               "intervals_no_truth.csv": tables.interval_table(recorded, roi="image")}
+               "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded)}
     for name, table in written.items():
         tables.write_table(table, results / name)
     drawn = build_figures(recorded, pictures)

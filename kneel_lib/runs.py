@@ -136,14 +136,34 @@ def get_run(setting, profile, cohort, fold, seed=0, device="cpu"):
     A second process that asks for the same run waits for the first and loads its result.
     """
     cohort = take_knees(cohort, profile.knees)
-    config = make_config(setting, profile, cohort, fold, seed)
+
+    def split():
+        folds = make_folds(cohort)
+        if not 0 <= fold < len(folds):
+            raise KneelError(f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}")
+        return [cohort.select(rows) for rows in folds[fold]]
+    return find_or_make(setting, profile, make_config(setting, profile, cohort, fold, seed), split, device)
+
+
+def get_transfer(setting, profile, source, target, seed=0, device="cpu"):
+    """The finished run that is trained on all knees of `source` and tried on all of `target`, which it never sees before.
+
+    In its predictions the fold is "all". Kept, resumed and locked like every run.
+    """
+    source, target = take_knees(source, profile.knees), take_knees(target, profile.knees)
+    config = make_config(setting, profile, source, "all", seed) | {"target": target.name, "target_fingerprint": target.fingerprint}
+    return find_or_make(setting, profile, config, lambda: (source, target), device)
+
+
+def find_or_make(setting, profile, config, split, device):
+    """The run of this config, loaded or made; `split()` gives the cohorts to train on and to predict, if it must be made."""
     found = find_run(config)
     if found:
         return found
     folder = paths.runs() / address(config)
     make_folder(folder.parent)
     with locked(folder):
-        return find_run(config) or make_run(setting, profile, cohort, config, folder, device)
+        return find_run(config) or make_run(setting, profile, *split(), config, folder, device)
 
 
 def make_folder(folder):
@@ -165,20 +185,16 @@ def locked(folder):
         raise KneelError(f"cannot write to {folder.parent} ({error}): set KNEEL_RUNS to a folder that you may write to") from None
 
 
-def make_run(setting, profile, cohort, config, folder, device):
-    """Train (or average), predict the held-out knees, and put the run's folder in place in one move."""
+def make_run(setting, profile, known, held_out, config, folder, device):
+    """Train (or average) on the cohort `known`, predict `held_out`, and put the run's folder in place in one move."""
     started, clock = datetime.now(timezone.utc), time.monotonic()
-    folds = make_folds(cohort)
-    if not 0 <= config["fold"] < len(folds):
-        raise KneelError(f"fold {config['fold']} does not exist: folds are 0 to {len(folds) - 1}")
-    training_rows, held_out = folds[config["fold"]]
     method = METHODS.get(setting.method)
     if method is None:
         raise KneelError(f"unknown method '{setting.method}': choose one of {', '.join(METHODS)}")
     work = folder.with_name(f"{folder.name}.partial")
     make_folder(work)
-    result = method(setting, profile, cohort.select(training_rows), config, work, device)
-    tables = [predict_held_out(result.predict, profile, cohort.select(held_out), config["fold"], centre) for centre in CENTRES]
+    result = method(setting, profile, known, config, work, device)
+    tables = [predict_held_out(result.predict, profile, held_out, config["fold"], centre) for centre in CENTRES]
     manifest = {"setting": asdict(setting), "profile": asdict(profile), "started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1),
                 "train_seconds": round(float(result.history["seconds"].sum()), 1), "parameters": result.parameters,
                 "device": str(device), **environment(device)}
@@ -210,7 +226,8 @@ class Result:
 def train_network(setting, profile, cohort, config, work, device):
     """Method "network": the hourglass, with a checkpoint after every epoch."""
     rois = cut_rois(cohort, profile.size_px, profile.spacing_mm, "truth", round(profile.size_px * MARGIN_SHARE))
-    seed = int(np.random.SeedSequence([config["seed"], config["fold"]]).generate_state(1)[0])
+    fold = 0 if config["fold"] == "all" else config["fold"]
+    seed = int(np.random.SeedSequence([config["seed"], fold]).generate_state(1)[0])
     state, path = None, work / "checkpoint.safetensors"
     if path.is_file():
         batches = len(training.batch_bounds(len(cohort), profile.batch))

@@ -28,13 +28,35 @@ def pooled_predictions(runs, roi="truth"):
 
 
 def group_runs(runs):
-    """{(cohort, profile, setting): [runs]} in the order of Table 1."""
+    """{(cohort, profile, setting): [runs]} of cross-validation, in the order of Table 1; transfers are left out."""
     order = {name: place for place, name in enumerate(SETTINGS)}
     groups = {}
-    for run in sorted(runs, key=lambda run: (run.config["fold"], run.config["seed"])):
+    for run in sorted(cross_validated(runs), key=lambda run: (run.config["fold"], run.config["seed"])):
         key = run.config["cohort"], run.config["profile"]["name"], run.config["setting"]["name"]
         groups.setdefault(key, []).append(run)
     return dict(sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], order.get(item[0][2], len(order)))))
+
+
+def cross_validated(runs):
+    """The runs that held out a fold of their own cohort."""
+    return [run for run in runs if run.config["fold"] != "all"]
+
+
+def sim_to_real_table(runs, names=("mean_shape", "best")):
+    """Networks trained on simulated knees alone and tried on real ones, beside the mean shape; a row a setting and seed.
+
+    real_labels: how many real knees with landmarks were trained on.
+    """
+    rows = []
+    for run in runs:
+        config = run.config
+        if config["fold"] == "all" and config["target"] == "crops" and config["setting"]["name"] in names:
+            values = metrics.summarise(run.errors())
+            rows.append({"trained_on": config["cohort"], "tested_on": config["target"], "setting": config["setting"]["name"],
+                         "profile": config["profile"]["name"], "simulated_knees": config["knees"], "real_labels": 0, "seed": config["seed"],
+                         **{name: values[name] for name in ("strict_2.5_all16", "mre_mm", "median_mm", "out")}})
+    return pd.DataFrame(rows, columns=["trained_on", "tested_on", "setting", "profile", "simulated_knees", "real_labels", "seed", "strict_2.5_all16",
+                                       "mre_mm", "median_mm", "out"])
 
 
 def summary_row(runs, roi="truth"):
@@ -103,13 +125,18 @@ def export(table, folder, name):
     flat = table.copy()
     if isinstance(flat.columns, pd.MultiIndex):
         flat.columns = [": ".join(part for part in column if part) for column in flat.columns]
-    text = flat.map(lambda value: value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.2f}")
+    text = as_text(flat)
     written = {"csv": text.to_csv(index=False), "md": markdown(text), "tex": latex(text)}
     files = []
     for ending, content in written.items():
         files.append(folder / f"{name}.{ending}")
         write_whole(files[-1], lambda temporary, content=content: temporary.write_text(content))
     return files
+
+
+def as_text(table, digits=2):
+    """The table with every cell as text: numbers to `digits` places, missing ones empty."""
+    return table.map(lambda value: value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.{digits}f}").astype(object)
 
 
 def markdown(table):

@@ -165,6 +165,20 @@ def test_folds_keep_subjects_together_and_cover_every_knee_once(cohort):
     assert all(not set(subjects[a]) & set(subjects[b]) for a, b in folds)
 
 
+def test_a_transfer_is_trained_on_one_cohort_and_tried_on_all_of_another(cohort, store):
+    from conftest import drawn_cohort
+    other = drawn_cohort(12, seed=5)
+    run = runs.get_transfer(BEST, TINY, cohort, other)
+    assert len(run.errors()) == 12 and set(run.predictions["fold"]) == {"all"} and run.config["knees"] == 24
+    assert runs.get_transfer(BEST, TINY, cohort, other).folder == run.folder
+    assert runs.get_transfer(BEST, TINY, cohort, cohort).folder != run.folder
+    mean = runs.get_transfer(SETTINGS["mean_shape"], TINY, cohort, other)
+    offsets = (cohort.landmarks_mm - cohort.landmarks_mm[:, 4:5]).mean(axis=0)
+    expected = np.linalg.norm(other.landmarks_mm[:, 4:5] + offsets - other.landmarks_mm, axis=2)
+    assert np.allclose(mean.errors(), expected, atol=2e-3)
+    assert tables.summary_table([run]).empty
+
+
 def test_summary_of_runs_pools_folds_and_labels_them(cohort, store):
     made = runs.get_runs(SETTINGS["mean_shape"], TINY, cohort) + runs.get_runs(BEST, TINY, cohort, folds=[0, 1])
     table = tables.summary_table(made)
