@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.interpolate import RBFInterpolator
 
 from kneel_lib import landmarks, metrics
@@ -184,8 +185,10 @@ def training_curves(histories):
     for label, history in histories.items():
         axes.plot(history["epoch"], history["loss"], label=label)
     axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure, pd.concat([history.assign(line=label) for label, history in histories.items()])
 
