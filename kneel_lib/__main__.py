@@ -47,7 +47,7 @@ def transfer(options):
 
 def record(options):
     from kneel_lib.runs import record
-    for folder in record():
+    for folder in record(options.profiles):
         print(folder)
     return report(options)
 
@@ -103,7 +103,8 @@ def parse(arguments):
     command.add_argument("--profile", default="study")
     command.add_argument("--seeds", nargs="*", type=int, default=[0])
     command.add_argument("--device", default="cpu")
-    add(record, "copy finished runs to results/ (without weights) and re-make the report")
+    command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
+    command.add_argument("--profiles", nargs="*", default=["study", "native", "paper"])
     add(report, "re-make the recorded tables and curves from results/ alone")
     command = add(notebooks, "refresh the outputs inside notebooks/")
     command.add_argument("--notebook", nargs="*")

@@ -289,12 +289,12 @@ def recorded_runs(store=None):
     return [load_run(path.parent) for path in sorted(store.glob("*/*/*/*/manifest.json")) if not path.parent.name.endswith(".partial")]
 
 
-def record(store=None):
-    """Copy the finished runs of the working store to results/runs, without their weights; returns the new folders."""
+def record(profiles, store=None):
+    """Copy the finished runs of these profiles from the working store to results/runs, without weights; returns the new folders."""
     copied = []
     for run in recorded_runs(store or paths.runs()):
         target = paths.RESULTS / "runs" / address(run.config)
-        if not (target / "manifest.json").is_file():
+        if run.config["profile"]["name"] in profiles and not (target / "manifest.json").is_file():
             shutil.copytree(run.folder, target, ignore=shutil.ignore_patterns("*.safetensors", "*.lock"), dirs_exist_ok=True)
             copied.append(target)
     return copied

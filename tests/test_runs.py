@@ -192,8 +192,9 @@ def test_summary_of_runs_pools_folds_and_labels_them(cohort, store):
 def test_recording_leaves_weights_behind(cohort, store, tmp_path, monkeypatch):
     run = runs.get_run(BEST, TINY, cohort, 0)
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
-    copied, = runs.record()
-    assert not list(copied.glob("*.safetensors")) and runs.record() == []
+    assert runs.record(["native"]) == []
+    copied, = runs.record(["tiny"])
+    assert not list(copied.glob("*.safetensors")) and runs.record(["tiny"]) == []
     recorded = runs.load_run(copied)
     pd.testing.assert_frame_equal(recorded.predictions, run.predictions)
     with pytest.raises(KneelError, match="holds no weights"):
