@@ -20,12 +20,13 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
     if not recorded:
         raise KneelError(f"no recorded runs under {paths.RESULTS / 'runs'}: `python -m kneel_lib record` puts finished runs there")
     summary, no_truth = tables.summary_table(recorded), tables.summary_table(recorded, roi="image")
-    written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "intervals.csv": tables.interval_table(recorded),
+    cost = tables.cost_without_truth(recorded)
+    written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "no_truth_cost.csv": cost, "intervals.csv": tables.interval_table(recorded),
                "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded)}
     for name, table in written.items():
         tables.write_table(table, results / name)
     drawn = build_figures(recorded, pictures)
-    write_readme(readme, summary, no_truth)
+    write_readme(readme, summary, no_truth, cost)
     return [results / name for name in written] + drawn + [readme]
 
 
@@ -85,16 +86,23 @@ def results_markdown(summary, no_truth):
     return "\n".join(lines)
 
 
+def cost_sentence(cost):
+    """What the setting `best` loses without the truth, with its interval, for the README."""
+    rows = cost[(cost["setting"] == "best") & (cost["cohort"] == "crops")]
+    parts = [f"{row.mre_growth_mm:+.3f} mm (95 % {row.low:+.3f} to {row.high:+.3f}) at profile {row.profile}" for row in rows.itertuples()]
+    return f"Without the truth the MRE of `best` changes by {'; '.join(parts)}, paired by knee."
+
+
 def numbers(row):
     return " / ".join(f"{row[name]:.1f}" for name in tables.PAPER_METRICS)
 
 
-def write_readme(path, summary, no_truth):
+def write_readme(path, summary, no_truth, cost):
     """Put the results table between its marks in the README."""
     start, end = MARKS
     text = path.read_text()
     if start not in text or end not in text:
         raise KneelError(f"{path} has lost the marks '{start}' and '{end}' between which the results go")
-    inside = f"{start}\n{results_markdown(summary, no_truth)}\n{end}"
+    inside = f"{start}\n{results_markdown(summary, no_truth)}\n\n{cost_sentence(cost)}\n{end}"
     text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: inside, text, flags=re.DOTALL)
     tables.write_whole(path, lambda temporary: temporary.write_text(text))

@@ -20,6 +20,15 @@ def test_committed_summaries_follow_from_the_recorded_runs(name, roi):
     pd.testing.assert_frame_equal(made, committed, atol=6e-4, rtol=0, check_dtype=False)
 
 
+def test_the_cost_without_truth_is_the_difference_of_the_two_means():
+    recorded = runs.recorded_runs()
+    cost = tables.cost_without_truth(recorded).set_index("setting")
+    means = [tables.summary_table(recorded, roi).set_index("setting")["mre_mm"] for roi in ("truth", "image")]
+    for setting, row in cost.iterrows():
+        assert row["mre_growth_mm"] == pytest.approx(means[1][setting] - means[0][setting], abs=1e-9)
+        assert row["low"] < row["mre_growth_mm"] < row["high"]
+
+
 def test_recorded_runs_of_best_cover_every_knee_once():
     best = report.recorded_groups(runs.recorded_runs(), "best")
     predictions = tables.pooled_predictions(best)
