@@ -193,6 +193,8 @@ def make_run(setting, profile, known, held_out, config, folder, device):
         raise KneelError(f"unknown method '{setting.method}': choose one of {', '.join(METHODS)}")
     work = folder.with_name(f"{folder.name}.partial")
     make_folder(work)
+    for left_over in work.glob("*.tmp"):
+        left_over.unlink()
     result = method(setting, profile, known, config, work, device)
     tables = [predict_held_out(result.predict, profile, held_out, config["fold"], centre) for centre in CENTRES]
     manifest = {"setting": asdict(setting), "profile": asdict(profile), "started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1),

@@ -88,7 +88,10 @@ def run_process(setting, store, dies_after=-1):
 def test_a_killed_run_goes_on_and_ends_equal_to_one_that_was_not(setting, tmp_path):
     assert run_process(setting, tmp_path / "killed", dies_after=2).returncode == -signal.SIGKILL
     assert not runs.recorded_runs(tmp_path / "killed")
+    partial, = (tmp_path / "killed").rglob("*.partial")
+    (partial / "checkpoint.safetensors.999.tmp").write_bytes(b"half a checkpoint")
     process = run_process(setting, tmp_path / "killed")
+    assert not list((tmp_path / "killed").rglob("*.tmp"))
     assert "goes on after epoch 2 of 6" in process.stdout, process.stderr
     assert run_process(setting, tmp_path / "whole").returncode == 0
     (killed,), (whole,) = runs.recorded_runs(tmp_path / "killed"), runs.recorded_runs(tmp_path / "whole")
