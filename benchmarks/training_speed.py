@@ -18,7 +18,7 @@ import torch
 
 from kneel_lib import hourglass
 from kneel_lib.augmentation import RELEASED, augment
-from kneel_lib.checkpoint import write_whole
+from kneel_lib.files import write_whole
 from kneel_lib.losses import make_loss
 from kneel_lib.reference_augmentation import augment_one, reference_stream, seed_reference
 from kneel_lib.runs import environment

@@ -1,28 +1,13 @@
 """Tensors and numbers of a training run in one safetensors file, written whole or not at all; no pickle anywhere."""
 
 import json
-import os
-from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from kneel_lib.errors import KneelError
-
-
-def write_whole(path, write):
-    """Let `write(temporary path)` make the file, then move it into place: a killed process leaves the old one."""
-    path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise KneelError(f"cannot write {path} ({error}): free some space or give another folder; finished runs are kept") from None
-    finally:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+from kneel_lib.files import write_whole
 
 
 def save_weights(model, path):

@@ -19,9 +19,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from kneel_lib import paths
-from kneel_lib.checkpoint import write_whole
 from kneel_lib.errors import KneelError
 from kneel_lib.figures import WITHOUT_PICTURES
+from kneel_lib.files import write_text, write_whole
 
 HASH_KEY = "kneel_code_sha256"
 
@@ -90,7 +90,7 @@ def run_notebooks(given, output, names=None):
 
 def make_writable(folder):
     """Make the folder; `KneelError` if nothing can be written there."""
-    write_whole(folder / ".writable", lambda temporary: temporary.write_text(""))
+    write_text(folder / ".writable", "")
     (folder / ".writable").unlink()
 
 

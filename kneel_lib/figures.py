@@ -16,8 +16,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.interpolate import RBFInterpolator
 
 from kneel_lib import landmarks, metrics
-from kneel_lib.checkpoint import write_whole
 from kneel_lib.data.cohort import knee_name
+from kneel_lib.files import write_whole
 from kneel_lib.statistics import mean_interval
 
 STYLE = Path(__file__).with_name("kneel.mplstyle")

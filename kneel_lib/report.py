@@ -4,11 +4,11 @@ import re
 
 from kneel_lib import figures, metrics, paths, runs, tables
 from kneel_lib.errors import KneelError
+from kneel_lib.files import write_text
 from kneel_lib.runs import errors_of
 from kneel_lib.settings import SETTINGS
 
 MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
-SHOWN = (*tables.PAPER_METRICS, "out")
 
 
 def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROOT / "README.md"):
@@ -105,4 +105,4 @@ def write_readme(path, summary, no_truth, cost):
         raise KneelError(f"{path} has lost the marks '{start}' and '{end}' between which the results go")
     inside = f"{start}\n{results_markdown(summary, no_truth)}\n\n{cost_sentence(cost)}\n{end}"
     text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: inside, text, flags=re.DOTALL)
-    tables.write_whole(path, lambda temporary: temporary.write_text(text))
+    write_text(path, text)

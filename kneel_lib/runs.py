@@ -27,6 +27,7 @@ from kneel_lib import checkpoint, landmarks, metrics, paths, training
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.errors import KneelError
+from kneel_lib.files import write_text
 from kneel_lib.hourglass import count_parameters
 from kneel_lib.progress import Progress
 from kneel_lib.settings import Profile, Setting
@@ -209,10 +210,6 @@ def make_run(setting, profile, known, held_out, config, folder, device):
     os.replace(work, folder)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return load_run(folder)
-
-
-def write_text(path, text):
-    checkpoint.write_whole(path, lambda temporary: temporary.write_text(text))
 
 
 @dataclass(frozen=True)

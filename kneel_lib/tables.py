@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import metrics, paths
-from kneel_lib.checkpoint import write_whole
+from kneel_lib.files import write_text, write_whole
 from kneel_lib.runs import errors_of
 from kneel_lib.settings import SETTINGS
 from kneel_lib.statistics import mean_interval
@@ -140,7 +140,7 @@ def export(table, folder, name):
     files = []
     for ending, content in written.items():
         files.append(folder / f"{name}.{ending}")
-        write_whole(files[-1], lambda temporary, content=content: temporary.write_text(content))
+        write_text(files[-1], content)
     return files
 
 

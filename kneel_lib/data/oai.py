@@ -8,7 +8,6 @@ in which a left knee is already mirrored.
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
@@ -17,6 +16,7 @@ from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, check_cohort
 from kneel_lib.data.crops import ROI_SPACING_MM, read_annotation, read_table
 from kneel_lib.data.dicom import read_dicom
+from kneel_lib.data.rois import cut
 from kneel_lib.errors import KneelError
 
 SERIES = "Bilateral PA Fixed Flexion Knee"
@@ -43,15 +43,15 @@ def load_oai(folder, annotations, name="oai", jobs=-1):
         raise KneelError(f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} annotated knees without one)")
     offsets = read_annotation(annotations)
     groups = [(folder / contents[subject] / "001", rows) for subject, rows in knees.groupby("subject_id", sort=False)]
-    cut = [knee for part in Parallel(jobs)(delayed(cut_knees)(path, rows, offsets) for path, rows in groups) for knee in part]
-    table = pd.DataFrame([row for row, _, _ in cut])
-    return check_cohort(Cohort(name, table, tuple(image for _, image, _ in cut), np.stack([points for _, _, points in cut]), ROI_SPACING_MM))
+    made = [knee for part in Parallel(jobs)(delayed(cut_knees)(path, rows, offsets) for path, rows in groups) for knee in part]
+    table = pd.DataFrame([row for row, _, _ in made])
+    return check_cohort(Cohort(name, table, tuple(image for _, image, _ in made), np.stack([points for _, _, points in made]), ROI_SPACING_MM))
 
 
 def cut_knees(path, rows, offsets):
     """[(table row, picture, landmarks in mm)] of the annotated knees in one radiograph."""
     radiograph = read_dicom(path)
-    cut = []
+    knees = []
     for row in rows.itertuples():
         try:
             centre_px = np.array([float(part) for part in str(row.center).split(",")]).reshape(2) - PAD_PX
@@ -62,8 +62,8 @@ def cut_knees(path, rows, offsets):
         image, points_mm = knee_picture(radiograph, centre_px + shift_px, np.array(tibial_centre), offsets[row.subject_id, row.side], row.side)
         points_mm = points_mm - shift_px * [1 if row.side == "R" else -1, 1] * ROI_SPACING_MM
         split = getattr(row, "split", "train")
-        cut.append(({"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": split, "mm_per_px": ROI_SPACING_MM}, image, points_mm))
-    return cut
+        knees.append(({"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": split, "mm_per_px": ROI_SPACING_MM}, image, points_mm))
+    return knees
 
 
 def off_centre_px(subject, side):
@@ -80,9 +80,7 @@ def knee_picture(radiograph, centre_px, tibial_centre_px, offsets_mm, side):
     side_px = round(BOX_MM / ROI_SPACING_MM)
     step = ROI_SPACING_MM / radiograph.mm_per_px
     origin = (centre_px - side_px / 2 + 0.5) * step - 0.5
-    matrix = np.array([[step, 0, origin[0]], [0, step, origin[1]]])
-    source = cv2.GaussianBlur(radiograph.image, (0, 0), 0.5 * np.sqrt(step ** 2 - 1)) if step > 1.2 else radiograph.image
-    image = cv2.warpAffine(source, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    image = cut(radiograph.image, origin, step, side_px)
     corner = (side_px - ROI_PX) / 2
     if side == "L":
         image = np.ascontiguousarray(image[:, ::-1])

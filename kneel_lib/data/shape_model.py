@@ -6,12 +6,13 @@ of the variation, because radiographs show them. `python -m kneel_lib.data.shape
 
 import json
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from kneel_lib import landmarks, paths
-from kneel_lib.checkpoint import write_whole
 from kneel_lib.data.crops import annotation_path, read_annotation, read_table
+from kneel_lib.files import write_text
 
 PATH = paths.DATA / "shape_model.json"
 KEPT_VARIANCE = 0.999
@@ -74,9 +75,10 @@ def save(models, path=PATH):
     """Write the models as json, rounded to 0.1 micrometres."""
     content = {str(m.kl): {"knees": m.knees, "mean_mm": m.mean.round(4).tolist(), "modes": m.modes.round(5).tolist(),
                            "deviations_mm": m.deviations.round(4).tolist()} for m in models}
-    write_whole(path, lambda temporary: temporary.write_text(json.dumps(content) + "\n"))
+    write_text(path, json.dumps(content) + "\n")
 
 
+@cache
 def load(path=PATH):
     """{KL grade: `ShapeModel`} from the committed file."""
     return {int(kl): ShapeModel(int(kl), entry["knees"], *(np.array(entry[name]) for name in ("mean_mm", "modes", "deviations_mm")))

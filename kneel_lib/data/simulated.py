@@ -18,9 +18,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from kneel_lib import paths
-from kneel_lib.checkpoint import write_whole
 from kneel_lib.data import oai, phantom, shape_model
 from kneel_lib.data.crops import ROI_SPACING_MM
+from kneel_lib.files import write_text, write_whole
 from kneel_lib.progress import Progress
 
 SIMULATOR = 1
@@ -181,7 +181,7 @@ def make_files(population, jobs=-1):
 
 
 def write_csv(path, rows):
-    write_whole(path, lambda temporary: pd.DataFrame(rows).to_csv(temporary, index=False))
+    write_text(path, pd.DataFrame(rows).to_csv(index=False))
 
 
 def load_simulated(name="simulated", knees=None, jobs=-1):
