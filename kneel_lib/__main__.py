@@ -1,4 +1,4 @@
-"""The command line: `python -m kneel_lib run | train | transfer | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | train | transfer | labels | record | report | notebooks | verify`."""
 
 import argparse
 import sys
@@ -42,6 +42,22 @@ def transfer(options):
             finished = get_transfer(setting, profile, source, target, seed, options.device)
             print(f"{setting.name}, trained on {source.name}, tried on {target.name}, seed {seed}: MRE {finished.errors().mean():.3f} mm, "
                   f"{finished.folder}", flush=True)
+    return 0
+
+
+def labels(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.runs import get_run, get_transfer
+    from kneel_lib.settings import find_profile, find_setting
+    setting, profile = find_setting(options.setting), find_profile(options.profile)
+    real, simulated = load_cohort(options.cohort, profile.simulated), load_cohort("simulated", profile.simulated)
+    for seed in options.seeds:
+        for start in options.starts:
+            first = get_transfer(setting, profile, simulated, real, seed, options.device) if start == "simulated" else None
+            for fold in options.folds:
+                for count in options.counts:
+                    finished = get_run(setting, profile, real, fold, seed, options.device, count, first)
+                    print(f"{start}, {count} labels, fold {fold}, seed {seed}: MRE {finished.errors().mean():.3f} mm, {finished.folder}", flush=True)
     return 0
 
 
@@ -102,6 +118,15 @@ def parse(arguments):
     command.add_argument("--target", default="crops")
     command.add_argument("--profile", default="study")
     command.add_argument("--seeds", nargs="*", type=int, default=[0])
+    command.add_argument("--device", default="cpu")
+    command = add(labels, "accuracy against the number of labelled real knees, from scratch and pre-trained")
+    command.add_argument("setting")
+    command.add_argument("--profile", default="study")
+    command.add_argument("--cohort", default="crops")
+    command.add_argument("--counts", nargs="*", type=int, default=[25, 50, 100, 200])
+    command.add_argument("--starts", nargs="*", choices=["scratch", "simulated"], default=["simulated", "scratch"])
+    command.add_argument("--folds", nargs="*", type=int, default=[0])
+    command.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     command.add_argument("--device", default="cpu")
     command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
     command.add_argument("--profiles", nargs="*", default=["study", "native", "paper"])

@@ -5,6 +5,7 @@ A figure is saved as PDF and PNG beside the csv that it draws. Pictures of real 
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,7 +17,10 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from scipy.interpolate import RBFInterpolator
 
 from kneel_lib import landmarks, metrics
+from kneel_lib.data import phantom
 from kneel_lib.data.cohort import knee_name
+from kneel_lib.data.simulated import POPULATIONS
+from kneel_lib.data.rois import cut_rois
 from kneel_lib.files import write_whole
 from kneel_lib.statistics import mean_interval
 
@@ -34,7 +38,7 @@ def use_style():
 
 def pictures_allowed(cohort):
     """False for real knees where KNEEL_WITHOUT_PICTURES is set: the published notebooks show none."""
-    return cohort.name == "simulated" or not os.environ.get(WITHOUT_PICTURES)
+    return cohort.name in POPULATIONS or not os.environ.get(WITHOUT_PICTURES)
 
 
 def with_pictures(cohort, draw, *arguments):
@@ -85,6 +89,61 @@ def knees_by_grade(cohort, rois, seed=0):
     for axes, (_, row) in zip(panels, picks.iterrows()):
         index = row["index"]
         show_knee(axes, rois.images[index], rois.mm_per_px[index], rois.landmarks_px[index], title=f"KL {row['kl']} ({knee_name(row)})")
+    return figure
+
+
+def phantom_steps(maps, machine, seed=0):
+    """How a simulated radiograph comes about, in six pictures: thickness of three tissues in mm, the beam, the detector, the display."""
+    signal = phantom.detect(maps, machine, np.random.default_rng(seed))
+    steps = {"soft tissue, mm": maps["soft"], "spongy bone, mm": maps["spongy"], "cortical bone, mm": np.minimum(maps["cortical"], 25),
+             "photons that come through": phantom.transmit(maps), "+ scatter, blur and noise": signal,
+             "logarithm, turned round": phantom.develop(signal, machine)}
+    figure, panels = plt.subplots(2, 3, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.88), layout="constrained")
+    for axes, (title, image) in zip(panels.flat, steps.items()):
+        drawn = axes.imshow(image, cmap="viridis" if "mm" in title else "gray")
+        axes.set(title=title, xticks=[], yticks=[])
+        axes.grid(False)
+        scale_bar(axes, image.shape, machine.mm_per_px)
+        figure.colorbar(drawn, ax=axes, shrink=0.75)
+    return figure
+
+
+def beam_profile(maps, machine, row, seed=0):
+    """(figure, table): along one row of the phantom, bone thickness in mm and the detector's signal with few and many photons."""
+    x = np.arange(maps["soft"].shape[1]) * machine.mm_per_px
+    table = pd.DataFrame({"x_mm": x, "spongy_mm": maps["spongy"][row], "cortical_mm": maps["cortical"][row], "transmitted": phantom.transmit(maps)[row]})
+    figure, (above, below) = plt.subplots(2, 1, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.5), sharex=True, layout="constrained")
+    above.plot(x, table["spongy_mm"], label="spongy bone")
+    above.plot(x, table["cortical_mm"], label="cortical bone")
+    above.set(ylabel="thickness, mm")
+    for photons in (1000, 24000):
+        table[f"signal_{photons}"] = phantom.detect(maps, replace(machine, photons=photons), np.random.default_rng(seed))[row]
+        below.plot(x, table[f"signal_{photons}"], label=f"{photons:,} photons a pixel", linewidth=0.8)
+    below.set(xlabel="mm across the leg", ylabel="signal, share of open beam", yscale="log")
+    for axes in (above, below):
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure, table
+
+
+def knees_of_cohorts(cohorts, count=4, size_px=300, spacing_mm=0.45):
+    """The first `count` knees of each cohort, a row a cohort, with their landmarks."""
+    figure, panels = plt.subplots(len(cohorts), count, figsize=(TWO_COLUMNS, TWO_COLUMNS * len(cohorts) / count), layout="constrained")
+    for row, cohort in zip(np.atleast_2d(panels), cohorts):
+        rois = cut_rois(cohort.select(slice(0, count)), size_px, spacing_mm)
+        for axes, image, points, (_, knee) in zip(row, rois.images, rois.landmarks_px, cohort.knees.iterrows()):
+            show_knee(axes, image, spacing_mm, points, title=f"{cohort.name}, KL {knee['kl']}")
+    return figure
+
+
+def average_knees(cohorts, size_px=240, spacing_mm=0.4):
+    """The average knee of each cohort side by side, each with its mean shape: where the phantom differs from bone."""
+    figure, panels = plt.subplots(1, len(cohorts), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(cohorts) * 1.1), layout="constrained")
+    for axes, cohort in zip(np.atleast_1d(panels), cohorts):
+        rois = cut_rois(cohort, size_px, spacing_mm)
+        mean = average_knee(rois)
+        low, high = np.percentile(mean, (2, 99.5))
+        show_knee(axes, np.clip((mean - low) / (high - low), 0, 1) * 255, spacing_mm, np.nanmean(rois.landmarks_px, axis=0),
+                  title=f"{cohort.name}: average of {len(cohort)} knees")
     return figure
 
 

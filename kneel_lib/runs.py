@@ -28,14 +28,12 @@ from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
-from kneel_lib.hourglass import count_parameters
-from kneel_lib.progress import Progress
+from kneel_lib.methods import METHODS
 from kneel_lib.settings import Profile, Setting
 
 RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
 
-MARGIN_SHARE = 1 / 8
 COORDINATES = [f"{axis}{number}" for number in range(landmarks.COUNT) for axis in "xye"]
 
 
@@ -131,10 +129,12 @@ def load_run(folder):
     return Run(folder, config, manifest, history, predictions)
 
 
-def get_run(setting, profile, cohort, fold, seed=0, device="cpu"):
+def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, start=None):
     """The finished run: loaded if it exists, else made now, going on from a checkpoint where one was left.
 
-    A second process that asks for the same run waits for the first and loads its result.
+    labels: how many of the fold's training knees may be used (None: all; the same seed gives nested sets, and few knees are
+    repeated up to LEAST_KNEES an epoch, so that each count trains for as many steps). start: a finished `Run` whose network's
+    weights are taken over wherever a layer fits. A second process that asks for the same run waits for the first.
     """
     cohort = take_knees(cohort, profile.knees)
 
@@ -142,8 +142,26 @@ def get_run(setting, profile, cohort, fold, seed=0, device="cpu"):
         folds = make_folds(cohort)
         if not 0 <= fold < len(folds):
             raise KneelError(f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}")
-        return [cohort.select(rows) for rows in folds[fold]]
-    return find_or_make(setting, profile, make_config(setting, profile, cohort, fold, seed), split, device)
+        known, held_out = folds[fold]
+        return cohort.select(known if labels is None else choose_labels(known, labels, seed)), cohort.select(held_out)
+    config = make_config(setting, profile, cohort, fold, seed)
+    if labels is not None:
+        config["labels"] = labels
+    if start is not None:
+        config["start"] = {"cohort": start.config["cohort"], "setting": start.config["setting"]["name"], "seed": start.config["seed"],
+                           "hash": content_hash(start.config)}
+    return find_or_make(setting, profile, config, split, device, start)
+
+
+LEAST_KNEES = 200
+
+
+def choose_labels(rows, count, seed):
+    """`count` of the rows, drawn by `seed`, repeated in turn up to LEAST_KNEES; `KneelError` if there are not so many."""
+    if not 2 <= count <= len(rows):
+        raise KneelError(f"cannot take {count} labelled knees: the fold has {len(rows)} to train on, and 2 are the least")
+    chosen = np.random.default_rng(seed).permutation(rows)[:count]
+    return np.resize(chosen, max(count, LEAST_KNEES))
 
 
 def get_transfer(setting, profile, source, target, seed=0, device="cpu"):
@@ -156,7 +174,7 @@ def get_transfer(setting, profile, source, target, seed=0, device="cpu"):
     return find_or_make(setting, profile, config, lambda: (source, target), device)
 
 
-def find_or_make(setting, profile, config, split, device):
+def find_or_make(setting, profile, config, split, device, start=None):
     """The run of this config, loaded or made; `split()` gives the cohorts to train on and to predict, if it must be made."""
     found = find_run(config)
     if found:
@@ -164,7 +182,7 @@ def find_or_make(setting, profile, config, split, device):
     folder = paths.runs() / address(config)
     make_folder(folder.parent)
     with locked(folder):
-        return find_run(config) or make_run(setting, profile, *split(), config, folder, device)
+        return find_run(config) or make_run(setting, profile, *split(), config, folder, device, start)
 
 
 def make_folder(folder):
@@ -186,7 +204,7 @@ def locked(folder):
         raise KneelError(f"cannot write to {folder.parent} ({error}): set KNEEL_RUNS to a folder that you may write to") from None
 
 
-def make_run(setting, profile, known, held_out, config, folder, device):
+def make_run(setting, profile, known, held_out, config, folder, device, start=None):
     """Train (or average) on the cohort `known`, predict `held_out`, and put the run's folder in place in one move."""
     started, clock = datetime.now(timezone.utc), time.monotonic()
     method = METHODS.get(setting.method)
@@ -196,7 +214,7 @@ def make_run(setting, profile, known, held_out, config, folder, device):
     make_folder(work)
     for left_over in work.glob("*.tmp"):
         left_over.unlink()
-    result = method(setting, profile, known, config, work, device)
+    result = method(setting, profile, known, config, work, device, start)
     tables = [predict_held_out(result.predict, profile, held_out, config["fold"], centre) for centre in CENTRES]
     manifest = {"setting": asdict(setting), "profile": asdict(profile), "started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1),
                 "train_seconds": round(float(result.history["seconds"].sum()), 1), "parameters": result.parameters,
@@ -210,46 +228,6 @@ def make_run(setting, profile, known, held_out, config, folder, device):
     os.replace(work, folder)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return load_run(folder)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a method hands back: `predict(rois, centre)` -> (n, 16, 2) ROI pixels, and what there is to keep."""
-
-    predict: object
-    history: pd.DataFrame
-    model: torch.nn.Module | None = None
-    parameters: int = 0
-
-
-def train_network(setting, profile, cohort, config, work, device):
-    """Method "network": the hourglass, with a checkpoint after every epoch."""
-    rois = cut_rois(cohort, profile.size_px, profile.spacing_mm, "truth", round(profile.size_px * MARGIN_SHARE))
-    fold = 0 if config["fold"] == "all" else config["fold"]
-    seed = int(np.random.SeedSequence([config["seed"], fold]).generate_state(1)[0])
-    state, path = None, work / "checkpoint.safetensors"
-    if path.is_file():
-        batches = len(training.batch_bounds(len(cohort), profile.batch))
-        state = checkpoint.restore_state(training.start(setting, profile, batches, seed, device), path)
-    progress = Progress(f"{setting.name}, fold {config['fold']}", profile.epochs, state.epoch if state else 0)
-
-    def after_epoch(state):
-        checkpoint.save_state(state, path)
-        progress.advance(state.epoch, f"loss {state.history[-1]['loss']:.4f}")
-    state = training.train(setting, profile, rois, seed, device, state, after_epoch)
-    progress.close()
-    return Result(lambda rois, centre: training.predict(state.final, rois, device), pd.DataFrame(state.history), state.final,
-                  count_parameters(state.final if not state.averaged else state.model))
-
-
-def average_shape(setting, profile, cohort, config, work, device):
-    """Method "mean_shape": the training knees' mean landmarks in the ROI, whatever the picture shows."""
-    means = {centre: np.nanmean(cut_rois(cohort, profile.size_px, profile.spacing_mm, centre).landmarks_px, axis=0) for centre in CENTRES}
-    history = pd.DataFrame({"epoch": [0], "seconds": [0.0]})
-    return Result(lambda rois, centre: np.repeat(means[centre][None], len(rois.images), axis=0), history)
-
-
-METHODS = {"network": train_network, "mean_shape": average_shape}
 
 
 def predict_held_out(predict, profile, cohort, fold, centre):

@@ -11,7 +11,7 @@ from kneel_lib.errors import KneelError
 class Setting:
     """One row of Table 1. The defaults are the paper's row "Wing loss"; a row names only what it changes.
 
-    method: "network" or "mean_shape". loss_frame: normalised, pixels or mm. loss_weight multiplies the loss.
+    method: "network", "mean_shape", "aam", "clm" or "rfrv_clm". features: of AAM and CLM, "igo" or "lbp". loss_frame: normalised, pixels or mm. loss_weight multiplies the loss.
     map_term: weight of the cross-entropy between the softmax map and a gaussian of `map_sigma` cells (not in the paper).
     mixup_alpha: 0 is off; mixup: "paper" (eq. 6 and 9), "released" (eq. 9 without the maximum of eq. 6) or "standard".
     cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
@@ -39,6 +39,7 @@ class Setting:
     learning_rate: float = 1e-3
     average: float = 0.0
     augmentation: Augmentation = field(default=RELEASED_RANGES)
+    features: str = ""
 
 
 WING = Setting("wing", "Wing loss")
@@ -60,6 +61,9 @@ def cutout_row(percent):
 
 ROWS = (
     Setting("mean_shape", "Mean shape", method="mean_shape"),
+    *(Setting(f"{method}_{features}", f"{method.upper()} ({features.upper()})", method=method, features=features)
+      for method in ("aam", "clm") for features in ("igo", "lbp")),
+    Setting("rfrv_clm", "RFRV-CLM (in BoneFinder's place)", method="rfrv_clm"),
     replace(WING, name="l2", label="L2 loss", loss="l2"),
     replace(WING, name="l1", label="L1 loss", loss="l1"),
     replace(WING, name="robust", label="Robust loss", loss="robust"),

@@ -38,8 +38,24 @@ def group_runs(runs):
 
 
 def cross_validated(runs):
-    """The runs that held out a fold of their own cohort."""
-    return [run for run in runs if run.config["fold"] != "all"]
+    """The runs that held out a fold of their own cohort and trained on all the rest of it, from scratch."""
+    return [run for run in runs if run.config["fold"] != "all" and not {"labels", "start"} & set(run.config)]
+
+
+def label_table(runs):
+    """Accuracy on real knees against the number of labelled real knees, a row a start, label count, fold and seed.
+
+    start: "scratch", "simulated" (pre-trained on simulated knees with all landmarks) or "low_cost" (on the tibial centre alone).
+    """
+    rows = []
+    for run in runs:
+        config = run.config
+        if config["cohort"] == "crops" and "labels" in config:
+            start = config.get("start", {"cohort": "scratch"})["cohort"]
+            values = metrics.summarise(run.errors())
+            rows.append({"start": "low_cost" if start == "crops" else start, "setting": config["setting"]["name"], "profile": config["profile"]["name"],
+                         "labels": config["labels"], "fold": config["fold"], "seed": config["seed"], "knees": len(run.errors()), **values})
+    return pd.DataFrame(rows).sort_values(["profile", "start", "labels", "fold", "seed"], ignore_index=True) if rows else pd.DataFrame()
 
 
 def sim_to_real_table(runs, names=("mean_shape", "best")):

@@ -10,7 +10,7 @@ import torch
 from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort
 
-torch.set_num_threads(min(2, os.cpu_count()))
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count())))
 
 
 def drawn_cohort(count=24, seed=0):

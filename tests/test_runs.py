@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kneel_lib import checkpoint, paths, runs, tables, training
+from kneel_lib import checkpoint, methods, paths, runs, tables, training
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
@@ -202,3 +202,36 @@ def test_recording_leaves_weights_behind(cohort, store, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(recorded.predictions, run.predictions)
     with pytest.raises(KneelError, match="holds no weights"):
         recorded.load_network()
+
+
+def test_few_labels_are_nested_sets_of_the_fold_and_keep_off_the_table(cohort, store, tmp_path):
+    known = make_folds(cohort)[0][0]
+    few, more = (set(runs.choose_labels(known, count, 0)) for count in (4, 8))
+    assert few < more <= set(known) and len(more) == 8 and len(runs.choose_labels(known, 4, 0)) == runs.LEAST_KNEES
+    with pytest.raises(KneelError, match="cannot take 500 labelled knees"):
+        runs.choose_labels(known, 500, 0)
+    run = runs.get_run(BEST, replace(TINY, epochs=1), cohort, 0, labels=4)
+    assert run.config["labels"] == 4 and not tables.cross_validated([run])
+
+
+def test_a_started_run_takes_over_every_layer_that_fits(cohort, store):
+    first = runs.get_run(BEST, TINY, cohort, fold=1)
+    state = training.start(BEST, TINY, 3, 5, "cpu")
+    methods.take_over(first.load_network(), state)
+    assert all((own == other).all() for own, other in zip(state.model.state_dict().values(), first.load_network().state_dict().values()))
+    one = training.make_network(BEST, TINY, outputs=1)
+    fresh = training.start(BEST, TINY, 3, 5, "cpu")
+    before = {name: value.clone() for name, value in fresh.model.state_dict().items()}
+    methods.take_over(one, fresh)
+    kept = [name for name, value in fresh.model.state_dict().items() if value.shape != one.state_dict()[name].shape]
+    assert kept and all((fresh.model.state_dict()[name] == before[name]).all() for name in kept)
+    continued = runs.get_run(BEST, TINY, cohort, fold=0, start=first)
+    assert continued.config["start"]["hash"] == runs.content_hash(first.config) and continued.folder != runs.get_run(BEST, TINY, cohort, fold=0).folder
+
+
+def test_displaced_rois_are_the_same_every_time_and_at_most_10_mm_off(cohort):
+    truth, displaced = (cut_rois(cohort, 64, 1.6, centre) for centre in ("truth", "displaced"))
+    shift = np.linalg.norm(displaced.origin_mm - truth.origin_mm, axis=1)
+    assert 0 < shift.min() and shift.max() <= 10 and shift.std() > 1
+    assert np.array_equal(displaced.images, cut_rois(cohort, 64, 1.6, "displaced").images)
+    assert np.allclose(displaced.to_mm(displaced.landmarks_px), cohort.landmarks_mm, atol=1e-3)

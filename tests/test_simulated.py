@@ -94,7 +94,7 @@ def test_a_seed_gives_the_same_files(cache, monkeypatch, tmp_path):
     monkeypatch.setenv("KNEEL_CACHE", str(tmp_path / "again"))
     again = simulated.make_files(SMALL, jobs=1)
     names = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
-    assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file()) and len(names) == len(set(simulated.plan(SMALL)["subject_id"])) + 2
+    assert names == sorted(path.relative_to(again) for path in again.rglob("*") if path.is_file()) and len(names) == len(set(simulated.plan(SMALL)["subject_id"])) + 3
     assert all((first / name).read_bytes() == (again / name).read_bytes() for name in names)
     assert simulated.make_files(replace(SMALL, seed=5), jobs=1) != again
 
@@ -105,7 +105,7 @@ def test_files_vary_as_hospitals_do(cache):
     headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.glob("0.S.1/*/*/*/001"))]
     assert {header.PhotometricInterpretation for header in headers} == {"MONOCHROME1", "MONOCHROME2"}
     assert {"ImagerPixelSpacing" in header for header in headers} == {True, False}
-    assert {header.BitsStored for header in headers} == {12, 14, 16}
+    assert {header.BitsStored for header in headers} == {12, 14, 16} and {header.file_meta.TransferSyntaxUID.is_compressed for header in headers} == {True, False}
     images = [read_dicom(path).image for path in sorted(folder.glob("0.S.1/*/*/*/001"))]
     assert all(image[-40:, -40:].mean() < image[image.shape[0] // 3].max() for image in images)
 

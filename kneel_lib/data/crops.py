@@ -47,15 +47,19 @@ def read_registration(path=None):
 
 def read_annotation(path):
     """Published landmarks: {(subject_id, side): (16, 2) offsets from landmark 4 in mm}, x to medial, y down."""
+    return {knee: (points - points[landmarks.CENTRE]) * ROI_SPACING_MM for knee, points in read_roi_points(path).items()}
+
+
+def read_roi_points(path):
+    """{(subject_id, side): (16, 2) landmarks in pixels of the authors' 0.3 mm ROI}, in which a left knee is mirrored."""
     table = read_table(path, ANNOTATION_COLUMNS)
-    offsets = {}
+    points = {}
     for line, row in enumerate(table.itertuples(), start=2):
         try:
-            points = np.array([float(n) for n in f"{row.tibia},{row.femur}".split(",")]).reshape(landmarks.COUNT, 2)
+            points[row.subject_id, row.side] = np.array([float(n) for n in f"{row.tibia},{row.femur}".split(",")]).reshape(landmarks.COUNT, 2)
         except ValueError:
             raise KneelError(f"{path}, line {line}: expected 9 tibial and 7 femoral points as x,y,x,y,...") from None
-        offsets[row.subject_id, row.side] = (points - points[landmarks.CENTRE]) * ROI_SPACING_MM
-    return offsets
+    return points
 
 
 def check_grades(path, knees):

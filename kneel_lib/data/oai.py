@@ -6,6 +6,7 @@ annotations: a row a knee with subject_id, side, kl, tibia, femur, center. `cent
 in which a left knee is already mirrored.
 """
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, check_cohort
-from kneel_lib.data.crops import ROI_SPACING_MM, read_annotation, read_table
+from kneel_lib.data.crops import ROI_SPACING_MM, read_roi_points, read_table
 from kneel_lib.data.dicom import read_dicom
 from kneel_lib.data.rois import cut
 from kneel_lib.errors import KneelError
@@ -41,50 +42,59 @@ def load_oai(folder, annotations, name="oai", jobs=-1):
     absent = [row for row in knees.itertuples() if row.subject_id not in contents.index]
     if absent:
         raise KneelError(f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} annotated knees without one)")
-    offsets = read_annotation(annotations)
+    points = read_roi_points(annotations)
     groups = [(folder / contents[subject] / "001", rows) for subject, rows in knees.groupby("subject_id", sort=False)]
-    made = [knee for part in Parallel(jobs)(delayed(cut_knees)(path, rows, offsets) for path, rows in groups) for knee in part]
+    made = [knee for part in Parallel(jobs)(delayed(cut_knees)(path, rows, points) for path, rows in groups) for knee in part]
+    return gather(name, made)
+
+
+def gather(name, made):
+    """The checked cohort of [(table row, picture, landmarks in mm)]."""
     table = pd.DataFrame([row for row, _, _ in made])
     return check_cohort(Cohort(name, table, tuple(image for _, image, _ in made), np.stack([points for _, _, points in made]), ROI_SPACING_MM))
 
 
-def cut_knees(path, rows, offsets):
+def cut_knees(path, rows, points):
     """[(table row, picture, landmarks in mm)] of the annotated knees in one radiograph."""
     radiograph = read_dicom(path)
     knees = []
     for row in rows.itertuples():
-        try:
-            centre_px = np.array([float(part) for part in str(row.center).split(",")]).reshape(2) - PAD_PX
-        except ValueError:
-            raise KneelError(f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y") from None
-        tibial_centre = [float(part) for part in row.tibia.split(",")][2 * landmarks.CENTRE:2 * landmarks.CENTRE + 2]
-        shift_px = off_centre_px(row.subject_id, row.side)
-        image, points_mm = knee_picture(radiograph, centre_px + shift_px, np.array(tibial_centre), offsets[row.subject_id, row.side], row.side)
-        points_mm = points_mm - shift_px * [1 if row.side == "R" else -1, 1] * ROI_SPACING_MM
-        split = getattr(row, "split", "train")
-        knees.append(({"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": split, "mm_per_px": ROI_SPACING_MM}, image, points_mm))
+        points_px = radiograph_points(row, points[row.subject_id, row.side])
+        points_mm = (points_px + 0.5) * ROI_SPACING_MM - radiograph.mm_per_px / 2
+        described = {"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": getattr(row, "split", "train"), "mm_per_px": ROI_SPACING_MM}
+        knees.append((described, *knee_picture(radiograph, points_mm, row.side, row.subject_id)))
     return knees
 
 
-def off_centre_px(subject, side):
-    """Where a knee's picture is cut, relative to its ROI's middle, in 0.3 mm pixels: always the same for the same knee."""
-    random = np.random.default_rng([int(subject), side == "L"])
-    return random.uniform(-OFF_CENTRE_MM, OFF_CENTRE_MM, 2) / ROI_SPACING_MM
+def radiograph_points(row, roi_px):
+    """Landmarks in 0.3 mm pixels of the whole radiograph, (16, 2), from an annotation row and its points in the ROI."""
+    try:
+        centre = np.array([float(part) for part in str(row.center).split(",")]).reshape(2) - PAD_PX
+    except ValueError:
+        raise KneelError(f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y") from None
+    x = roi_px[:, 0] if row.side == "R" else ROI_PX - 1 - roi_px[:, 0]
+    return np.stack([x, roi_px[:, 1]], axis=1) + centre - ROI_PX // 2
 
 
-def knee_picture(radiograph, centre_px, tibial_centre_px, offsets_mm, side):
+def off_centre_mm(subject, side):
+    """How far a knee's picture is cut off the tibial centre, (2,) mm: always the same for the same knee."""
+    random = np.random.default_rng([zlib.crc32(str(subject).encode()), side == "L"])
+    return random.uniform(-OFF_CENTRE_MM, OFF_CENTRE_MM, 2)
+
+
+def knee_picture(radiograph, points_mm, side, subject):
     """One knee as a right-oriented square of BOX_MM at 0.3 mm, and its landmarks in mm of that picture.
 
-    centre_px: the ROI's middle in 0.3 mm pixels of the radiograph. tibial_centre_px: landmark 4 in the (mirrored) ROI.
+    points_mm: (16, 2) mm from the centre of the radiograph's first pixel, as the radiograph shows them (not mirrored).
     """
     side_px = round(BOX_MM / ROI_SPACING_MM)
-    step = ROI_SPACING_MM / radiograph.mm_per_px
-    origin = (centre_px - side_px / 2 + 0.5) * step - 0.5
-    image = cut(radiograph.image, origin, step, side_px)
-    corner = (side_px - ROI_PX) / 2
+    reach_mm = (side_px - 1) * ROI_SPACING_MM
+    corner_mm = points_mm[landmarks.CENTRE] + off_centre_mm(subject, side) - reach_mm / 2
+    image = cut(radiograph.image, corner_mm / radiograph.mm_per_px, ROI_SPACING_MM / radiograph.mm_per_px, side_px)
+    points_mm = points_mm - corner_mm
     if side == "L":
-        image = np.ascontiguousarray(image[:, ::-1])
-    return image, (tibial_centre_px + corner) * ROI_SPACING_MM + offsets_mm
+        return np.ascontiguousarray(image[:, ::-1]), np.stack([reach_mm - points_mm[:, 0], points_mm[:, 1]], axis=1)
+    return image, points_mm
 
 
 def annotation_row(subject, side, kl, points_px):

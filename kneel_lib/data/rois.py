@@ -4,6 +4,7 @@ The paper centres them on the true tibial centre at the true spacing. For use on
 then the centre is the picture's own and the spacing the nominal one.
 """
 
+import zlib
 from dataclasses import dataclass
 
 import cv2
@@ -12,7 +13,8 @@ import numpy as np
 from kneel_lib import landmarks
 from kneel_lib.errors import KneelError
 
-CENTRES = ("truth", "image")
+CENTRES = ("truth", "image", "displaced")
+DISPLACED_MM = 10.0
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,33 @@ def cut_rois(cohort, size_px, spacing_mm, centre="truth", margin_px=0):
     """Cut every knee's ROI of `size_px` pixels of `spacing_mm`, plus `margin_px` on each side; outside is black.
 
     centre="truth": around landmark 4, true spacing (the paper). centre="image": around the picture's middle, nominal
-    spacing; `mm_per_px` then says what a ROI pixel really measures. Raises `KneelError` for another centre.
+    spacing; `mm_per_px` then says what a ROI pixel really measures. centre="displaced": landmark 4 moved by
+    `displacements_mm`, true spacing: what a poor ROI search would hand over. Raises `KneelError` for another centre.
     """
     if centre not in CENTRES:
         raise KneelError(f"unknown ROI centre '{centre}': choose one of {', '.join(CENTRES)}")
-    truth = centre == "truth"
+    truth = centre != "image"
     picture_mm = cohort.mm_per_px
     step_px = spacing_mm / (picture_mm if truth else np.full(len(cohort), cohort.nominal_mm_per_px))
     middle_px = cohort.landmarks_px[:, landmarks.CENTRE] if truth else np.array(
         [((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in cohort.images])
+    if centre == "displaced":
+        middle_px = middle_px + displacements_mm(cohort.knees) / picture_mm[:, None]
     side = size_px + 2 * margin_px
     origin_px = middle_px - step_px[:, None] * (side - 1) / 2
     images = np.stack([cut(*knee, side) for knee in zip(cohort.images, origin_px, step_px)])
     points = (cohort.landmarks_px - origin_px[:, None]) / step_px[:, None, None]
     return Rois(images, points.astype(np.float32), step_px * picture_mm, origin_px * picture_mm[:, None], size_px, margin_px)
+
+
+def displacements_mm(knees):
+    """How far each knee's "displaced" ROI lies off the truth, (n, 2) mm: uniform in length up to DISPLACED_MM, in any direction.
+
+    Always the same for the same knee.
+    """
+    names = knees["subject_id"].astype(str) + knees["side"]
+    lengths, angles = np.array([np.random.default_rng(zlib.crc32(name.encode())).uniform(size=2) for name in names]).T * [[DISPLACED_MM], [2 * np.pi]]
+    return lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
 def cut(image, origin_px, step_px, side):

@@ -1,4 +1,4 @@
-"""Simulated radiographs as real files: DICOM in the tree of an OAI release, annotations as the paper's authors publish them.
+"""Simulated radiographs as real files: DICOM in the tree of an OAI release, annotations as the paper's authors publish them and as VIA csv.
 
 Three populations with the paper's sizes: "simulated" (748 knees, 150 a grade, 28 subjects with both knees annotated) to train,
 "A" and "B" to test on, from other machines and with a shift in shape. Everything follows from a seed; files are made once.
@@ -15,19 +15,22 @@ import pandas as pd
 import pydicom
 from joblib import Parallel, delayed
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from kneel_lib import paths
 from kneel_lib.data import oai, phantom, shape_model
 from kneel_lib.data.crops import ROI_SPACING_MM
+from kneel_lib.data.via import via_rows, write_via
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.progress import Progress
 
-SIMULATOR = 1
+SIMULATOR = 3
 """Raise this when the code changes what is drawn: older files are then not used any more."""
 
 LEG_MM, HEIGHT_MM, ABOVE_MM = 195.0, 270.0, 125.0
 MARKER_MM = 14.0
+COMPRESSED_SHARE = 0.1
+"""How many of the files are JPEG 2000 without loss; the others are not compressed."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class Population:
     seed: int = 0
 
 
-OAI_LIKE = (phantom.Machine(mm_per_px=0.28), phantom.Machine(mm_per_px=0.3, photons=16000.0, gamma=0.9), phantom.Machine(mm_per_px=0.33, scatter=0.5, gamma=1.15))
+OAI_LIKE = (phantom.Machine(mm_per_px=0.28), phantom.Machine(mm_per_px=0.3, photons=16000.0, gamma=0.9, scatter=0.6),
+            phantom.Machine(mm_per_px=0.33, scatter=0.9, gamma=1.15))
 POPULATIONS = {population.name: population for population in (
     Population("simulated", (150, 150, 149, 150, 149), both_knees=28, machines=OAI_LIKE),
     Population("A", (4, 54, 49, 29, 25), both_knees=80, implants=1, shift=0.5, machines=(phantom.Machine(mm_per_px=0.25, photons=12000.0, gamma=1.3),),
@@ -134,12 +138,14 @@ def write_dicom(path, stored, machine, bits, subject, random):
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, bits, bits - 1, 0
     setattr(dataset, "ImagerPixelSpacing" if random.random() < 0.7 else "PixelSpacing", [machine.mm_per_px, machine.mm_per_px])
     dataset.PixelData = (2 ** bits - 1 - stored if inverted else stored).astype("<u2").tobytes()
+    if random.random() < COMPRESSED_SHARE:
+        dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, lambda temporary: dataset.save_as(temporary, enforce_file_format=True))
 
 
 def make_subject(population, knees, folder):
-    """Draw and write one subject's radiograph; returns its contents row and the annotation rows of its annotated knees."""
+    """Draw and write one subject's radiograph; returns its contents row, and annotation rows in both forms of its annotated knees."""
     subject = int(knees["subject_id"].iloc[0])
     random = np.random.default_rng([population.seed, subject, 1])
     machine = population.machines[int(random.integers(len(population.machines)))]
@@ -147,8 +153,11 @@ def make_subject(population, knees, folder):
     place = f"0.S.1/{subject}/20040101/{subject}01"
     write_dicom(folder / place / "001", stored, machine, bits, subject, random)
     step = machine.mm_per_px / ROI_SPACING_MM
-    rows = [oai.annotation_row(subject, row.side, row.kl, (points[row.side] + 0.5) * step - 0.5) for row in knees.itertuples() if row.annotated]
-    return {"Folder": place, "ParticipantID": subject, "StudyDate": 20040101, "SeriesDescription": oai.SERIES}, rows
+    annotated = [row for row in knees.itertuples() if row.annotated]
+    rows = [oai.annotation_row(subject, row.side, row.kl, (points[row.side] + 0.5) * step - 0.5) for row in annotated]
+    size = (folder / place / "001").stat().st_size
+    regions = via_rows(f"{place}/001", size, [(row.side, row.kl, subject, points[row.side]) for row in annotated])
+    return {"Folder": place, "ParticipantID": subject, "StudyDate": 20040101, "SeriesDescription": oai.SERIES}, rows, regions
 
 
 def take(population, knees):
@@ -174,8 +183,9 @@ def make_files(population, jobs=-1):
         made.append(result)
         progress.advance(len(made))
     progress.close()
-    write_csv(work / "contents.csv", [contents for contents, _ in made])
-    write_csv(work / "annotations.csv", [row for _, rows in made for row in rows])
+    write_csv(work / "contents.csv", [contents for contents, _, _ in made])
+    write_via(work / "via.csv", [region for _, _, regions in made for region in regions])
+    write_csv(work / "annotations.csv", [row for _, rows, _ in made for row in rows])
     work.rename(folder)
     return folder
 

@@ -1,0 +1,126 @@
+"""Landmarks as csv of the VGG Image Annotator (VIA 2), with which the paper's authors annotated, so that any hospital can bring a set.
+
+A region is a polyline along one bone's landmarks in pixels of the file (tibia: 9 points, femur: 7), lateral to medial or the
+other way round. Its region_attributes name the bone and the side: {"bone": "tibia", "side": "R", "kl": "2", "subject": "17"};
+kl and subject may be left out (then the grade is unknown, the file is the subject).
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+
+from kneel_lib import landmarks
+from kneel_lib.data.crops import ROI_SPACING_MM, read_table
+from kneel_lib.data.oai import gather, knee_picture
+from kneel_lib.data.radiograph import read_radiograph
+from kneel_lib.errors import KneelError
+from kneel_lib.files import write_text
+
+COLUMNS = ("filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes", "region_attributes")
+BONES = {"tibia": landmarks.TIBIA, "femur": landmarks.FEMUR}
+
+
+def via_rows(filename, file_size, knees):
+    """The csv rows of one file. knees: [(side, KL grade, subject, (16, 2) landmarks in pixels of the file)]."""
+    regions = [(bone, knee) for knee in knees for bone in BONES]
+    rows = []
+    for number, (bone, (side, kl, subject, points)) in enumerate(regions):
+        x, y = np.round(points[list(BONES[bone])], 2).T.tolist()
+        shape = {"name": "polyline", "all_points_x": x, "all_points_y": y}
+        attributes = {"bone": bone, "side": side, "kl": str(kl), "subject": str(subject)}
+        rows.append(dict(zip(COLUMNS, (filename, file_size, "{}", len(regions), number, json.dumps(shape), json.dumps(attributes)))))
+    return rows
+
+
+def read_via(path):
+    """{(filename, side): (subject, KL grade, (16, 2) landmarks in pixels of the file)} of a VIA csv.
+
+    Raises `KneelError` with the line for anything that is not two polylines a knee of 9 and 7 points.
+    """
+    bones = {}
+    for line, row in enumerate(read_table(path, ("filename", "region_shape_attributes", "region_attributes")).itertuples(), start=2):
+        place = f"{path}, line {line}"
+        shape, attributes = parsed(place, row.region_shape_attributes), parsed(place, row.region_attributes)
+        bone, side = (str(attributes.get(name, "")).strip() for name in ("bone", "side"))
+        if bone.lower() not in BONES or side.upper()[:1] not in ("L", "R"):
+            raise KneelError(f"{place}: region_attributes must name bone (tibia or femur) and side (L or R), they are {row.region_attributes}")
+        key = str(row.filename), side.upper()[0]
+        described = str(attributes.get("subject", row.filename)), grade(place, attributes.get("kl"))
+        if bone.lower() in bones.setdefault(key, {}):
+            raise KneelError(f"{place}: a second {bone} for {key[0]}, side {key[1]}")
+        bones[key][bone.lower()] = described, polyline(place, shape, len(BONES[bone.lower()]), key[1])
+    return {key: joined(path, key, parts) for key, parts in bones.items()}
+
+
+def parsed(place, text):
+    """A json object inside a csv cell."""
+    try:
+        value = json.loads(text)
+    except (TypeError, ValueError):
+        value = None
+    if not isinstance(value, dict):
+        raise KneelError(f"{place}: '{text}' is not a json object as VIA 2 writes it")
+    return value
+
+
+def grade(place, value):
+    """A KL grade 0 to 4, or -1 where it is not given."""
+    if value in (None, "", "-1"):
+        return -1
+    if str(value) not in list("01234"):
+        raise KneelError(f"{place}: kl '{value}' is not a Kellgren-Lawrence grade 0 to 4")
+    return int(value)
+
+
+def polyline(place, shape, count, side):
+    """The points of a region, (count, 2), turned so that they run from lateral to medial."""
+    try:
+        points = np.array([shape["all_points_x"], shape["all_points_y"]], float).T
+    except (KeyError, TypeError, ValueError):
+        raise KneelError(f"{place}: the region has no all_points_x and all_points_y of equal length: draw a polyline") from None
+    if points.shape != (count, 2) or not np.isfinite(points).all():
+        raise KneelError(f"{place}: {len(points)} points, expected {count}")
+    runs_right = points[-1, 0] > points[0, 0]
+    return points if runs_right == (side == "R") else points[::-1]
+
+
+def joined(path, key, parts):
+    """(subject, grade, (16, 2)) of a knee's two bones."""
+    missing = [bone for bone in BONES if bone not in parts]
+    if missing:
+        raise KneelError(f"{path}: no {missing[0]} for {key[0]}, side {key[1]}")
+    (subject, kl), tibia = parts["tibia"]
+    return subject, kl, np.concatenate([tibia, parts["femur"][1]])
+
+
+def load_via(folder, annotations, name="via", mm_per_px=None, jobs=-1):
+    """The cohort of all knees annotated in a VIA csv: pictures cut out of the files as `oai.load_oai` does.
+
+    folder: where the csv's file names lie. mm_per_px: pixel spacing of files that are no DICOM. Raises `KneelError` for a knee
+    without a grade, since every table is by grade, and for unreadable files.
+    """
+    groups = {}
+    for (filename, side), (subject, kl, points) in read_via(annotations).items():
+        if kl < 0:
+            raise KneelError(f"{annotations}: no kl for {filename}, side {side}: give the Kellgren-Lawrence grade in region_attributes")
+        groups.setdefault(filename, []).append((side, subject, kl, points))
+    made = Parallel(jobs)(delayed(cut_file)(Path(folder) / filename, knees, mm_per_px) for filename, knees in groups.items())
+    return gather(name, [knee for part in made for knee in part])
+
+
+def cut_file(path, knees, mm_per_px):
+    """[(table row, picture, landmarks in mm)] of one file."""
+    radiograph = read_radiograph(path, mm_per_px)
+    cuts = []
+    for side, subject, kl, points in knees:
+        described = {"subject_id": subject, "side": side, "kl": kl, "split": "test", "mm_per_px": ROI_SPACING_MM}
+        cuts.append((described, *knee_picture(radiograph, points * radiograph.mm_per_px, side, subject)))
+    return cuts
+
+
+def write_via(path, rows):
+    """A VIA csv from `via_rows`, written whole or not at all."""
+    write_text(path, pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))

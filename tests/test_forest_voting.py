@@ -1,0 +1,167 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+
+from kneel_lib import landmarks
+from kneel_lib.baselines import forest_voting, regression_trees, shape_search
+from kneel_lib.data import shape_model
+from kneel_lib.errors import KneelError
+
+SIZE, SPACING = 64, 1.6
+
+
+def draw_knees(count, seed, off_mm=0.0):
+    """(images, landmarks) of two bright bones with shapes of real knees; landmark 4 lies `off_mm` from the middle, anywhere around."""
+    random = np.random.default_rng(seed)
+    shapes = np.concatenate([shape_model.load()[kl].sample(random, -(-count // 5)) for kl in range(5)])[:count]
+    angles = random.uniform(0, 2 * np.pi, count)
+    shapes = shapes + off_mm * np.stack([np.cos(angles), np.sin(angles)], axis=1)[:, None]
+    points = shapes / SPACING + (SIZE - 1) / 2
+    images = []
+    for knee in points:
+        image = np.full((SIZE, SIZE), 60, np.uint8)
+        for bone, far in ((landmarks.TIBIA, 40), (landmarks.FEMUR, -40)):
+            ends = knee[[bone[-1], bone[0]]] + [[-6, far], [6, far]]
+            cv2.fillPoly(image, [np.rint(16 * np.concatenate([knee[list(bone)], ends])).astype(np.int32)], 150, cv2.LINE_AA, 4)
+        images.append(np.clip(image + random.normal(0, 5, image.shape), 1, 255).astype(np.uint8))
+    return np.stack(images), points
+
+
+@pytest.fixture(scope="module")
+def knees():
+    return draw_knees(50, 0)
+
+
+@pytest.fixture(scope="module")
+def model(knees):
+    return forest_voting.train(*knees, SPACING, forest_voting.TINY, seed=1, jobs=2)
+
+
+def errors_mm(found, truth):
+    return np.linalg.norm(found - truth, axis=2) * SPACING
+
+
+def test_features_from_integral_images_are_differences_of_direct_means():
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (60, 70), dtype=np.uint8)
+    sums, half = regression_trees.integral(image), 9
+    for _ in range(300):
+        boxes = np.zeros(8, np.int64)
+        regression_trees.draw_boxes(half, boxes)
+        first, second = boxes[:4], boxes[4:]
+        assert boxes.min() >= -half and boxes.max() <= half + 1
+        row, column = random.integers(half, 60 - half), random.integers(half, 70 - half)
+        means = [image[row + top:row + bottom, column + left:column + right].mean() for top, left, bottom, right in (first, second)]
+        assert regression_trees.feature_value(sums, row, column, boxes) == pytest.approx(means[0] - means[1])
+
+
+def test_votes_peak_where_the_dot_is():
+    """Trees that saw one dot at many offsets find it in a new picture, to a fifth of a pixel, wherever the patches lie."""
+    random = np.random.default_rng(0)
+    rows, columns = np.mgrid[:81, :81]
+
+    def dot(x, y):
+        return (40 + 180 * np.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 8) + random.uniform(0, 10, rows.shape)).astype(np.uint8)
+    stage = forest_voting.Stage(pixel_mm=1.0, patch_mm=8.0, radius_mm=6.0, search_mm=4.0, step_mm=1.0, smooth_mm=1.0)
+    places = 40 + random.uniform(-3, 3, (60, 2))
+    trees = forest_voting.grow_landmark([dot(*place) for place in places], places, replace(forest_voting.TINY, trees=8, samples=30), stage, [0])
+    forest = regression_trees.join([trees])
+    for place in 40 + random.uniform(-3, 3, (10, 2)):
+        responses, corners = forest_voting.respond(forest, stage, regression_trees.integral(dot(*place)), np.full((1, 2), 40.0))
+        found, heights = forest_voting.peaks(responses, corners)
+        assert np.abs(found[0] - place).max() < 0.6
+        assert heights[0] > 20 * np.median(responses)
+
+
+def test_aligning_finds_the_pose():
+    mean = shape_model.load()[0].mean
+    pose = shape_search.make_pose(1.3, 0.2, (5, -7))
+    found = shape_search.align(mean, pose.apply(mean))
+    assert np.allclose(found.matrix, pose.matrix) and np.allclose(found.shift, pose.shift) and found.scale == pytest.approx(1.3)
+    assert np.allclose(found.undo(found.apply(mean)), mean)
+
+
+def test_the_shape_fit_follows_good_votes_and_mends_a_wild_one():
+    shapes = np.concatenate([shape_model.load()[kl].sample(np.random.default_rng(kl), 40) for kl in range(5)])
+    points = shape_search.learn_points(shapes, 0.98)
+    truth = shape_search.align(points.mean, shapes[3]).undo(shapes[3])
+    covariance = 0.3 ** 2 * np.eye(32)
+    assert np.abs(shape_search.fit_shape(points, truth, covariance) - truth).max() < 0.3
+    wild = truth.copy()
+    wild[0] += 12
+    found = shape_search.fit_shape(points, wild, covariance)
+    assert np.linalg.norm(found[0] - truth[0]) < 4 < np.linalg.norm(wild[0] - truth[0])
+    assert np.linalg.norm(found[1:] - truth[1:], axis=1).mean() < 1
+    assert np.allclose(points.vary(0, 2) - points.mean, points.mean - points.vary(0, -2))
+
+
+def test_fit_beats_the_mean_shape_by_far_from_an_off_centre_roi(knees, model):
+    images, truth = draw_knees(20, 7, off_mm=6.0)
+    mean = np.repeat(knees[1].mean(axis=0)[None], len(truth), axis=0)
+    found = forest_voting.fit(model, images)
+    assert found.shape == (20, 16, 2) and np.isfinite(found).all()
+    assert errors_mm(found, truth).mean() < 0.4 * errors_mm(mean, truth).mean()
+    given = forest_voting.fit(model, images, truth + 2 / SPACING)
+    assert errors_mm(given, truth).mean() < 2
+
+
+def test_steps_show_the_search_from_coarse_to_fine(model):
+    images, truth = draw_knees(3, 9, off_mm=5.0)
+    steps = forest_voting.fit_steps(model, images[2])
+    assert [step.stage for step in steps] == [0, 0, 1]
+    assert np.array_equal(steps[-1].shape, forest_voting.fit(model, images)[2])
+    response = steps[-1].response_on_roi(4, SIZE)
+    y, x = np.unravel_index(response.argmax(), response.shape)
+    assert response.shape == (SIZE, SIZE) and np.linalg.norm(np.array([x, y]) - steps[-1].voted[4]) < 1.6
+    assert all(step.responses.shape[0] == landmarks.COUNT and step.score > 0 for step in steps)
+
+
+def test_a_seed_gives_the_same_forests_whatever_the_jobs(knees, model):
+    again = forest_voting.train(*knees, SPACING, forest_voting.TINY, seed=1, jobs=1)
+    other = forest_voting.train(*knees, SPACING, forest_voting.TINY, seed=2, jobs=1)
+    found, same, differs = (forest_voting.fit(one, knees[0][:4]) for one in (model, again, other))
+    assert np.array_equal(found, same) and not np.array_equal(found, differs)
+
+
+def test_saved_forests_find_the_same(knees, model, tmp_path):
+    forest_voting.save(model, tmp_path / "forests.npz")
+    loaded = forest_voting.load(tmp_path / "forests.npz")
+    assert loaded.options == model.options
+    assert np.array_equal(forest_voting.fit(loaded, knees[0][:4]), forest_voting.fit(model, knees[0][:4]))
+    (tmp_path / "forests.npz").write_bytes((tmp_path / "forests.npz").read_bytes()[:2000])
+    with pytest.raises(KneelError, match="holds no forests"):
+        forest_voting.load(tmp_path / "forests.npz")
+
+
+def test_knees_with_missing_landmarks_are_left_out(knees):
+    images, points = knees[0][:20], knees[1][:20]
+    holes = np.concatenate([points, points[:2]])
+    holes[20, 3], holes[21, 0, 0] = np.nan, np.nan
+    small = replace(forest_voting.TINY, stages=forest_voting.TINY.stages[:1])
+    with_holes = forest_voting.train(np.concatenate([images, images[:2]]), holes, SPACING, small)
+    without = forest_voting.train(images, points, SPACING, small)
+    assert np.array_equal(forest_voting.fit(with_holes, images[:3]), forest_voting.fit(without, images[:3]))
+
+
+@pytest.mark.parametrize("grey", [0, 255])
+def test_a_picture_without_content_gets_a_shape(model, grey):
+    found = forest_voting.fit(model, np.full((2, SIZE, SIZE), grey, np.uint8))
+    assert np.isfinite(found).all()
+    assert forest_voting.fit(model, np.empty((0, SIZE, SIZE), np.uint8)).shape == (0, 16, 2)
+
+
+def test_bad_arguments_are_one_sentence(knees, model):
+    images, points = knees
+    for arguments, text in (((images.astype(float), points, SPACING), "one uint8 array"), ((images, points[:, :5], SPACING), "points_px must be"),
+                            ((images, points, -1.0), "mm_per_px must be"), ((images[:3], points[:3], SPACING), "needs 8 or more knees"),
+                            ((images, points, SPACING, replace(forest_voting.TINY, trees=1)), "4 or more trees"),
+                            ((images, points, SPACING, replace(forest_voting.TINY, contrast_mm=0.0)), "contrast_mm above 0"),
+                            ((images, points, SPACING, replace(forest_voting.TINY, stages=(forest_voting.Stage(0.0, 1, 1, 1, 1),))), "above 0")):
+        with pytest.raises(KneelError, match=text):
+            forest_voting.train(*arguments)
+    with pytest.raises(KneelError, match="ROIs of 64 pixels, not 32"):
+        forest_voting.fit(model, images[:, :32, :32])
+    with pytest.raises(KneelError, match="finite ROI pixels"):
+        forest_voting.fit(model, images[:2], np.full((2, 16, 2), np.nan))
