@@ -238,6 +238,26 @@ def errors_by_grade(table):
     return figure
 
 
+STARTS = {"scratch": ("from scratch", "o"), "low_cost": ("from the tibial centre alone", "s"), "simulated": ("from simulated knees", "^")}
+
+
+def label_curve(table):
+    """MRE over the number of labelled real knees, a line a start: every fold and seed as a point, their mean as a line."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.3, ONE_COLUMN * 0.85))
+    for place, (start, (label, marker)) in enumerate(STARTS.items()):
+        rows = table[table["start"] == start]
+        if len(rows):
+            mean = rows.groupby("labels")["mre_mm"].mean()
+            line, = axes.plot(mean.index, mean, label=label)
+            axes.plot(rows["labels"] * (1 + 0.03 * (place - 1)), rows["mre_mm"], marker, color=line.get_color(), markersize=4, alpha=0.8)
+    counts = sorted(table["labels"].unique())
+    axes.set(xlabel="labelled real knees", ylabel="MRE over 16 landmarks, mm", xscale="log", ylim=(0, None))
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.legend()
+    return figure
+
+
 def training_curves(histories):
     """(figure, table): training loss by epoch, a line for each name; the loss's own unit, on a log scale."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))

@@ -97,10 +97,15 @@ def vote_with_forests(setting, profile, cohort, config, work, device, start):
     clock, rois = time.monotonic(), cut_rois(cohort, profile.size_px, profile.spacing_mm)
     fold = 0 if config["fold"] == "all" else config["fold"]
     seed = int(np.random.SeedSequence([config["seed"], fold]).generate_state(1)[0])
-    options = forest_voting.TINY if profile.width < 8 else forest_voting.Options()
-    model = forest_voting.train(rois.images, rois.landmarks_px, profile.spacing_mm, options, seed, jobs=torch.get_num_threads())
+    model = forest_voting.train(rois.images, rois.landmarks_px, profile.spacing_mm, forest_options(profile), seed, jobs=torch.get_num_threads())
     seconds = time.monotonic() - clock
     return Result(lambda rois, centre: forest_voting.fit(model, rois.images), one_step(seconds))
+
+
+def forest_options(profile):
+    """Size of the forests at a profile: tiny ones where the network is tiny too."""
+    from kneel_lib.baselines import forest_voting
+    return forest_voting.TINY if profile.width < 8 else forest_voting.Options()
 
 
 METHODS = {"network": train_network, "mean_shape": average_shape, "aam": fit_menpo, "clm": fit_menpo, "rfrv_clm": vote_with_forests}

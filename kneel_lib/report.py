@@ -3,6 +3,7 @@
 import re
 
 from kneel_lib import figures, metrics, paths, runs, tables
+from kneel_lib.classical_figures import final_against_initial
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
 from kneel_lib.runs import errors_of
@@ -22,7 +23,8 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
     summary, no_truth = tables.summary_table(recorded), tables.summary_table(recorded, roi="image")
     cost = tables.cost_without_truth(recorded)
     written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "no_truth_cost.csv": cost, "intervals.csv": tables.interval_table(recorded),
-               "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded)}
+               "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded),
+               "label_efficiency.csv": tables.label_table(recorded), "displaced.csv": tables.by_displacement(recorded)}
     for name, table in written.items():
         tables.write_table(table, results / name)
     drawn = build_figures(recorded, pictures)
@@ -53,6 +55,11 @@ def build_figures(recorded, folder):
         histories = {f"fold {run.config['fold']}": run.history for run in best}
         figure, table = figures.training_curves(histories)
         saved.append(figures.save_figure(figure, "recorded_training", folder, table))
+    labels, displaced = tables.label_table(recorded), tables.by_displacement(recorded)
+    if len(labels):
+        saved.append(figures.save_figure(figures.label_curve(labels), "recorded_labels", folder, labels))
+    if len(displaced):
+        saved.append(figures.save_figure(final_against_initial(displaced), "recorded_displaced", folder, displaced))
     return saved
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import metrics, paths
+from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.runs import errors_of
 from kneel_lib.settings import SETTINGS
@@ -55,7 +56,9 @@ def label_table(runs):
             values = metrics.summarise(run.errors())
             rows.append({"start": "low_cost" if start == "crops" else start, "setting": config["setting"]["name"], "profile": config["profile"]["name"],
                          "labels": config["labels"], "fold": config["fold"], "seed": config["seed"], "knees": len(run.errors()), **values})
-    return pd.DataFrame(rows).sort_values(["profile", "start", "labels", "fold", "seed"], ignore_index=True) if rows else pd.DataFrame()
+    table = pd.DataFrame(rows, columns=["start", "setting", "profile", "labels", "fold", "seed", "knees", *PAPER_METRICS,
+                                        *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM), "strict_2.5_all16", "mre_mm", "median_mm", "out"])
+    return table.sort_values(["profile", "start", "labels", "fold", "seed"], ignore_index=True)
 
 
 def sim_to_real_table(runs, names=("mean_shape", "best")):
@@ -139,6 +142,27 @@ def by_grade(runs, roi="truth"):
         rows.append({"kl": grade, "knees": len(knees), "mre_mm": mean, "low": low, "high": high,
                      "median_mm": metrics.median_error(errors), "out": metrics.outliers_paper(errors)})
     return pd.DataFrame(rows)
+
+
+def by_displacement(runs, step_mm=2.0):
+    """Final against initial error: MRE of ROIs cut off the truth (`rois.displacements_mm`), a row a setting and range of displacement.
+
+    Runs that were recorded before ROIs were displaced have no such predictions and are left out.
+    """
+    rows = []
+    for (cohort, profile, setting), group in group_runs(runs).items():
+        predictions = pooled_predictions(group, "displaced")
+        if predictions.empty:
+            continue
+        lengths = np.linalg.norm(displacements_mm(predictions), axis=1)
+        for start in np.arange(0, DISPLACED_MM, step_mm):
+            knees = predictions[(lengths >= start) & (lengths < start + step_mm)]
+            if len(knees):
+                errors = errors_of(knees)
+                mean, low, high = mean_interval(errors, knees["subject_id"])
+                rows.append({"setting": setting, "cohort": cohort, "profile": profile, "from_mm": start, "to_mm": start + step_mm, "knees": len(knees),
+                             "mre_mm": mean, "low": low, "high": high, "median_mm": metrics.median_error(errors), "out": metrics.outliers_paper(errors)})
+    return pd.DataFrame(rows, columns=["setting", "cohort", "profile", "from_mm", "to_mm", "knees", "mre_mm", "low", "high", "median_mm", "out"])
 
 
 def write_table(table, path):

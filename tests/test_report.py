@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 
 from kneel_lib import paths, report, runs, tables
+from kneel_lib.settings import PROFILES, SETTINGS
 
 PAPER_ROWS = {"wing": (31.68, 61.83, 78.68, 87.50), "finetune": (45.92, 72.39, 85.36, 90.91)}
 
@@ -71,3 +74,12 @@ def test_export_writes_three_forms(tmp_path):
     assert len(pd.read_csv(csv)) == len(table) and "paper: pck_1" in csv.read_text()
     assert markdown.read_text().count("\n") == len(table) + 2
     assert r"Wing + mixup $\alpha$ = 0.75 + cutout 10\% (no wd, finetune)" in latex.read_text()
+
+
+def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
+    profile = replace(PROFILES["smoke"], epochs=1)
+    few = runs.get_run(SETTINGS["best"], profile, crops, 0, labels=4)
+    started = runs.get_run(SETTINGS["best"], profile, crops, 0, labels=4, start=few)
+    table = tables.label_table([few, started, runs.get_run(SETTINGS["mean_shape"], profile, crops, 0)])
+    assert table["start"].tolist() == ["low_cost", "scratch"] and table["labels"].tolist() == [4, 4]
+    assert tables.label_table([]).columns.tolist() == table.columns.tolist()

@@ -1,11 +1,19 @@
-"""Random-forest regression voting in a constrained local model, RFRV-CLM: the method inside BoneFinder, written again.
+"""Random-forest regression voting in a constrained local model, RFRV-CLM: the published method inside BoneFinder, written again.
 
 After Lindner, Bromiley, Ionita and Cootes, "Robust and accurate shape model matching using random forest regression-voting",
-TPAMI 2015 ("Lindner" below), and Lindner et al., "Fully automatic segmentation of the proximal femur using random forest
-regression voting", TMI 2013. The KNEEL paper compares with BoneFinder, its closed form.
+TPAMI 2015, and Lindner et al., "Fully automatic segmentation of the proximal femur using random forest regression voting", TMI
+2013. A forest for each landmark looks at patches around the current point and votes where the landmark is; the votes pile up
+in a response image; a shape model is fitted to the peaks of the response images; the next stage looks closer.
 
-A forest for each landmark looks at patches around the current point and votes where the landmark is; the votes pile up in a
-response image; a shape model is fitted to the response images; the next stage looks closer.
+The KNEEL paper compares with BoneFinder itself (its Table 2). That is a closed program whose model was trained on other images at
+full resolution, and bone-finder.com says that its technology is patented (Cootes, Lindner, Ionita; University of Manchester: EP
+2893491, US 9928443): this module is for research, and its results are not BoneFinder's. What differs:
+- all knees are of one fold, in ROIs at their spacing; there is no Hough-forest detector before: the search starts from the
+  ROI's middle and four places around it, and the start with the highest response peaks is kept;
+- grey values are first made even in local mean and contrast; features are drawn anew at every node, three scales of a patch
+  alike, where BoneFinder draws a set for each tree; splits lower the summed squares, not an entropy;
+- the shape is the most probable one under a Gaussian prior and the errors that votes showed on training knees their trees had not
+  seen (`shape_search`), in place of a limit on the shape parameters and a search in shrinking circles.
 """
 
 import json
@@ -47,6 +55,10 @@ class Stage:
     resize: float = 0.03
     smooth_mm: float = 1.0
 
+    def to_px(self, length_mm):
+        """A length in whole pixels of the reference image, one or more."""
+        return max(1, round(length_mm / self.pixel_mm))
+
 
 @dataclass(frozen=True)
 class Options:
@@ -55,7 +67,7 @@ class Options:
     trees: for each landmark and stage. views: disturbed poses of a training knee. samples: patches that a tree sees of a view.
     candidates, least_leaf, looked_at: see `grow_tree`. kept_variance: share that the shape modes explain. starts_mm: distance of
     the first search's other starts from the ROI's centre (0: one start). contrast_mm: sigma of the local contrast
-    normalisation.
+    normalisation. The defaults were chosen on fold 0 of the real crops.
     """
 
     stages: tuple = (Stage(1.5, 18.0, 12.0, 10.0, 3.0, 2, 6.0, 0.06, 2.0), Stage(1.0, 15.0, 6.0, 4.0, 1.0, 2, 3.0, 0.03, 1.0),
@@ -161,11 +173,14 @@ def check_training(images, points_px, mm_per_px, options, jobs):
         raise KneelError("mm_per_px must be one number above 0: the size of an ROI pixel in mm")
     if int(np.isfinite(points_px).all(axis=(1, 2)).sum()) < LEAST_KNEES:
         raise KneelError(f"forest voting needs {LEAST_KNEES} or more knees with all {landmarks.COUNT} landmarks")
-    if not options.stages or options.trees < BAGS or min(options.views, options.samples, options.candidates, options.least_leaf, options.looked_at, jobs) < 1:
-        raise KneelError(f"forest voting needs a stage, {BAGS} or more trees, and views, samples, candidates, least_leaf, looked_at and jobs of 1 or more")
+    counts = (options.views, options.samples, options.candidates, options.least_leaf, options.looked_at, jobs)
+    if not options.stages or options.trees < BAGS or min(counts) < 1:
+        raise KneelError(f"forest voting needs a stage or more, {BAGS} or more trees, and 1 or more views, samples, candidates, "
+                         "least_leaf, looked_at and jobs")
     if not 0 < options.kept_variance <= 1 or options.contrast_mm <= 0 or options.starts_mm < 0:
         raise KneelError("kept_variance must be in (0, 1], contrast_mm above 0 and starts_mm 0 or more")
-    if any(min(stage.pixel_mm, stage.patch_mm, stage.radius_mm, stage.search_mm, stage.step_mm, stage.smooth_mm, stage.passes) <= 0 for stage in options.stages):
+    lengths = ("pixel_mm", "patch_mm", "radius_mm", "search_mm", "step_mm", "smooth_mm", "passes")
+    if any(getattr(stage, name) <= 0 for stage in options.stages for name in lengths):
         raise KneelError("every length of a stage, and its passes, must be above 0")
 
 
@@ -177,14 +192,19 @@ def train_stage(images, shapes, points, options, number, seed, jobs):
     seen, places = [], []
     for image, shape in zip(images, shapes):
         for _ in range(options.views):
-            pose = align(points.mean, shape).after(make_pose(np.exp(stage.resize * random.normal()), np.radians(stage.turn_degrees * random.normal()),
-                                                             random.uniform(-0.5, 0.5, 2) * stage.pixel_mm))
+            pose = align(points.mean, shape).after(draw_pose(stage, random))
             seen.append(see(image, pose, canvas))
             places.append(canvas.to_px(pose.undo(shape)))
     places = np.stack(places)
     tasks = [delayed(grow_landmark)(seen, places[:, n], options, stage, [seed, number, n]) for n in range(landmarks.COUNT)]
     forest = join(Parallel(n_jobs=jobs, prefer="threads")(tasks))
     return forest, vote_errors(forest, stage, seen[::options.views], places[::options.views], canvas, random)
+
+
+def draw_pose(stage, random):
+    """How a training view is out of pose: scale, rotation, and a part of a pixel."""
+    return make_pose(np.exp(stage.resize * random.normal()), np.radians(stage.turn_degrees * random.normal()),
+                     random.uniform(-0.5, 0.5, 2) * stage.pixel_mm)
 
 
 def vote_errors(forest, stage, seen, places, canvas, random):
@@ -200,7 +220,7 @@ def vote_errors(forest, stage, seen, places, canvas, random):
 
 def grow_landmark(seen, places, options, stage, seed):
     """The trees of one landmark: places (m, 2) are its true pixels (x, y) in the reference images `seen`."""
-    half, radius = max(1, round(stage.patch_mm / stage.pixel_mm)), max(1, round(stage.radius_mm / stage.pixel_mm))
+    half, radius = stage.to_px(stage.patch_mm), stage.to_px(stage.radius_mm)
     reach = half + radius + 1
     middle = np.rint(places).astype(int)
     sums = np.stack([integral(window(image, *centre[::-1], reach)) for image, centre in zip(seen, middle)])
@@ -211,8 +231,8 @@ def grow_landmark(seen, places, options, stage, seed):
         image = np.repeat(np.flatnonzero(knee % BAGS != tree % BAGS), options.samples)
         offset = random.integers(-radius, radius + 1, (len(image), 2))
         target = (places - middle)[image] - offset
-        trees.append(grow_tree(sums, image, offset[:, 1] + reach, offset[:, 0] + reach, target, half, options.candidates, options.least_leaf,
-                               options.looked_at, int(random.integers(2 ** 31))))
+        trees.append(grow_tree(sums, image, offset[:, 1] + reach, offset[:, 0] + reach, target, half, options.candidates,
+                               options.least_leaf, options.looked_at, int(random.integers(2 ** 31))))
     return trees
 
 
@@ -225,19 +245,17 @@ def window(image, row, column, reach):
 
 def respond(forest, stage, sums, places):
     """The response images of all landmarks, (16, h, h) float64, and their first pixels (16, 2): votes around places (16, 2) px."""
-    pixel = stage.pixel_mm
-    half, radius = max(1, round(stage.patch_mm / pixel)), max(1, round(stage.radius_mm / pixel))
-    step = max(1, round(stage.step_mm / pixel))
-    search = max(step, round(stage.search_mm / pixel) // step * step)
+    half, step = stage.to_px(stage.patch_mm), stage.to_px(stage.step_mm)
+    search = max(step, stage.to_px(stage.search_mm) // step * step)
     grid = np.arange(-search, search + 1, step)
     rows, columns = (side.ravel() for side in np.meshgrid(grid, grid, indexing="ij"))
-    reach = search + radius
-    room = np.array(sums.shape) - 1
+    reach = search + stage.to_px(stage.radius_mm)
+    last_row, last_column = np.array(sums.shape) - half - 2
     responses, corners = np.zeros((len(places), 2 * reach + 1, 2 * reach + 1)), np.rint(places).astype(int) - reach
     for n, (x, y) in enumerate(corners + reach):
-        cast_votes(sums, np.clip(y + rows, half, room[0] - half - 1), np.clip(x + columns, half, room[1] - half - 1), forest.boxes, forest.threshold,
+        cast_votes(sums, np.clip(y + rows, half, last_row), np.clip(x + columns, half, last_column), forest.boxes, forest.threshold,
                    forest.left, forest.vote, forest.roots[n], corners[n, 0], corners[n, 1], responses[n])
-        responses[n] = cv2.GaussianBlur(responses[n], (0, 0), stage.smooth_mm / pixel)
+        responses[n] = cv2.GaussianBlur(responses[n], (0, 0), stage.smooth_mm / stage.pixel_mm)
     return responses / (len(rows) * forest.roots.shape[1]), corners
 
 
@@ -333,7 +351,7 @@ def fit(model, images, start_px=None):
     """
     check_images(images)
     if images.shape[1] != model.size_px:
-        raise KneelError(f"these forests were trained on ROIs of {model.size_px} pixels, not {images.shape[1]}: cut the ROIs as for training")
+        raise KneelError(f"these forests were trained on ROIs of {model.size_px} pixels, not {images.shape[1]}: cut ROIs as for training")
     if start_px is None:
         start_px = [None] * len(images)
     elif np.shape(start_px) != (len(images), landmarks.COUNT, 2) or not np.isfinite(start_px).all():
@@ -345,8 +363,10 @@ def fit(model, images, start_px=None):
 
 def save(model, path):
     """Write the model as one npz of plain arrays, whole or not at all."""
-    header = {"version": FILE_VERSION, "options": asdict(model.options), "mm_per_px": model.mm_per_px, "size_px": model.size_px, "noise": model.points.noise}
-    arrays = {"header": np.array(json.dumps(header)), "mean": model.points.mean, "modes": model.points.modes, "variances": model.points.variances}
+    points = model.points
+    header = {"version": FILE_VERSION, "options": asdict(model.options), "mm_per_px": model.mm_per_px, "size_px": model.size_px,
+              "noise": points.noise}
+    arrays = {"header": np.array(json.dumps(header)), "mean": points.mean, "modes": points.modes, "variances": points.variances}
     for number, (forest, covariance) in enumerate(zip(model.forests, model.covariances)):
         arrays[f"covariance{number}"] = covariance
         arrays.update({f"{name}{number}": values for name, values in forest.arrays().items()})
@@ -365,8 +385,9 @@ def load(path):
             if header["version"] != FILE_VERSION:
                 raise KneelError(f"{path} is of version {header['version']}, this code reads {FILE_VERSION}: train the forests again")
             options = Options(**header["options"] | {"stages": tuple(Stage(**stage) for stage in header["options"]["stages"])})
-            forests = [Forest(**{field.name: file[f"{field.name}{number}"] for field in fields(Forest)}) for number in range(len(options.stages))]
-            covariances = [file[f"covariance{number}"] for number in range(len(options.stages))]
+            numbers, names = range(len(options.stages)), [field.name for field in fields(Forest)]
+            forests = [Forest(**{name: file[f"{name}{number}"] for name in names}) for number in numbers]
+            covariances = [file[f"covariance{number}"] for number in numbers]
             points = PointModel(file["mean"], file["modes"], file["variances"], header["noise"])
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
         raise KneelError(f"{path} holds no forests that this code can read ({error}): train them again") from None

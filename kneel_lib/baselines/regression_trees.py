@@ -1,4 +1,4 @@
-"""Regression forests on Haar-like features that vote for a displacement, as plain arrays (Lindner et al. 2015, section 3.1).
+"""Regression forests on Haar-like features that vote for a displacement, as plain arrays (Lindner et al. 2015, on regression voting).
 
 A feature is the difference between the mean grey of two boxes in a patch, read from an integral image in eight look-ups. A node
 keeps its boxes and a threshold, a leaf the mean displacement (x, y) in pixels of its samples. Features
@@ -189,7 +189,7 @@ def find_leaf(sums, row, column, boxes, threshold, left, node):
 def cast_votes(sums, rows, columns, boxes, threshold, left, vote, roots, x0, y0, response):
     """Add the votes of the patches around (rows, columns) to `response`, whose pixel (0, 0) lies at (x0, y0).
 
-    Every tree casts one vote of weight 1 for each patch (Lindner: no worse than weighted ones), shared by the four nearest pixels.
+    Every tree casts one vote of weight 1 for each patch, shared by the four nearest pixels.
     """
     for k in range(len(rows)):
         for root in roots:

@@ -1,9 +1,10 @@
 """A point-distribution model in a reference frame, and its most probable shape given points that were voted for.
 
-Lindner et al. 2015, section 2: x = T(mean + P b; pose) with a similarity T; b is free while its Mahalanobis distance is below a
-limit, else the nearest valid b is taken, and every point may lie off the model by a small residual. Here the same knowledge is a
-Gaussian prior (modes, residual, free similarity) and the votes have a covariance that was measured on training knees: one linear
-system gives the shape. Reference frame: mm, origin at the mean shape's middle, the pose of the current shape taken out.
+Lindner et al. 2015, on constrained local models: x = T(mean + P b + r; pose) with a similarity T; b is free while its Mahalanobis
+distance is below a limit, else the nearest valid b is taken, and every point may lie off the model by a small residual r. Here the
+same knowledge is a Gaussian prior (modes, residual, free similarity) and the votes have a covariance that was measured on training
+knees: one linear system gives the shape. The similarity's product with b is left out; the next pass, which starts from the new
+pose, mends that. Reference frame: mm, origin at the mean shape's middle, the pose of the current shape taken out.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ ROUNDS = 30
 FREE_MM = 20.0
 """Standard deviation along a unit vector of pose (shift, scale, rotation): wide, the votes decide."""
 
-REWEIGHTINGS = 3
+REWEIGHTINGS = 6
 TRUSTED = 2.0
 """Votes that lie farther than this many standard deviations from the shape lose weight (Huber's rule)."""
 

@@ -77,7 +77,7 @@ def fibula(shape, random):
 
 def patella(shape, random):
     """The patella over the femur: a rounded shield, flat above, its centre about 30 mm above the notch."""
-    centre = shape[12] + [random.normal(-2, 4), random.uniform(-40, -20)]
+    centre = shape[12] + [random.normal(-4, 5), random.uniform(-42, -22)]
     width, height = random.normal(22, 2), random.normal(21, 2)
     squareness, lean = random.uniform(0.65, 0.95), random.normal(0, 0.12)
     angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)

@@ -152,7 +152,7 @@ def soft_tissue(shape, random, place):
     """Water-like thickness of the leg: skin, a layer of fat that attenuates less, muscle with soft folds along the leg."""
     depth = depth_inside(anatomy.leg(shape, random), *place)
     fat = random.uniform(5, 16)
-    whole = rounded(depth, random.uniform(40, 62), random.normal(115, 9))
+    whole = rounded(depth, random.uniform(25, 48), random.normal(110, 9))
     folds = blur(random.standard_normal(place[0], dtype=np.float32)[::16, ::16], (30 / place[2] / 16, 7 / place[2] / 16))
     folds = cv2.resize(folds / folds.std(), place[0][::-1], interpolation=cv2.INTER_LINEAR)
     return whole * (1 - 0.25 * np.exp(-depth / fat)) * (1 + 0.025 * folds)
@@ -167,7 +167,7 @@ def add_lines(maps, shape, random, place, femur_depth, tibia_depth, density):
         maps["cortical"] += density * random.uniform(0, 2.5) * line_map(line, random.uniform(0.5, 1.0), *place) * (depth > 0)
 
 
-RIM_MM = (0, 0.8, 0.8, 0.2, 0, 0.2, 1.5, 1.0, 0)
+RIM_MM = (0, 0.8, 0.8, 0.2, 0, 0.2, 1.8, 1.2, 0)
 """How far the plateau's other rim rises above landmarks 0 to 8, in mm at the usual tilt of 3 mm: measured on the average real knee."""
 
 
@@ -181,9 +181,9 @@ def add_plateau(maps, shape, kl, random, place, tibia_depth, tilt_mm, density):
     sclerosis = np.clip(1.25 - gap / 5.0, 0, 1) * kl / 4 * random.uniform(0.5, 1.4)
     away = np.clip(np.abs(x - shape[4, 0]) / 12 - 0.4, 0, 1) * random.uniform(0.6, 1.3)
     deep = np.nan_to_num(below, nan=99)
-    plate = (np.exp(-deep / (1.8 + 3.0 * sclerosis)) * (13 + 9 * sclerosis) + 2.5 * np.exp(-deep / 6)) * (tibia_depth > 0) * away
+    plate = (np.exp(-deep / (2.0 + 3.0 * sclerosis)) * (16 + 9 * sclerosis) + 2.5 * np.exp(-deep / 6)) * (tibia_depth > 0) * away
     rim_mm = np.interp(x, shape[:9, 0], RIM_MM) * max(tilt_mm, 0) / 3 * random.uniform(0.6, 1.4)
-    rim = np.clip((below + rim_mm) / 0.4 + 0.5, 0, 1) * (tibia_depth == 0) * (below < 0) * (rim_mm > 0.15) * 6.5 * away
+    rim = np.clip((below + rim_mm) / 0.4 + 0.5, 0, 1) * (tibia_depth == 0) * (below < 0) * (rim_mm > 0.15) * 8 * away
     hidden = np.exp(-((deep - abs(tilt_mm) - 1.5 * np.sin(x / 9)) / 0.8) ** 2) * random.uniform(0, 2.2) * away
     maps["cortical"] += density * np.nan_to_num(plate + rim + hidden * (tibia_depth > 0))
 

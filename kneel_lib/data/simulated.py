@@ -24,7 +24,7 @@ from kneel_lib.data.via import via_rows, write_via
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.progress import Progress
 
-SIMULATOR = 3
+SIMULATOR = 4
 """Raise this when the code changes what is drawn: older files are then not used any more."""
 
 LEG_MM, HEIGHT_MM, ABOVE_MM = 195.0, 270.0, 125.0

@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+from conftest import drawn_cohort
+
+from kneel_lib import classical_figures, figures, runs, tables
+from kneel_lib.data.rois import CENTRES
+from kneel_lib.settings import PROFILES, SETTINGS
+
+SMOKE = PROFILES["smoke"]
+
+
+@pytest.fixture(scope="module")
+def knees():
+    return drawn_cohort(60, seed=3)
+
+
+@pytest.fixture(scope="module")
+def classical(knees, tmp_path_factory):
+    """One run of every row that is no network, on one fold of drawn knees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNEEL_RUNS", str(tmp_path_factory.mktemp("runs")))
+        names = [name for name, setting in SETTINGS.items() if setting.method != "network"]
+        return {name: runs.get_run(SETTINGS[name], SMOKE, knees, 0) for name in names}
+
+
+def test_all_classical_rows_of_the_paper_are_there(classical):
+    assert list(classical) == ["mean_shape", "aam_igo", "aam_lbp", "clm_igo", "clm_lbp", "rfrv_clm"]
+    assert set(tables.paper_table()["setting"]) - {"finetune"} <= set(SETTINGS)
+
+
+@pytest.mark.parametrize("roi", CENTRES)
+def test_every_row_predicts_every_knee_for_every_roi(classical, roi):
+    for run in classical.values():
+        assert np.isfinite(run.errors(roi)).all() and len(run.errors(roi)) == len(run.errors("truth"))
+
+
+def test_votes_and_experts_beat_the_mean_shape(classical):
+    error = {name: run.errors().mean() for name, run in classical.items()}
+    assert error["rfrv_clm"] < error["mean_shape"] and error["clm_igo"] < error["mean_shape"]
+
+
+def test_final_against_initial_error(classical):
+    table = tables.by_displacement(list(classical.values()))
+    assert set(table["setting"]) == set(classical) and (table.groupby("setting")["knees"].sum() == len(classical["mean_shape"].errors())).all()
+    mean = table[table["setting"] == "mean_shape"]
+    inside = (mean["mre_mm"] > mean["from_mm"] - 4) & (mean["mre_mm"] < mean["to_mm"] + 4)
+    assert inside.all() and mean["mre_mm"].iloc[-1] > mean["mre_mm"].iloc[0]
+    figures.use_style()
+    assert len(classical_figures.final_against_initial(table).axes[0].get_legend().get_texts()) == len(classical)
