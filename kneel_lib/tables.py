@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 
-from kneel_lib import metrics, paths
+from kneel_lib import landmarks, metrics, paths
 from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.runs import errors_of
 from kneel_lib.settings import SETTINGS
-from kneel_lib.statistics import mean_interval
+from kneel_lib.statistics import holm, mean_interval, paired_difference
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
 SUMMARY = "table1.csv"
@@ -107,6 +107,37 @@ def interval_table(runs, roi="truth"):
             mean, low, high = mean_interval(values, subjects)
             rows.append({"setting": setting, "cohort": cohort, "profile": profile, "quantity": quantity, "mean": mean, "low": low, "high": high})
     return pd.DataFrame(rows)
+
+
+def comparison_table(runs, against="wing", roi="truth"):
+    """Every setting against one of them, paired by knee, fold and seed: difference, 95 % interval (bootstrap over subjects), p by Holm.
+
+    quantity: mre_mm, or pck_1 and pck_2.5 in points of the paper's version. Holm's family are the settings of one cohort,
+    profile and quantity. Only knees and seeds that both have are compared.
+    """
+    groups, rows = group_runs(runs), []
+    for (cohort, profile, setting), group in groups.items():
+        if setting != against and (cohort, profile, against) in groups:
+            ours, theirs = (pooled_predictions(part, roi) for part in (group, groups[cohort, profile, against]))
+            rows += [{"setting": setting, "against": against, "cohort": cohort, "profile": profile, **row} for row in compare_predictions(ours, theirs)]
+    table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
+    for _, family in table.groupby(["cohort", "profile", "quantity"]):
+        table.loc[family.index, "p_holm"] = holm(family["p"])
+    return table
+
+
+def compare_predictions(ours, theirs):
+    """The rows of `comparison_table` of two predictions tables."""
+    keys = ["subject_id", "side", "seed"]
+    names = [f"e{number}" for number in range(landmarks.COUNT)]
+    both = ours.merge(theirs, on=keys, suffixes=("", "_other"))
+    first, second = both[names].to_numpy(float), both[[f"{name}_other" for name in names]].to_numpy(float)
+    quantities = {"mre_mm": (first, second)}
+    for radius in (1, 2.5):
+        quantities[f"pck_{radius:g}"] = tuple(100.0 * (metrics.bone_errors(errors) <= radius) for errors in (first, second))
+    for quantity, (a, b) in quantities.items():
+        difference, low, high, p = paired_difference(a, b, both["subject_id"])
+        yield {"quantity": quantity, "knees": both.groupby(keys[:2]).ngroups, "difference": difference, "low": low, "high": high, "p": p, "p_holm": np.nan}
 
 
 def cost_without_truth(runs):

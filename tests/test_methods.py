@@ -47,3 +47,12 @@ def test_final_against_initial_error(classical):
     assert inside.all() and mean["mre_mm"].iloc[-1] > mean["mre_mm"].iloc[0]
     figures.use_style()
     assert len(classical_figures.final_against_initial(table).axes[0].get_legend().get_texts()) == len(classical)
+
+
+def test_comparisons_are_paired_corrected_and_labelled(classical):
+    table = tables.comparison_table(list(classical.values()), against="mean_shape")
+    assert set(table["setting"]) == set(classical) - {"mean_shape"} and set(table["quantity"]) == {"mre_mm", "pck_1", "pck_2.5"}
+    assert (table["p_holm"] >= table["p"]).all() and ((table["low"] <= table["difference"]) & (table["difference"] <= table["high"])).all()
+    row = table[(table["setting"] == "rfrv_clm") & (table["quantity"] == "mre_mm")].iloc[0]
+    assert row["difference"] == pytest.approx(classical["rfrv_clm"].errors().mean() - classical["mean_shape"].errors().mean())
+    assert tables.comparison_table(list(classical.values()), against="best").empty
