@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from kneel_lib import checkpoint, training
+from kneel_lib import checkpoint, landmarks, training
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.hourglass import count_parameters
 from kneel_lib.progress import Progress
@@ -97,7 +97,10 @@ def vote_with_forests(setting, profile, cohort, config, work, device, start):
     clock, rois = time.monotonic(), cut_rois(cohort, profile.size_px, profile.spacing_mm)
     fold = 0 if config["fold"] == "all" else config["fold"]
     seed = int(np.random.SeedSequence([config["seed"], fold]).generate_state(1)[0])
-    model = forest_voting.train(rois.images, rois.landmarks_px, profile.spacing_mm, forest_options(profile), seed, jobs=torch.get_num_threads())
+    options = forest_options(profile)
+    bar = Progress(described(config), len(options.stages) * landmarks.COUNT, unit="forest")
+    model = forest_voting.train(rois.images, rois.landmarks_px, profile.spacing_mm, options, seed, torch.get_num_threads(), bar.advance)
+    bar.close()
     seconds = time.monotonic() - clock
     return Result(lambda rois, centre: forest_voting.fit(model, rois.images), one_step(seconds))
 

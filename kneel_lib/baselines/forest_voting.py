@@ -146,15 +146,18 @@ def see(image, pose, canvas):
     return cv2.warpAffine(image, matrix, canvas.shape[::-1], flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
 
 
-def train(images, points_px, mm_per_px, options=Options(), seed=0, jobs=1):
-    """A `Model` of ROIs (n, S, S) uint8 with landmarks (n, 16, 2) in ROI pixels of `mm_per_px` mm; knees with NaN are left out."""
+def train(images, points_px, mm_per_px, options=Options(), seed=0, jobs=1, progress=lambda done: None):
+    """A `Model` of ROIs (n, S, S) uint8 with landmarks (n, 16, 2) in ROI pixels of `mm_per_px` mm; knees with NaN are left out.
+
+    `progress(done)` is called after each forest, of which there are stages x 16.
+    """
     check_images(images)
     check_training(images, points_px, mm_per_px, options, jobs)
     whole = np.isfinite(points_px).all(axis=(1, 2))
     images, shapes = images[whole], points_px[whole].astype(float)
     points = learn_points(shapes * mm_per_px, options.kept_variance)
     even = [even_contrast(image, options.contrast_mm / mm_per_px) for image in images]
-    stages = [train_stage(even, shapes, points, options, number, seed, jobs) for number in range(len(options.stages))]
+    stages = [train_stage(even, shapes, points, options, number, seed, jobs, progress) for number in range(len(options.stages))]
     forests, covariances = zip(*stages)
     return Model(options, float(mm_per_px), images.shape[1], points, forests, covariances)
 
@@ -184,7 +187,7 @@ def check_training(images, points_px, mm_per_px, options, jobs):
         raise KneelError("every length of a stage, and its passes, must be above 0")
 
 
-def train_stage(images, shapes, points, options, number, seed, jobs):
+def train_stage(images, shapes, points, options, number, seed, jobs, progress):
     """(`Forest`, error covariance (32, 32) mm^2 of its votes) of one stage."""
     stage = options.stages[number]
     canvas = make_canvas(points, stage)
@@ -197,7 +200,11 @@ def train_stage(images, shapes, points, options, number, seed, jobs):
             places.append(canvas.to_px(pose.undo(shape)))
     places = np.stack(places)
     tasks = [delayed(grow_landmark)(seen, places[:, n], options, stage, [seed, number, n]) for n in range(landmarks.COUNT)]
-    forest = join(Parallel(n_jobs=jobs, prefer="threads")(tasks))
+    trees = []
+    for grown in Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks):
+        trees.append(grown)
+        progress(number * landmarks.COUNT + len(trees))
+    forest = join(trees)
     return forest, vote_errors(forest, stage, seen[::options.views], places[::options.views], canvas, random)
 
 
