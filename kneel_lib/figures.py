@@ -238,6 +238,46 @@ def errors_by_grade(table):
     return figure
 
 
+def forest_plot(intervals, paper, labels):
+    """All rows at once: PCK @ 1 and 2.5 mm (paper's version) and MRE with 95 % intervals as dots, the paper's values as diamonds.
+
+    intervals: rows of `tables.interval_table` of one cohort and profile. paper: `tables.paper_table()`. labels: {setting: label}, in order.
+    """
+    quantities = {"pck_1": "PCK @ 1 mm, %", "pck_2.5": "PCK @ 2.5 mm, %", "mre_mm": "MRE, mm"}
+    figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 0.9 + 0.17 * len(labels)), sharey=True, layout="constrained")
+    places, published = {name: place for place, name in enumerate(labels)}, paper.set_index("setting")
+    for axes, (quantity, title) in zip(panels, quantities.items()):
+        rows = intervals[(intervals["quantity"] == quantity) & intervals["setting"].isin(places)]
+        y = rows["setting"].map(places)
+        axes.errorbar(rows["mean"], y, xerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]], fmt="o", markersize=3.5, capsize=2, label="here, 95 %")
+        if quantity in published:
+            known = [name for name in places if name in published.index]
+            axes.plot(published.loc[known, quantity], [places[name] for name in known], "D", color=PAPER_COLOUR, mfc="white", markersize=3.5, label="paper")
+        axes.set(xlabel=title)
+    panels[0].set_yticks(range(len(labels)), list(labels.values()), fontsize=7)
+    panels[0].invert_yaxis()
+    panels[0].legend(loc="lower right", fontsize=6.5)
+    return figure
+
+
+def mixing_density(alphas, draws):
+    """How the share of the mixed-in image is distributed for each alpha of mixup: histograms of {alpha: shares}."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.3, ONE_COLUMN * 0.7))
+    for alpha in alphas:
+        axes.hist(draws[alpha], bins=np.linspace(0, 1, 41), density=True, histtype="step", label=f"α = {alpha}")
+    axes.set(xlabel="share λ of the first image", ylabel="density", yscale="log", xlim=(0, 1))
+    axes.legend(loc="upper center", ncols=2)
+    return figure
+
+
+def pictures_in_row(pictures, spacing_mm, titles, points=None):
+    """Square pictures (k, S, S) in 0 to 1 side by side with their titles, and landmarks (k, 16, 2) where given."""
+    figure, panels = plt.subplots(1, len(pictures), figsize=(TWO_COLUMNS, 1.08 * TWO_COLUMNS / len(pictures)), layout="constrained")
+    for number, (axes, picture, title) in enumerate(zip(np.atleast_1d(panels), pictures, titles)):
+        show_knee(axes, 255 * np.asarray(picture), spacing_mm, None if points is None else points[number], title=title)
+    return figure
+
+
 STARTS = {"scratch": ("from scratch", "o"), "low_cost": ("from the tibial centre alone", "s"), "simulated": ("from simulated knees", "^")}
 
 

@@ -56,6 +56,10 @@ def build_figures(recorded, folder):
         histories = {f"fold {run.config['fold']}": run.history for run in best}
         figure, table = figures.training_curves(histories)
         saved.append(figures.save_figure(figure, "recorded_training", folder, table))
+    rows = tables.interval_table([run for run in recorded if run.config["cohort"] == "crops" and run.config["profile"]["name"] == "study"])
+    if len(rows):
+        labels = {name: setting.label for name, setting in SETTINGS.items() if name in set(rows["setting"])}
+        saved.append(figures.save_figure(figures.forest_plot(rows, tables.paper_table(), labels), "recorded_rows", folder, rows))
     labels, displaced = tables.label_table(recorded), tables.by_displacement(recorded)
     if len(labels):
         saved.append(figures.save_figure(figures.label_curve(labels), "recorded_labels", folder, labels))

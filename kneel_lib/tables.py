@@ -96,12 +96,13 @@ def summary_table(runs, roi="truth"):
 
 
 def interval_table(runs, roi="truth"):
-    """MRE and strict PCK over all 16 landmarks with 95 % intervals (bootstrap over subjects), a row a setting."""
+    """MRE, the paper's PCK, and strict PCK over all 16 landmarks, with 95 % intervals (bootstrap over subjects), a row a setting."""
     rows = []
     for (cohort, profile, setting), group in group_runs(runs).items():
         predictions = pooled_predictions(group, roi)
         errors, subjects = errors_of(predictions), predictions["subject_id"]
-        quantities = {"mre_mm": errors, **{f"strict_{radius:g}_all16": np.where(np.isnan(errors), np.nan, 100.0 * (errors <= radius))
+        quantities = {"mre_mm": errors, **{f"pck_{radius:g}": 100.0 * (metrics.bone_errors(errors) <= radius) for radius in metrics.THRESHOLDS_MM},
+                      **{f"strict_{radius:g}_all16": np.where(np.isnan(errors), np.nan, 100.0 * (errors <= radius))
                                            for radius in metrics.THRESHOLDS_MM}}
         for quantity, values in quantities.items():
             mean, low, high = mean_interval(values, subjects)
@@ -161,6 +162,14 @@ def beside_paper(summary):
     table = pd.DataFrame({column: values.reindex(names) for column, values in parts.items()})
     table[("", "setting")] = [paper["label"].get(name) or SETTINGS[name].label for name in names]
     return table
+
+
+def chosen_rows(runs, names):
+    """`beside_paper` of these runs for the settings `names` alone, in that order; those without a run are left empty."""
+    table = beside_paper(summary_table(runs))
+    labels = {name: paper_table().set_index("setting")["label"].get(name) or SETTINGS[name].label for name in names}
+    table = table.set_index(("", "setting"))
+    return table.reindex([label for label in labels.values()]).rename_axis("setting")
 
 
 def by_grade(runs, roi="truth"):

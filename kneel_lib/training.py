@@ -142,6 +142,23 @@ def batch_loss(state, setting, inputs, truth, generator):
     return share * compare(predict_maps(state.model, inputs), truth) + (1 - share) * compare(mixed, truth[other])
 
 
+def loss_and_decay(model, setting, profile, images, points):
+    """(norm of the loss's gradient, norm of the weight decay's) on one batch: what Adam adds up before it divides by its own size.
+
+    images: (n, 1, S, S) in 0 to 1. points: (n, 16, 2) ROI pixels. The decay of the setting WING, 1e-4, is used for every setting.
+    """
+    model.eval()
+    loss = make_loss(setting.loss, setting.loss_frame, setting.loss_weight, profile.size_px, profile.spacing_mm)
+    model.zero_grad(set_to_none=True)
+    coordinates = hourglass.soft_argmax(predict_maps(model, standardise(images)), model.architecture.beta)
+    loss(coordinates, points / profile.size_px).backward()
+    weights = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    gradient = math.sqrt(sum(float(parameter.grad.square().sum()) for parameter in weights))
+    decay = 1e-4 * math.sqrt(sum(float(parameter.detach().square().sum()) for parameter in weights))
+    model.zero_grad(set_to_none=True)
+    return gradient, decay
+
+
 def mixing_share(alpha, generator):
     """lambda ~ Beta(alpha, alpha), eq. 5, from the run's own generator."""
     seed = int(torch.randint(2 ** 31, (1,), generator=generator))
