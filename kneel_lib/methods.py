@@ -1,21 +1,48 @@
 """How each method of the tables learns from a fold's training knees and then predicts: network, mean shape, AAM and CLM, forest voting.
 
-A method is a function (setting, profile, cohort, config, work, device, start) -> `Result`. It sees the training knees only.
+A method is a function `Task` -> `Result`. It learns from `task.known` alone; only the control "picked" looks at `task.held_out`.
 """
 
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from kneel_lib import checkpoint, landmarks, training
+from kneel_lib import checkpoint, landmarks, metrics, training
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.hourglass import count_parameters
 from kneel_lib.progress import Progress
+from kneel_lib.settings import Profile, Setting
 
 MARGIN_SHARE = 1 / 8
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a method is given. config: what the run is (`runs.make_config`). work: a folder for its checkpoints. first: a network to start from."""
+
+    setting: Setting
+    profile: Profile
+    known: Cohort
+    held_out: Cohort
+    config: dict
+    work: Path
+    device: str = "cpu"
+    first: torch.nn.Module | None = None
+
+    @property
+    def seed(self):
+        """One number for seed and fold together."""
+        fold = 0 if self.config["fold"] == "all" else self.config["fold"]
+        return int(np.random.SeedSequence([self.config["seed"], fold]).generate_state(1)[0])
+
+    def rois(self, centre="truth", margin_px=0):
+        """The training knees' ROIs."""
+        return cut_rois(self.known, self.profile.size_px, self.profile.spacing_mm, centre, margin_px)
 
 
 @dataclass(frozen=True)
@@ -28,26 +55,43 @@ class Result:
     parameters: int = 0
 
 
-def train_network(setting, profile, cohort, config, work, device, start):
+def train_network(task):
     """Method "network": the hourglass, with a checkpoint after every epoch."""
-    rois = cut_rois(cohort, profile.size_px, profile.spacing_mm, "truth", round(profile.size_px * MARGIN_SHARE))
-    fold = 0 if config["fold"] == "all" else config["fold"]
-    seed = int(np.random.SeedSequence([config["seed"], fold]).generate_state(1)[0])
-    path = work / "checkpoint.safetensors"
-    state = training.start(setting, profile, len(training.batch_bounds(len(cohort), profile.batch)), seed, device)
+    setting, profile = task.setting, task.profile
+    path = task.work / "checkpoint.safetensors"
+    state = training.start(setting, profile, len(training.batch_bounds(len(task.known), profile.batch)), task.seed, task.device)
     if path.is_file():
         state = checkpoint.restore_state(state, path)
-    elif start is not None:
-        take_over(start.load_network(), state)
-    progress = Progress(described(config), profile.epochs, state.epoch)
+    elif task.first is not None:
+        take_over(task.first, state)
+    progress = Progress(described(task.config), profile.epochs, state.epoch)
 
     def after_epoch(state):
+        if setting.picked:
+            pick(task, state)
         checkpoint.save_state(state, path)
         progress.advance(state.epoch, f"loss {state.history[-1]['loss']:.4f}")
-    state = training.train(setting, profile, rois, seed, device, state, after_epoch)
+    state = training.train(setting, profile, task.rois(margin_px=round(profile.size_px * MARGIN_SHARE)), task.seed, task.device, state, after_epoch)
     progress.close()
-    return Result(lambda rois, centre: training.predict(state.final, rois, device), pd.DataFrame(state.history), state.final,
-                  count_parameters(state.final if not state.averaged else state.model))
+    final = state.final
+    if setting.picked:
+        final.load_state_dict(checkpoint.load_tensors(picked_path(task))[0])
+        picked_path(task).unlink()
+    return Result(lambda rois, centre: training.predict(final, rois, task.device), pd.DataFrame(state.history), final, count_parameters(state.model))
+
+
+def pick(task, state):
+    """Control "picked": note the held-out fold's error after this epoch, and keep the network if it is the best so far, as the released code does."""
+    rois = cut_rois(task.held_out, task.profile.size_px, task.profile.spacing_mm)
+    errors = metrics.landmark_errors(rois.to_mm(training.predict(state.final, rois, task.device)), task.held_out.landmarks_mm)
+    before = [epoch["held_out_mre"] for epoch in state.history[:-1]]
+    state.history[-1]["held_out_mre"] = float(np.nanmean(errors))
+    if not before or state.history[-1]["held_out_mre"] < min(before):
+        checkpoint.save_weights(state.final, picked_path(task))
+
+
+def picked_path(task):
+    return task.work / "picked.safetensors"
 
 
 def described(config):
@@ -65,16 +109,15 @@ def take_over(network, state):
         model.load_state_dict(own | fitting)
 
 
-def average_shape(setting, profile, cohort, config, work, device, start):
+def average_shape(task):
     """Method "mean_shape": the training knees' mean landmarks in the ROI, whatever the picture shows."""
-    means = mean_shapes(profile, cohort)
+    means = mean_shapes(task)
     return Result(lambda rois, centre: np.repeat(means.get(centre, means["truth"])[None], len(rois.images), axis=0), one_step(0.0))
 
 
-def mean_shapes(profile, cohort):
-    """{ROI centre: the knees' mean landmarks, (16, 2) ROI pixels}."""
-    rois = {centre: cut_rois(cohort, profile.size_px, profile.spacing_mm, centre) for centre in ("truth", "image")}
-    return {centre: np.nanmean(part.landmarks_px, axis=0) for centre, part in rois.items()}
+def mean_shapes(task):
+    """{ROI centre: the training knees' mean landmarks, (16, 2) ROI pixels}."""
+    return {centre: np.nanmean(task.rois(centre).landmarks_px, axis=0) for centre in ("truth", "image")}
 
 
 def one_step(seconds):
@@ -82,24 +125,21 @@ def one_step(seconds):
     return pd.DataFrame({"epoch": [0], "seconds": [seconds]})
 
 
-def fit_menpo(setting, profile, cohort, config, work, device, start):
+def fit_menpo(task):
     """Methods "aam" and "clm": Menpo's models with the setting's features, started from the mean shape (section 4.2)."""
     from kneel_lib.baselines import menpo_models   # takes a second to import: only where it is used
-    clock, rois = time.monotonic(), cut_rois(cohort, profile.size_px, profile.spacing_mm)
-    model = menpo_models.train(setting.method, setting.features, rois.images, rois.landmarks_px)
-    means, seconds = mean_shapes(profile, cohort), time.monotonic() - clock
+    clock, rois = time.monotonic(), task.rois()
+    model = menpo_models.train(task.setting.method, task.setting.features, rois.images, rois.landmarks_px)
+    means, seconds = mean_shapes(task), time.monotonic() - clock
     return Result(lambda rois, centre: menpo_models.fit(model, rois.images, means.get(centre, means["truth"])), one_step(seconds))
 
 
-def vote_with_forests(setting, profile, cohort, config, work, device, start):
+def vote_with_forests(task):
     """Method "rfrv_clm": random-forest regression voting in a constrained local model, trained on the fold's own knees."""
     from kneel_lib.baselines import forest_voting
-    clock, rois = time.monotonic(), cut_rois(cohort, profile.size_px, profile.spacing_mm)
-    fold = 0 if config["fold"] == "all" else config["fold"]
-    seed = int(np.random.SeedSequence([config["seed"], fold]).generate_state(1)[0])
-    options = forest_options(profile)
-    bar = Progress(described(config), len(options.stages) * landmarks.COUNT, unit="forest")
-    model = forest_voting.train(rois.images, rois.landmarks_px, profile.spacing_mm, options, seed, torch.get_num_threads(), bar.advance)
+    clock, rois, options = time.monotonic(), task.rois(), forest_options(task.profile)
+    bar = Progress(described(task.config), len(options.stages) * landmarks.COUNT, unit="forest")
+    model = forest_voting.train(rois.images, rois.landmarks_px, task.profile.spacing_mm, options, task.seed, torch.get_num_threads(), bar.advance)
     bar.close()
     seconds = time.monotonic() - clock
     return Result(lambda rois, centre: forest_voting.fit(model, rois.images), one_step(seconds))

@@ -28,7 +28,7 @@ from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
-from kneel_lib.methods import METHODS
+from kneel_lib.methods import METHODS, Task
 from kneel_lib.settings import Profile, Setting
 
 RECIPE = 1
@@ -214,7 +214,7 @@ def make_run(setting, profile, known, held_out, config, folder, device, start=No
     make_folder(work)
     for left_over in work.glob("*.tmp"):
         left_over.unlink()
-    result = method(setting, profile, known, config, work, device, start)
+    result = method(Task(setting, profile, known, held_out, config, work, device, start.load_network() if start else None))
     tables = [predict_held_out(result.predict, profile, held_out, config["fold"], centre) for centre in CENTRES]
     manifest = {"setting": asdict(setting), "profile": asdict(profile), "started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1),
                 "train_seconds": round(float(result.history["seconds"].sum()), 1), "parameters": result.parameters,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from conftest import drawn_cohort
@@ -56,3 +58,11 @@ def test_comparisons_are_paired_corrected_and_labelled(classical):
     row = table[(table["setting"] == "rfrv_clm") & (table["quantity"] == "mre_mm")].iloc[0]
     assert row["difference"] == pytest.approx(classical["rfrv_clm"].errors().mean() - classical["mean_shape"].errors().mean())
     assert tables.comparison_table(list(classical.values()), against="best").empty
+
+
+def test_the_picked_control_keeps_the_epoch_that_looked_best(knees, store):
+    tiny = replace(SMOKE, epochs=4, knees=None)
+    run = runs.get_run(SETTINGS["picked"], tiny, knees, 0)
+    assert len(run.history) == 4 and run.errors().mean() == pytest.approx(run.history["held_out_mre"].min(), abs=2e-3)
+    plain = runs.get_run(SETTINGS["wing"], tiny, knees, 0)
+    assert run.errors().mean() <= plain.errors().mean() + 1e-6 and "held_out_mre" not in plain.history
