@@ -91,6 +91,11 @@ def verify(options):
     return 0
 
 
+def fold_name(text):
+    """A fold from the command line: a number, or val."""
+    return text if text == "val" else int(text)
+
+
 def parse(arguments):
     """The command line's options; `command` is the function to call."""
     parser = argparse.ArgumentParser(prog="python -m kneel_lib", description=__doc__)
@@ -109,7 +114,7 @@ def parse(arguments):
     command.add_argument("setting", nargs="+")
     command.add_argument("--profile", default="native")
     command.add_argument("--cohort", default="auto")
-    command.add_argument("--folds", nargs="*", type=int, default=range(5))
+    command.add_argument("--folds", nargs="*", type=fold_name, default=range(5), help="0 to 4, or val: train on the split train, hold out val")
     command.add_argument("--seeds", nargs="*", type=int, default=[0])
     command.add_argument("--device", default="cpu")
     command = add(transfer, "train on all knees of one cohort and try on another")

@@ -37,7 +37,7 @@ class Task:
     @property
     def seed(self):
         """One number for seed and fold together."""
-        fold = 0 if self.config["fold"] == "all" else self.config["fold"]
+        fold = self.config["fold"] if isinstance(self.config["fold"], int) else 0
         return int(np.random.SeedSequence([self.config["seed"], fold]).generate_state(1)[0])
 
     def rois(self, centre="truth", margin_px=0):

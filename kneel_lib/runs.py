@@ -132,17 +132,14 @@ def load_run(folder):
 def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, start=None):
     """The finished run: loaded if it exists, else made now, going on from a checkpoint where one was left.
 
-    labels: how many of the fold's training knees may be used (None: all; the same seed gives nested sets, and few knees are
+    fold: 0 to 4, or "val" to train on the cohort's split "train" and hold out its split "val". labels: how many of the fold's training knees may be used (None: all; the same seed gives nested sets, and few knees are
     repeated up to LEAST_KNEES an epoch, so that each count trains for as many steps). start: a finished `Run` whose network's
     weights are taken over wherever a layer fits. A second process that asks for the same run waits for the first.
     """
     cohort = take_knees(cohort, profile.knees)
 
     def split():
-        folds = make_folds(cohort)
-        if not 0 <= fold < len(folds):
-            raise KneelError(f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}")
-        known, held_out = folds[fold]
+        known, held_out = split_rows(cohort, fold)
         return cohort.select(known if labels is None else choose_labels(known, labels, seed)), cohort.select(held_out)
     config = make_config(setting, profile, cohort, fold, seed)
     if labels is not None:
@@ -151,6 +148,19 @@ def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, s
         config["start"] = {"cohort": start.config["cohort"], "setting": start.config["setting"]["name"], "seed": start.config["seed"],
                            "hash": content_hash(start.config)}
     return find_or_make(setting, profile, config, split, device, start)
+
+
+def split_rows(cohort, fold):
+    """(rows to train on, rows held out) of a fold, 0 to 4, or of "val": the cohort's own train and val splits."""
+    folds = make_folds(cohort)
+    if fold == "val":
+        rows = tuple(np.flatnonzero(cohort.knees["split"] == name) for name in ("train", "val"))
+        if not all(map(len, rows)):
+            raise KneelError(f"cohort {cohort.name} has no split 'train' and 'val' to hold out: choose a fold, 0 to {len(folds) - 1}")
+        return rows
+    if fold not in range(len(folds)):
+        raise KneelError(f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}, and val where the cohort has that split")
+    return folds[fold]
 
 
 LEAST_KNEES = 200

@@ -235,3 +235,12 @@ def test_displaced_rois_are_the_same_every_time_and_at_most_10_mm_off(cohort):
     assert 0 < shift.min() and shift.max() <= 10 and shift.std() > 1
     assert np.array_equal(displaced.images, cut_rois(cohort, 64, 1.6, "displaced").images)
     assert np.allclose(displaced.to_mm(displaced.landmarks_px), cohort.landmarks_mm, atol=1e-3)
+
+
+def test_the_split_val_can_be_held_out(cohort, store):
+    marked = replace(cohort, knees=cohort.knees.assign(split=np.where(cohort.knees["subject_id"] < 9000008, "val", "train")))
+    run = runs.get_run(SETTINGS["mean_shape"], TINY, marked, "val")
+    assert set(run.predictions["split"]) == {"val"} and len(run.errors()) == (marked.knees["split"] == "val").sum()
+    assert not tables.cross_validated([run])
+    with pytest.raises(KneelError, match="has no split 'train' and 'val'"):
+        runs.get_run(SETTINGS["mean_shape"], TINY, cohort, "val")
