@@ -56,10 +56,34 @@ class Result:
 
 
 def train_network(task):
-    """Method "network": the hourglass, with a checkpoint after every epoch."""
+    """Method "network": the hourglass for all landmarks, in ROIs around the truth."""
+    rois = task.rois(margin_px=round(task.profile.size_px * MARGIN_SHARE))
+    state = fit_network(task, rois, landmarks.COUNT)
+    final = state.final
+    return Result(lambda rois, centre: training.predict(final, rois, task.device), pd.DataFrame(state.history), final, count_parameters(state.model))
+
+
+def search_network(task):
+    """Method "search": the same network for the tibial centre alone, in pictures that are cut around their own middle (section 4.4).
+
+    The other landmarks of its predictions are NaN.
+    """
+    rois = task.rois("image", margin_px=round(task.profile.size_px * MARGIN_SHARE))
+    state = fit_network(task, replace(rois, landmarks_px=rois.landmarks_px[:, [landmarks.CENTRE]]), 1)
+    final = state.final
+
+    def predict(rois, centre):
+        points = np.full((len(rois.images), landmarks.COUNT, 2), np.nan, np.float32)
+        points[:, landmarks.CENTRE] = training.predict(final, rois, task.device)[:, 0]
+        return points
+    return Result(predict, pd.DataFrame(state.history), final, count_parameters(state.model))
+
+
+def fit_network(task, rois, outputs):
+    """Train on these ROIs, with a checkpoint after every epoch; returns the `training.State` with the network to predict with."""
     setting, profile = task.setting, task.profile
     path = task.work / "checkpoint.safetensors"
-    state = training.start(setting, profile, len(training.batch_bounds(len(task.known), profile.batch)), task.seed, task.device)
+    state = training.start(setting, profile, len(training.batch_bounds(len(task.known), profile.batch)), task.seed, task.device, outputs)
     if path.is_file():
         state = checkpoint.restore_state(state, path)
     elif task.first is not None:
@@ -71,13 +95,12 @@ def train_network(task):
             pick(task, state)
         checkpoint.save_state(state, path)
         progress.advance(state.epoch, f"loss {state.history[-1]['loss']:.4f}")
-    state = training.train(setting, profile, task.rois(margin_px=round(profile.size_px * MARGIN_SHARE)), task.seed, task.device, state, after_epoch)
+    state = training.train(setting, profile, rois, task.seed, task.device, state, after_epoch)
     progress.close()
-    final = state.final
     if setting.picked:
-        final.load_state_dict(checkpoint.load_tensors(picked_path(task))[0])
+        state.final.load_state_dict(checkpoint.load_tensors(picked_path(task))[0])
         picked_path(task).unlink()
-    return Result(lambda rois, centre: training.predict(final, rois, task.device), pd.DataFrame(state.history), final, count_parameters(state.model))
+    return state
 
 
 def pick(task, state):
@@ -153,4 +176,4 @@ def forest_options(profile):
     return replace(forest_voting.Options(), samples=4, candidates=100) if profile.width < 24 else forest_voting.Options()
 
 
-METHODS = {"network": train_network, "mean_shape": average_shape, "aam": fit_menpo, "clm": fit_menpo, "rfrv_clm": vote_with_forests}
+METHODS = {"network": train_network, "search": search_network, "mean_shape": average_shape, "aam": fit_menpo, "clm": fit_menpo, "rfrv_clm": vote_with_forests}

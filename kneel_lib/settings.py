@@ -102,6 +102,10 @@ ROWS = (
     Setting("best", "L1 in mm + map term, one cycle (ours)", loss="l1", loss_frame="mm", map_term=2.0, map_sigma=1.0, weight_decay=0.0,
             schedule="one_cycle", learning_rate=2e-3, augmentation=MILD),
 )
+SEARCH = Setting("search", "ROI search: the tibial centre, one cycle", method="search", loss="l1", loss_frame="mm", map_term=2.0, map_sigma=1.0, weight_decay=0.0,
+                 schedule="one_cycle", learning_rate=2e-3, augmentation=MILD)
+"""Section 4.4: one landmark, the tibial centre, in half a radiograph at 1 mm; no row of Table 1."""
+
 SETTINGS = {row.name: row for row in ROWS}
 
 
@@ -132,6 +136,19 @@ PROFILES = {profile.name: profile for profile in (
     Profile("native", size_px=192, spacing_mm=0.5, width=24, depth=5, epochs=75),
     Profile("paper", size_px=450, spacing_mm=0.3, width=24, depth=6, epochs=100),
 )}
+
+
+SEARCH_PROFILES = {profile.name: profile for profile in (
+    Profile("smoke", size_px=64, spacing_mm=4.0, width=4, depth=3, epochs=2, knees=40, folds=2, simulated=40),
+    Profile("quick", size_px=128, spacing_mm=2.0, width=8, depth=5, epochs=12, simulated=250),
+    Profile("study", size_px=256, spacing_mm=1.0, width=12, depth=6, epochs=20),
+)}
+"""The same sizes for the ROI search: 256 mm of half a radiograph, at the paper's 1 mm from `study` on."""
+
+
+def find_search_profile(name):
+    """The search profile that goes with a profile; the larger ones share that of `study`."""
+    return SEARCH_PROFILES.get(find_profile(name).name, SEARCH_PROFILES["study"])
 
 
 def find_setting(name):

@@ -51,10 +51,10 @@ def make_network(setting, profile, outputs=landmarks.COUNT):
     return hourglass.Hourglass(architecture)
 
 
-def start(setting, profile, batches, seed, device):
-    """A fresh `State`: network, loss, Adam and learning-rate schedule for `batches` batches an epoch."""
+def start(setting, profile, batches, seed, device, outputs=landmarks.COUNT):
+    """A fresh `State`: network of `outputs` landmarks, loss, Adam and learning-rate schedule for `batches` batches an epoch."""
     torch.manual_seed(seed)
-    model = make_network(setting, profile).to(device, memory_format=torch.channels_last)
+    model = make_network(setting, profile, outputs).to(device, memory_format=torch.channels_last)
     loss = make_loss(setting.loss, setting.loss_frame, setting.loss_weight, profile.size_px, profile.spacing_mm).to(device)
     parameters = [*model.parameters(), *loss.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=setting.learning_rate, weight_decay=setting.weight_decay, fused=True)
