@@ -1,4 +1,4 @@
-"""The command line: `python -m kneel_lib run | train | transfer | labels | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | train | transfer | labels | predict | record | report | notebooks | verify`."""
 
 import argparse
 import sys
@@ -59,6 +59,13 @@ def labels(options):
                     finished = get_run(setting, profile, real, fold, seed, options.device, count, first)
                     print(f"{start}, {count} labels, fold {fold}, seed {seed}: MRE {finished.errors().mean():.3f} mm, {finished.folder}", flush=True)
     return 0
+
+
+def predict(options):
+    from kneel_lib.predict import predict_all
+    failed = predict_all(options.path, options.output, options.spacing, options.side, options.stages)
+    print(f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under {options.output}")
+    return 1 if failed else 0
 
 
 def record(options):
@@ -133,6 +140,12 @@ def parse(arguments):
     command.add_argument("--folds", nargs="*", type=int, default=[0])
     command.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
     command.add_argument("--device", default="cpu")
+    command = add(predict, "landmarks of your own radiographs: DICOM files, or pictures with --spacing")
+    command.add_argument("path", help="a file or a folder")
+    command.add_argument("--output", default="kneel_landmarks")
+    command.add_argument("--spacing", type=float, help="mm a pixel, for pictures that are no DICOM files")
+    command.add_argument("--side", choices=["L", "R"], default="", help="of single-knee pictures whose file does not say it")
+    command.add_argument("--stages", type=int, choices=[1, 2], default=2)
     command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
     command.add_argument("--profiles", nargs="*", default=["study", "native", "paper"])
     add(report, "re-make the recorded tables and curves from results/ alone")

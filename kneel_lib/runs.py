@@ -66,11 +66,16 @@ def errors_of(predictions):
 
 def load_network(path, config):
     """A network of this config with the weights of a safetensors file."""
-    setting = {name: value for name, value in config["setting"].items() if name != "augmentation"}
-    outputs = 1 if setting.get("method") == "search" else landmarks.COUNT
-    model = training.make_network(Setting(label="", **setting), Profile(**config["profile"]), outputs)
+    model = build_network(config)
     model.load_state_dict(checkpoint.load_tensors(path)[0])
     return model.to(memory_format=torch.channels_last).eval()
+
+
+def build_network(config):
+    """The untrained network that a run of this config has."""
+    setting = {name: value for name, value in config["setting"].items() if name != "augmentation"}
+    outputs = 1 if setting.get("method") == "search" else landmarks.COUNT
+    return training.make_network(Setting(label="", **setting), Profile(**config["profile"]), outputs)
 
 
 def take_knees(cohort, count):

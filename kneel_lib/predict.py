@@ -1,0 +1,84 @@
+"""Landmarks for radiographs that a user brings: every file of a folder, tables and overlay pictures, one line for each file that cannot be read."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from kneel_lib import landmarks, pipeline
+from kneel_lib.data.radiograph import read_radiograph
+from kneel_lib.errors import KneelError
+from kneel_lib.files import write_text, write_whole
+from kneel_lib.progress import Progress
+from kneel_lib.shipping import load_networks
+
+COLUMNS = ("file", "side", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "spread_mm", "trusted")
+
+
+def load_shipped():
+    """(landmark networks, search networks) that came with the package; `KneelError` where there are none."""
+    networks = load_networks("landmarks")
+    if not networks:
+        raise KneelError("no trained network came with this copy: train one and `python -m kneel_lib ship` it, see README.md")
+    return networks, load_networks("search")
+
+
+def find_files(path):
+    """The file itself, or every file below a folder (hidden ones left out), sorted; `KneelError` where there is none."""
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts))
+    if not files:
+        raise KneelError(f"{path} is no file and no folder with files")
+    return files
+
+
+def predict_file(path, networks, search_networks=(), mm_per_px=None, side="", stages=2):
+    """(`Radiograph`, [`pipeline.Knee`]) of one file. mm_per_px: spacing of pictures that are no DICOM. Raises `KneelError`."""
+    radiograph = read_radiograph(path, mm_per_px)
+    return radiograph, pipeline.locate(radiograph, networks, search_networks, side, stages)
+
+
+def predict_all(path, output, mm_per_px=None, side="", stages=2, shipped=None):
+    """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`. Returns {file: what went wrong}."""
+    networks, search_networks = shipped or load_shipped()
+    files, answers, failed = find_files(path), {}, {}
+    output, progress = Path(output), Progress("predicting", len(files), unit="file")
+    for done, file in enumerate(files, start=1):
+        name = file.name if file == Path(path) else str(file.relative_to(path))
+        try:
+            radiograph, knees = predict_file(file, networks, search_networks, mm_per_px, side, stages)
+            answers[name] = knees
+            write_picture(output / "overlays" / f"{name.replace('/', '_')}.png", pipeline.overlay(radiograph, knees))
+        except KneelError as error:
+            failed[name] = str(error)
+            print(f"error: {error}", flush=True)
+        progress.advance(done)
+    progress.close()
+    write_text(output / "landmarks.csv", landmark_table(answers).to_csv(index=False, float_format="%.3f"))
+    write_text(output / "landmarks.json", json.dumps({"knees": [described(name, knee) for name, knees in answers.items() for knee in knees], "failed": failed}, indent=1) + "\n")
+    return failed
+
+
+def landmark_table(answers):
+    """A row a landmark: the file's own pixels and mm from its first pixel's centre; the columns COLUMNS."""
+    rows = [(name, knee.side, number, landmarks.NAMES[number], *knee.points_px[number], *knee.points_mm[number], knee.spread_mm[number], knee.trusted)
+            for name, knees in answers.items() for knee in knees for number in range(landmarks.COUNT)]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def described(name, knee):
+    """Everything about one knee as plain data."""
+    return {"file": name, "side": knee.side, "mm_per_px": knee.mm_per_px, "landmarks_px": np.round(knee.points_px, 2).tolist(),
+            "landmarks_mm": np.round(knee.points_mm, 3).tolist(), "spread_mm": np.round(knee.spread_mm, 3).tolist(), "trusted": knee.trusted,
+            "doubts": list(knee.doubts), "shape_distance": round(knee.shape_distance, 2),
+            "joint_space_mm": {side: round(width, 2) for side, width in knee.joint_space_mm().items()}}
+
+
+def write_picture(path, picture):
+    """A PNG, written whole or not at all."""
+    encoded = cv2.imencode(".png", picture)[1].tobytes()
+    write_whole(path, lambda temporary: temporary.write_bytes(encoded))

@@ -1,0 +1,141 @@
+import json
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from kneel_lib import landmarks, pipeline, predict, runs, shipping, training
+from kneel_lib.data import dicom, search, shape_model, simulated
+from kneel_lib.errors import KneelError
+from kneel_lib.settings import SEARCH, SEARCH_PROFILES, SETTINGS, Profile
+
+SMALL = simulated.take(simulated.POPULATIONS["simulated"], 6)
+TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, batch=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNEEL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return simulated.make_files(SMALL, jobs=1)
+
+
+@pytest.fixture(scope="module")
+def files(folder):
+    return sorted(folder.glob("0.S.1/*/*/*/001"))
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Untrained networks: what they say is nonsense, but always the same."""
+    torch.manual_seed(0)
+    return [pipeline.Network(training.make_network(SETTINGS["best"], TINY).eval(), TINY.size_px, TINY.spacing_mm)]
+
+
+def test_halves_hold_their_landmarks_where_the_radiograph_shows_them(folder):
+    halves = search.load_halves(folder, folder / "annotations.csv", "simulated", jobs=1)
+    whole = pd.read_csv(folder / "annotations.csv")
+    assert len(halves) == len(whole) and halves.name == "simulated_halves"
+    for image, points, (_, row) in zip(halves.images, halves.landmarks_mm, halves.knees.iterrows()):
+        assert (points > 0).all() and (points < np.array(image.shape[::-1])).all()
+        assert (np.diff(points[list(landmarks.TIBIA), 0]) > 0).all() == (row["side"] == "R")
+
+
+def test_a_scattered_crop_keeps_its_landmarks_on_its_pixels(cohort):
+    """The drawn cohort's landmarks are bright dots: they must still be bright where the scattered picture says that they are."""
+    field = search.scatter(cohort)
+    for image, points, (_, row) in zip(field.images, field.landmarks_mm, field.knees.iterrows()):
+        x, y = np.round(points).astype(int).T
+        assert image[y, x].mean() > 150 and image.shape == (200, 200)
+        assert (points[8, 0] > points[0, 0]) == (row["side"] == "R")
+    assert np.linalg.norm(field.landmarks_mm[:, 4] - 100, axis=1).std() > 3
+
+
+def test_the_search_network_learns_and_predicts_one_landmark(folder, store):
+    halves = search.load_halves(folder, folder / "annotations.csv", "simulated", jobs=1)
+    profile = SEARCH_PROFILES["smoke"]
+    run = runs.get_transfer(SEARCH, profile, halves, halves)
+    errors = run.errors("image")
+    assert np.isfinite(errors[:, landmarks.CENTRE]).all() and np.isnan(np.delete(errors, landmarks.CENTRE, axis=1)).all()
+    assert run.load_network().architecture.landmarks == 1
+
+
+def test_mirroring_a_picture_mirrors_the_answer(files, networks):
+    radiograph = dicom.read_dicom(files[0])
+    single = dicom.Radiograph(radiograph.path, np.ascontiguousarray(radiograph.image[:, :600]), radiograph.mm_per_px)
+    mirrored = dicom.Radiograph(radiograph.path, np.ascontiguousarray(single.image[:, ::-1]), radiograph.mm_per_px)
+    (right,), (left,) = pipeline.locate(single, networks, side="R"), pipeline.locate(mirrored, networks, side="L")
+    assert (right.side, left.side) == ("R", "L")
+    assert np.allclose(left.points_px, np.stack([599 - right.points_px[:, 0], right.points_px[:, 1]], axis=1), atol=1e-2)
+
+
+def test_an_answer_without_a_side_is_the_more_plausible_mirroring(files, networks):
+    radiograph = dicom.read_dicom(files[0])
+    single = dicom.Radiograph(radiograph.path, np.ascontiguousarray(radiograph.image[:, :600]), radiograph.mm_per_px)
+    both = {side: pipeline.locate(single, networks, side=side)[0] for side in "RL"}
+    chosen, = pipeline.locate(single, networks)
+    assert pipeline.implausibility(chosen) == min(pipeline.implausibility(knee) for knee in both.values())
+
+
+def test_real_shapes_are_plausible_and_others_are_not():
+    random = np.random.default_rng(0)
+    for model in shape_model.load().values():
+        shapes = model.sample(random, 50) + random.normal(0, 0.7, (50, 16, 2))
+        distances = np.array([pipeline.shape_distance(shape) for shape in shapes])
+        assert (distances < 75).mean() > 0.95
+        assert pipeline.shape_distance(shapes[0][::-1]) > 500 and pipeline.shape_distance(shapes[0] + random.normal(0, 8, (16, 2))) > 150
+
+
+def test_joint_space_is_the_distance_of_facing_landmarks():
+    points = np.zeros((16, 2))
+    points[list(landmarks.TIBIA)] = np.stack([np.arange(9) * 10.0, np.full(9, 50.0)], axis=1)
+    points[list(landmarks.FEMUR)] = np.stack([np.linspace(0, 80, 7), np.full(7, 46.0)], axis=1)
+    knee = pipeline.Knee("R", points, 0.5, np.zeros(16), 30.0, ())
+    assert knee.joint_space_mm() == {"medial": pytest.approx(2.0), "lateral": pytest.approx(2.0)} and knee.trusted
+
+
+def test_two_knees_need_networks_that_search(files, networks):
+    with pytest.raises(KneelError, match="shows two knees, but there is no network to search them with"):
+        pipeline.locate(dicom.read_dicom(files[0]), networks)
+
+
+def test_shipped_networks_predict_as_the_run_does(cohort, store, tmp_path):
+    run = runs.get_run(SETTINGS["best"], TINY, cohort, 0)
+    path = shipping.ship(run, "landmarks", tmp_path)
+    assert path.stat().st_size < (run.folder / "weights.safetensors").stat().st_size
+    network, = shipping.load_networks("landmarks", tmp_path)
+    images = np.random.default_rng(0).integers(0, 255, (3, 64, 64), np.uint8)
+    maps = [pipeline.softmax_maps(pipeline.Network(model, 64, 1.6), images) for model in (network.model, run.load_network())]
+    assert np.abs(maps[0] - maps[1]).max() < 2e-3 and shipping.load_networks("search", tmp_path) == []
+    (tmp_path / "landmarks-broken.safetensors").write_bytes(b"no")
+    with pytest.raises(KneelError, match="is not a readable safetensors file"):
+        shipping.load_networks("landmarks", tmp_path)
+
+
+def test_a_folder_with_good_and_bad_files_is_done_to_its_end(files, networks, tmp_path, capsys):
+    """Single-knee pictures among text, damaged and foreign files: one line each, and every good file has its rows."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    radiograph = dicom.read_dicom(files[0])
+    for number in range(3):
+        Image.fromarray(radiograph.image[:, 50 * number:50 * number + 500]).save(folder / f"good{number}.png")
+    whole = files[0].read_bytes()
+    random = np.random.default_rng(0)
+    for number in range(20):
+        damaged = bytearray(whole[:random.integers(10, 4000)])
+        damaged[random.integers(len(damaged))] ^= 0xFF
+        (folder / f"bad{number}.dcm").write_bytes(bytes(damaged))
+    (folder / "notes.txt").write_text("not a picture")
+    (folder / "empty.jpg").write_bytes(b"")
+    failed = predict.predict_all(folder, tmp_path / "out", mm_per_px=0.3, side="R", shipped=(networks, []))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
+    assert len(failed) == len(lines) == 22
+    table = pd.read_csv(tmp_path / "out" / "landmarks.csv")
+    assert list(table.columns) == list(predict.COLUMNS) and table.groupby("file").size().to_dict() == {f"good{n}.png": 16 for n in range(3)}
+    assert np.allclose(table["x_mm"], table["x_px"] * 0.3, atol=2e-3)
+    written = json.loads((tmp_path / "out" / "landmarks.json").read_text())
+    assert len(written["knees"]) == 3 and set(written["failed"]) == set(failed) and set(written["knees"][0]["joint_space_mm"]) == {"medial", "lateral"}
+    assert cv2.imread(str(tmp_path / "out" / "overlays" / "good0.png.png")).shape[2] == 3
