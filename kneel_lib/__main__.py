@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+import numpy as np
+
 from kneel_lib import driver, paths
 from kneel_lib.errors import KneelError
 
@@ -20,13 +22,13 @@ def run(options):
 def train(options):
     from kneel_lib.data.cohorts import load_cohort
     from kneel_lib.runs import get_runs
-    from kneel_lib.settings import find_profile, find_setting
+    from kneel_lib.settings import find_profile, find_setting, profile_for
     settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
     cohort = load_cohort(options.cohort, profile.simulated)
     for fold in options.folds:
         for setting in settings:
-            for finished in get_runs(setting, profile, cohort, [fold], options.seeds, options.device):
-                print(f"{setting.name}, fold {fold}, seed {finished.config['seed']}: MRE {finished.errors().mean():.3f} mm, "
+            for finished in get_runs(setting, profile_for(setting, profile), cohort, [fold], options.seeds, options.device):
+                print(f"{setting.name}, fold {fold}, seed {finished.config['seed']}: MRE {np.nanmean(finished.errors()):.3f} mm, "
                       f"{finished.manifest['train_seconds'] / 60:.1f} min, {finished.folder}", flush=True)
     return 0
 
@@ -34,13 +36,13 @@ def train(options):
 def transfer(options):
     from kneel_lib.data.cohorts import load_cohort
     from kneel_lib.runs import get_transfer
-    from kneel_lib.settings import find_profile, find_setting
+    from kneel_lib.settings import find_profile, find_setting, profile_for
     settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
     source, target = (load_cohort(name, profile.simulated) for name in (options.source, options.target))
     for seed in options.seeds:
         for setting in settings:
-            finished = get_transfer(setting, profile, source, target, seed, options.device)
-            print(f"{setting.name}, trained on {source.name}, tried on {target.name}, seed {seed}: MRE {finished.errors().mean():.3f} mm, "
+            finished = get_transfer(setting, profile_for(setting, profile), source, target, seed, options.device)
+            print(f"{setting.name}, trained on {source.name}, tried on {target.name}, seed {seed}: MRE {np.nanmean(finished.errors()):.3f} mm, "
                   f"{finished.folder}", flush=True)
     return 0
 
@@ -57,7 +59,7 @@ def labels(options):
             for fold in options.folds:
                 for count in options.counts:
                     finished = get_run(setting, profile, real, fold, seed, options.device, count, first)
-                    print(f"{start}, {count} labels, fold {fold}, seed {seed}: MRE {finished.errors().mean():.3f} mm, {finished.folder}", flush=True)
+                    print(f"{start}, {count} labels, fold {fold}, seed {seed}: MRE {np.nanmean(finished.errors()):.3f} mm, {finished.folder}", flush=True)
     return 0
 
 

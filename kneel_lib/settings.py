@@ -146,14 +146,14 @@ SEARCH_PROFILES = {profile.name: profile for profile in (
 """The same sizes for the ROI search: 256 mm of half a radiograph, at the paper's 1 mm from `study` on."""
 
 
-def find_search_profile(name):
-    """The search profile that goes with a profile; the larger ones share that of `study`."""
-    return SEARCH_PROFILES.get(find_profile(name).name, SEARCH_PROFILES["study"])
+def profile_for(setting, profile):
+    """The profile itself, or for the ROI search the search profile that goes with it; the larger ones share that of `study`."""
+    return SEARCH_PROFILES.get(profile.name, SEARCH_PROFILES["study"]) if setting.method == "search" else profile
 
 
 def find_setting(name):
-    """The setting of this name; `KneelError` names the known ones."""
-    return find(name, SETTINGS, "setting")
+    """The setting of this name, a row or "search"; `KneelError` names the known ones."""
+    return find(name, {**SETTINGS, SEARCH.name: SEARCH}, "setting")
 
 
 def find_profile(name):

@@ -2,10 +2,14 @@
 
 from kneel_lib import paths
 from kneel_lib.data.crops import load_crops
-from kneel_lib.data.simulated import POPULATIONS, load_simulated
+from kneel_lib.data.search import load_halves, scatter
+from kneel_lib.data.simulated import POPULATIONS, load_simulated, make_files, take
 from kneel_lib.errors import KneelError
 
-NAMES = ("crops", *POPULATIONS)
+SEARCHED = {"crops_scattered": "crops", **{f"{name}_halves": name for name in POPULATIONS}}
+"""Cohorts for the ROI search (`data.search`), and the cohort that each is made of."""
+
+NAMES = ("crops", *POPULATIONS, *SEARCHED)
 
 
 def choose_cohort(name="auto"):
@@ -32,4 +36,9 @@ def load_cohort(name="auto", simulated_knees=None):
             raise KneelError(f"no real knees on this machine: there is no folder {paths.downloads() / 'oai_crops'}; data/README.md says where to "
                              "get the crops and the landmarks (free, 25 MB, no account), then put them there or set KNEEL_DATA")
         return load_crops()
+    if name == "crops_scattered":
+        return scatter(load_cohort("crops"))
+    if name in SEARCHED:
+        folder = make_files(take(POPULATIONS[SEARCHED[name]], simulated_knees))
+        return load_halves(folder, folder / "annotations.csv", SEARCHED[name])
     return load_simulated(name, simulated_knees)
