@@ -75,11 +75,11 @@ def show_knee(axes, image, mm_per_px, truth_px=None, predicted_px=None, title=""
     axes.grid(False)
 
 
-def scale_bar(axes, shape, mm_per_px):
-    """A white 10 mm bar in the lower right corner."""
+def scale_bar(axes, shape, mm_per_px, colour="white"):
+    """A 10 mm bar in the lower right corner."""
     length, x, y = 10 / mm_per_px, 0.95 * shape[1], 0.95 * shape[0]
-    axes.plot([x - length, x], [y, y], color="white", linewidth=2.2, solid_capstyle="butt")
-    axes.text(x, y - 0.02 * shape[0], "10 mm", color="white", fontsize=6.5, ha="right", va="bottom")
+    axes.plot([x - length, x], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.text(x, y - 0.02 * shape[0], "10 mm", color=colour, fontsize=6.5, ha="right", va="bottom")
 
 
 def knees_by_grade(cohort, rois, seed=0):
@@ -100,11 +100,12 @@ def phantom_steps(maps, machine, seed=0):
              "logarithm, turned round": phantom.develop(signal, machine)}
     figure, panels = plt.subplots(2, 3, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.88), layout="constrained")
     for axes, (title, image) in zip(panels.flat, steps.items()):
-        drawn = axes.imshow(image, cmap="viridis" if "mm" in title else "gray")
+        light = "photons" in title or "noise" in title
+        drawn = axes.imshow(image, cmap="viridis" if "mm" in title else "gray", vmax=np.percentile(image, 55) if light else None)
         axes.set(title=title, xticks=[], yticks=[])
         axes.grid(False)
-        scale_bar(axes, image.shape, machine.mm_per_px)
-        figure.colorbar(drawn, ax=axes, shrink=0.75)
+        scale_bar(axes, image.shape, machine.mm_per_px, "black" if light else "white")
+        figure.colorbar(drawn, ax=axes, shrink=0.75, extend="max" if light else "neither")
     return figure
 
 
@@ -137,7 +138,8 @@ def knees_of_cohorts(cohorts, count=4, size_px=300, spacing_mm=0.45):
 
 def average_knees(cohorts, size_px=240, spacing_mm=0.4):
     """The average knee of each cohort side by side, each with its mean shape: where the phantom differs from bone."""
-    figure, panels = plt.subplots(1, len(cohorts), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(cohorts) * 1.1), layout="constrained")
+    side = min(TWO_COLUMNS / len(cohorts), ONE_COLUMN)
+    figure, panels = plt.subplots(1, len(cohorts), figsize=(side * len(cohorts), 1.1 * side), layout="constrained")
     for axes, cohort in zip(np.atleast_1d(panels), cohorts):
         rois = cut_rois(cohort, size_px, spacing_mm)
         mean = average_knee(rois)
