@@ -142,13 +142,30 @@ def make_loss(name, frame="normalised", weight=1.0, size_px=1, spacing_mm=1.0):
     return Frame(LOSSES[name](), side, weight)
 
 
-def map_cross_entropy(maps, truth, sigma, beta=1.0):
-    """Cross-entropy between a gaussian at the truth and the softmax map: asks each map to be one peak. Not in the paper.
+def cross_entropy(target, log_map):
+    """-sum p ln q over the cells: heavy where the map gives the peak nearly nothing."""
+    return -(target * log_map).sum(dim=(2, 3))
+
+
+def jensen_shannon(target, log_map):
+    """Half of KL(p, m) plus half of KL(q, m), m the mean of both: never above ln 2, as in DSNT (Nibali et al. 2018)."""
+    map_, tiny = log_map.exp(), 1e-12
+    middle = torch.log((target + map_) / 2 + tiny)
+    return 0.5 * (target * (torch.log(target + tiny) - middle) + map_ * (log_map - middle)).sum(dim=(2, 3))
+
+
+DIVERGENCES = {"cross_entropy": cross_entropy, "jensen_shannon": jensen_shannon}
+
+
+def map_divergence(maps, truth, sigma, beta=1.0, divergence="cross_entropy"):
+    """How far the softmax map is from a gaussian at the truth: asks each map to be one peak. Not in the paper.
 
     maps: (batch, M, H, W) before the softmax. truth: (batch, M, 2) normalised. sigma: in cells of the map. Its weights
     i / W are those of the soft-argmax, so that both ask for the same place. Landmarks that are missing or off the map
-    add nothing. (A relative of the Jensen-Shannon term of DSNT, Nibali et al. 2018.)
+    add nothing. Raises `KneelError` for an unknown divergence.
     """
+    if divergence not in DIVERGENCES:
+        raise KneelError(f"unknown divergence of maps '{divergence}': choose one of {', '.join(DIVERGENCES)}")
     batch, landmarks, height, width = maps.shape
     cells = truth * truth.new_tensor([width, height])
     known = ((cells >= 0) & (cells <= truth.new_tensor([width - 1, height - 1]))).all(dim=2)
@@ -158,4 +175,4 @@ def map_cross_entropy(maps, truth, sigma, beta=1.0):
     down = torch.softmax(-(row - cells[..., 1:]).square() / (2 * sigma ** 2), dim=2)
     target = down.unsqueeze(3) * across.unsqueeze(2)
     log_map = F.log_softmax(beta * maps.float().flatten(2), dim=2).view(batch, landmarks, height, width)
-    return mean_or_zero(-(target * log_map).sum(dim=(2, 3))[known])
+    return mean_or_zero(DIVERGENCES[divergence](target, log_map)[known])

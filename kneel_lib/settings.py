@@ -12,7 +12,8 @@ class Setting:
     """One row of Table 1, or a control that the paper lacks; a row names only what it changes.
 
     method: "network", "mean_shape", "aam", "clm" or "rfrv_clm". features: of AAM and CLM, "igo" or "lbp". loss_frame: normalised, pixels or mm. loss_weight multiplies the loss.
-    map_term: weight of the cross-entropy between the softmax map and a gaussian of `map_sigma` cells (not in the paper).
+    map_term: weight of the term between the softmax map and a gaussian of `map_sigma` cells (not in the paper); map_divergence: which term,
+    "cross_entropy" or "jensen_shannon".
     mixup_alpha: 0 is off; mixup: "paper" (eq. 6 and 9), "released" (eq. 9 without the maximum of eq. 6) or "standard".
     cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
     schedule: "constant" or "one_cycle" (then learning_rate is its peak). average: decay a step of the weights' moving
@@ -42,6 +43,7 @@ class Setting:
     augmentation: Augmentation = field(default=RELEASED_RANGES)
     features: str = ""
     picked: bool = False
+    map_divergence: str = "cross_entropy"
 
 
 WING = Setting("wing", "Wing loss", augmentation=MILD)
@@ -83,6 +85,20 @@ CONTROLS = (
 )
 """Rows that the paper lacks, to tell its explanations apart."""
 
+BEST = Setting("best", "L1 in mm + map term, one cycle (ours)", loss="l1", loss_frame="mm", map_term=2.0, map_sigma=1.0, weight_decay=0.0,
+               schedule="one_cycle", learning_rate=2e-3, augmentation=MILD)
+
+MAP_CONTROLS = (
+    replace(BEST, name="best_no_map", label="Control: best without the map term", map_term=0.0),
+    replace(BEST, name="best_map_0.5", label="Control: best, map term x 0.5", map_term=0.5),
+    replace(BEST, name="best_map_8", label="Control: best, map term x 8", map_term=8.0),
+    replace(BEST, name="best_sigma_0.5", label="Control: best, map σ 0.5", map_sigma=0.5),
+    replace(BEST, name="best_sigma_2", label="Control: best, map σ 2", map_sigma=2.0),
+    replace(BEST, name="best_js", label="Control: best, Jensen-Shannon for cross-entropy", map_divergence="jensen_shannon", map_term=20.0),
+    replace(BEST, name="best_map_only", label="Control: best, map term alone", loss_weight=0.0),
+)
+"""What the map term does: its weight, its width, its form."""
+
 ROWS = (
     Setting("mean_shape", "Mean shape", method="mean_shape"),
     *(Setting(f"{method}_{features}", f"{method.upper()} ({features.upper()})", method=method, features=features)
@@ -99,8 +115,7 @@ ROWS = (
     replace(MIXED, name="jitter", label="Wing + mixup α = 0.75 + jitter (no wd)", jitter_mm=0.3),
     cutout_row(5), cutout_row(10), cutout_row(25),
     *CONTROLS,
-    Setting("best", "L1 in mm + map term, one cycle (ours)", loss="l1", loss_frame="mm", map_term=2.0, map_sigma=1.0, weight_decay=0.0,
-            schedule="one_cycle", learning_rate=2e-3, augmentation=MILD),
+    *MAP_CONTROLS, BEST,
 )
 SEARCH = Setting("search", "ROI search: the tibial centre, one cycle", method="search", loss="l1", loss_frame="mm", map_term=2.0, map_sigma=1.0, weight_decay=0.0,
                  schedule="one_cycle", learning_rate=2e-3, augmentation=MILD)

@@ -16,7 +16,7 @@ import torch
 from kneel_lib import hourglass, landmarks
 from kneel_lib.augmentation import augment, cut_out, jitter
 from kneel_lib.errors import KneelError
-from kneel_lib.losses import make_loss, map_cross_entropy
+from kneel_lib.losses import make_loss, map_divergence
 
 EVALUATION_BATCH = 64
 NETWORKS = {"paper": hourglass.PAPER, "released": hourglass.RELEASED}
@@ -127,7 +127,9 @@ def batch_loss(state, setting, inputs, truth, generator):
     def compare(maps, targets):
         beta = state.model.architecture.beta
         loss = state.loss(hourglass.soft_argmax(maps, beta), targets)
-        return loss + setting.map_term * map_cross_entropy(maps, targets, setting.map_sigma, beta) if setting.map_term else loss
+        if not setting.map_term:
+            return loss
+        return loss + setting.map_term * map_divergence(maps, targets, setting.map_sigma, beta, setting.map_divergence)
 
     if not setting.mixup_alpha:
         return compare(predict_maps(state.model, inputs), truth)

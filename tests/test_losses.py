@@ -99,7 +99,7 @@ def test_map_term_is_least_for_the_gaussian_at_the_truth_and_agrees_with_the_sof
     optimizer = torch.optim.Adam([maps], lr=0.3)
     for _ in range(400):
         optimizer.zero_grad()
-        value = losses.map_cross_entropy(maps, truth, sigma=1.0)
+        value = losses.map_divergence(maps, truth, sigma=1.0)
         value.backward()
         optimizer.step()
     assert value.item() == pytest.approx(math.log(2 * math.pi * math.e), abs=0.05)
@@ -109,4 +109,17 @@ def test_map_term_is_least_for_the_gaussian_at_the_truth_and_agrees_with_the_sof
 def test_map_term_leaves_out_landmarks_that_are_missing_or_off_the_map():
     maps = torch.randn(1, 3, 12, 12)
     truth = torch.tensor([[[0.5, 0.5], [math.nan, math.nan], [1.3, 0.5]]])
-    assert losses.map_cross_entropy(maps, truth, 1.0).item() == pytest.approx(losses.map_cross_entropy(maps[:, :1], truth[:, :1], 1.0).item())
+    assert losses.map_divergence(maps, truth, 1.0).item() == pytest.approx(losses.map_divergence(maps[:, :1], truth[:, :1], 1.0).item())
+
+
+def test_jensen_shannon_is_zero_at_the_target_and_bounded():
+    cells = torch.arange(16.0)
+    peak = torch.softmax(-(cells - 6).square() / 2, 0)[:, None] * torch.softmax(-(cells - 4).square() / 2, 0)[None]
+    truth = torch.tensor([[[4 / 16, 6 / 16]]])
+    right, wrong = torch.log(peak + 1e-30)[None, None], torch.full((1, 1, 16, 16), -50.0)
+    wrong[0, 0, 15, 15] = 0.0
+    assert losses.map_divergence(right, truth, 1.0, divergence="jensen_shannon").item() == pytest.approx(0, abs=1e-4)
+    assert losses.map_divergence(wrong, truth, 1.0, divergence="jensen_shannon").item() == pytest.approx(np.log(2), abs=1e-3)
+    assert losses.map_divergence(wrong, truth, 1.0).item() > 20
+    with pytest.raises(KneelError, match="unknown divergence of maps 'kl'"):
+        losses.map_divergence(right, truth, 1.0, divergence="kl")
