@@ -1,4 +1,4 @@
-"""The command line: `python -m kneel_lib run | train | transfer | labels | predict | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | train | transfer | labels | predict | ship | record | report | notebooks | verify`."""
 
 import argparse
 import sys
@@ -68,6 +68,19 @@ def predict(options):
     failed = predict_all(options.path, options.output, options.spacing, options.side, options.stages)
     print(f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under {options.output}")
     return 1 if failed else 0
+
+
+def ship(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.runs import get_runs
+    from kneel_lib.settings import find_profile, find_setting, profile_for
+    from kneel_lib.shipping import ship as write
+    setting = find_setting(options.setting)
+    profile = profile_for(setting, find_profile(options.profile))
+    cohort = load_cohort(options.cohort, profile.simulated)
+    for run in get_runs(setting, profile, cohort, options.folds, options.seeds, options.device):
+        print(write(run, "search" if setting.method == "search" else "landmarks"))
+    return 0
 
 
 def record(options):
@@ -148,6 +161,13 @@ def parse(arguments):
     command.add_argument("--spacing", type=float, help="mm a pixel, for pictures that are no DICOM files")
     command.add_argument("--side", choices=["L", "R"], default="", help="of single-knee pictures whose file does not say it")
     command.add_argument("--stages", type=int, choices=[1, 2], default=2)
+    command = add(ship, "put trained networks (made now if they are missing) into the package, for predict")
+    command.add_argument("setting")
+    command.add_argument("--profile", default="native")
+    command.add_argument("--cohort", default="auto")
+    command.add_argument("--folds", nargs="*", type=fold_name, default=["val"])
+    command.add_argument("--seeds", nargs="*", type=int, default=[0])
+    command.add_argument("--device", default="cpu")
     command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
     command.add_argument("--profiles", nargs="*", default=["study", "native", "paper"])
     add(report, "re-make the recorded tables and curves from results/ alone")
