@@ -62,20 +62,27 @@ def label_table(runs):
 
 
 def sim_to_real_table(runs, names=("mean_shape", "best")):
-    """Networks trained on simulated knees alone and tried on real ones, beside the mean shape; a row a setting and seed.
+    """Networks trained on simulated knees and tried on real ones, beside the mean shape, and the same with few real labels or those alone.
 
-    real_labels: how many real knees with landmarks were trained on.
+    trained_on: "simulated", "simulated, then crops" or "crops". real_labels: how many real knees with landmarks were trained on. Rows without
+    real labels are tried on all real knees, the others on one held-out fold (`knees` says how many).
     """
-    rows = []
-    for run in runs:
-        config = run.config
-        if config["fold"] == "all" and config["target"] == "crops" and config["setting"]["name"] in names:
-            values = metrics.summarise(run.errors())
-            rows.append({"trained_on": config["cohort"], "tested_on": config["target"], "setting": config["setting"]["name"],
-                         "profile": config["profile"]["name"], "simulated_knees": config["knees"], "real_labels": 0, "seed": config["seed"],
-                         **{name: values[name] for name in ("strict_2.5_all16", "mre_mm", "median_mm", "out")}})
-    return pd.DataFrame(rows, columns=["trained_on", "tested_on", "setting", "profile", "simulated_knees", "real_labels", "seed", "strict_2.5_all16",
-                                       "mre_mm", "median_mm", "out"])
+    columns = ["trained_on", "tested_on", "setting", "profile", "simulated_knees", "real_labels", "fold", "seed", "knees", "strict_2.5_all16", "mre_mm", "median_mm", "out"]
+    rows = [{**sim_to_real_labels(run.config), **metrics.summarise(run.errors()), "setting": run.config["setting"]["name"],
+             "profile": run.config["profile"]["name"], "tested_on": "crops", "fold": run.config["fold"], "seed": run.config["seed"], "knees": len(run.errors())}
+            for run in runs if run.config["setting"]["name"] in names and sim_to_real_labels(run.config)]
+    return pd.DataFrame(rows, columns=columns).sort_values(["setting", "profile", "trained_on", "real_labels", "seed"], ignore_index=True)
+
+
+def sim_to_real_labels(config):
+    """What a run of this config was trained on, for `sim_to_real_table`; None if it does not belong there."""
+    if config["fold"] == "all" and config["target"] == "crops":
+        return {"trained_on": config["cohort"], "simulated_knees": config["knees"], "real_labels": 0}
+    if config["cohort"] == "crops" and "labels" in config:
+        start = config.get("start", {}).get("cohort")
+        if start in (None, "simulated"):
+            return {"trained_on": "simulated, then crops" if start else "crops", "simulated_knees": config["start"].get("knees") if start else 0, "real_labels": config["labels"]}
+    return None
 
 
 def summary_row(runs, roi="truth"):
