@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -101,8 +102,12 @@ def run_notebook(path, target, parameters):
     for name, value in parameters.items():
         command += ["--parameters_yaml", json.dumps({name: value})]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    process = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment)
-    return last_error(process.stderr) if process.returncode else ""
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process:
+            for line in process.stdout:   # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
+                print(line, end="", flush=True)
+        errors.seek(0)
+        return last_error(errors.read()) if process.returncode else ""
 
 
 def last_error(text):

@@ -19,6 +19,7 @@ from kneel_lib.progress import Progress
 from kneel_lib.settings import Profile, Setting
 
 MARGIN_SHARE = 1 / 8
+FORESTS = "forests.npz"
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ def vote_with_forests(task):
     bar = Progress(described(task.config), len(options.stages) * landmarks.COUNT, unit="forest")
     model = forest_voting.train(rois.images, rois.landmarks_px, task.profile.spacing_mm, options, task.seed, torch.get_num_threads(), bar.advance)
     bar.close()
+    forest_voting.save(model, task.work / FORESTS)
     seconds = time.monotonic() - clock
     return Result(lambda rois, centre: forest_voting.fit(model, rois.images), one_step(seconds))
 

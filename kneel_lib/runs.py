@@ -28,7 +28,7 @@ from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
-from kneel_lib.methods import METHODS, Task
+from kneel_lib.methods import FORESTS, METHODS, Task, forest_options
 from kneel_lib.settings import Profile, Setting
 
 RECIPE = 1
@@ -57,6 +57,15 @@ class Run:
         if not path.is_file():
             raise KneelError(f"{self.folder} holds no weights (recorded runs keep predictions only): train it, see README.md")
         return load_network(path, self.config)
+
+
+def load_forests(run, images, points_px, profile):
+    """The voting forests of a finished run; where they were not kept (recorded runs) they are grown again on these ROIs."""
+    from kneel_lib.baselines import forest_voting
+    path = run.folder / FORESTS
+    if path.is_file():
+        return forest_voting.load(path)
+    return forest_voting.train(images, points_px, profile.spacing_mm, forest_options(profile), run.config["seed"], jobs=torch.get_num_threads())
 
 
 def errors_of(predictions):
@@ -288,6 +297,6 @@ def record(profiles, store=None):
     for run in recorded_runs(store or paths.runs()):
         target = paths.RESULTS / "runs" / address(run.config)
         if run.config["profile"]["name"] in profiles and not (target / "manifest.json").is_file():
-            shutil.copytree(run.folder, target, ignore=shutil.ignore_patterns("*.safetensors", "*.lock"), dirs_exist_ok=True)
+            shutil.copytree(run.folder, target, ignore=shutil.ignore_patterns("*.safetensors", "*.npz", "*.lock"), dirs_exist_ok=True)
             copied.append(target)
     return copied
