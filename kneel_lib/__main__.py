@@ -85,7 +85,7 @@ def ship(options):
 
 def record(options):
     from kneel_lib.runs import record
-    for folder in record(options.profiles):
+    for folder in record(options.profiles, options.settings):
         print(folder)
     return report(options)
 
@@ -170,6 +170,7 @@ def parse(arguments):
     command.add_argument("--device", default="cpu")
     command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
     command.add_argument("--profiles", nargs="*", default=["study", "native", "paper"])
+    command.add_argument("--settings", nargs="*", help="only these settings")
     add(report, "re-make the recorded tables and curves from results/ alone")
     command = add(notebooks, "refresh the outputs inside notebooks/")
     command.add_argument("--notebook", nargs="*")

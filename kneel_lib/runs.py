@@ -291,12 +291,16 @@ def recorded_runs(store=None):
     return [load_run(path.parent) for path in sorted(store.glob("*/*/*/*/manifest.json")) if not path.parent.name.endswith(".partial")]
 
 
-def record(profiles, store=None):
-    """Copy the finished runs of these profiles from the working store to results/runs, without weights; returns the new folders."""
+def record(profiles, settings=None, store=None):
+    """Copy the finished runs of these profiles (and of these settings alone, if given) from the working store to results/runs, without weights.
+
+    Returns the new folders.
+    """
     copied = []
     for run in recorded_runs(store or paths.runs()):
         target = paths.RESULTS / "runs" / address(run.config)
-        if run.config["profile"]["name"] in profiles and not (target / "manifest.json").is_file():
+        wanted = run.config["profile"]["name"] in profiles and (not settings or run.config["setting"]["name"] in settings)
+        if wanted and not (target / "manifest.json").is_file():
             shutil.copytree(run.folder, target, ignore=shutil.ignore_patterns("*.safetensors", "*.npz", "*.lock"), dirs_exist_ok=True)
             copied.append(target)
     return copied

@@ -155,7 +155,7 @@ PROFILES = {profile.name: profile for profile in (
 
 SEARCH_PROFILES = {profile.name: profile for profile in (
     Profile("smoke", size_px=64, spacing_mm=4.0, width=4, depth=3, epochs=2, knees=40, folds=2, simulated=40),
-    Profile("quick", size_px=128, spacing_mm=2.0, width=8, depth=5, epochs=12, simulated=250),
+    Profile("quick", size_px=128, spacing_mm=2.0, width=8, depth=5, epochs=12, folds=3, simulated=200),
     Profile("study", size_px=256, spacing_mm=1.0, width=12, depth=6, epochs=20),
 )}
 """The same sizes for the ROI search: 256 mm of half a radiograph, at the paper's 1 mm from `study` on."""
