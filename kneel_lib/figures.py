@@ -98,7 +98,7 @@ def phantom_steps(maps, machine, seed=0):
     steps = {"soft tissue, mm": maps["soft"], "spongy bone, mm": maps["spongy"], "cortical bone, mm": np.minimum(maps["cortical"], 25),
              "photons that come through": phantom.transmit(maps), "+ scatter, blur and noise": signal,
              "logarithm, turned round": phantom.develop(signal, machine)}
-    figure, panels = plt.subplots(2, 3, figsize=(TWO_COLUMNS * 0.8, TWO_COLUMNS * 0.7), layout="constrained")
+    figure, panels = plt.subplots(2, 3, figsize=(TWO_COLUMNS * 0.72, TWO_COLUMNS * 0.62), layout="constrained")
     for axes, (title, image) in zip(panels.flat, steps.items()):
         light = "photons" in title or "noise" in title
         drawn = axes.imshow(image, cmap="viridis" if "mm" in title else "gray", vmax=np.percentile(image, 55) if light else None)
@@ -126,7 +126,7 @@ def beam_profile(maps, machine, row, seed=0):
     return figure, table
 
 
-def knees_of_cohorts(cohorts, count=6, size_px=220, spacing_mm=0.6):
+def knees_of_cohorts(cohorts, count=7, size_px=150, spacing_mm=0.9):
     """The first `count` knees of each cohort, a row a cohort, with their landmarks."""
     figure, panels = plt.subplots(len(cohorts), count, figsize=(TWO_COLUMNS, TWO_COLUMNS * len(cohorts) / count), layout="constrained")
     for row, cohort in zip(np.atleast_2d(panels), cohorts):
