@@ -19,8 +19,8 @@ from scipy.interpolate import RBFInterpolator
 from kneel_lib import landmarks, metrics
 from kneel_lib.data import phantom
 from kneel_lib.data.cohort import knee_name
-from kneel_lib.data.simulated import POPULATIONS
 from kneel_lib.data.rois import cut_rois
+from kneel_lib.data.simulated import POPULATIONS
 from kneel_lib.files import write_whole
 from kneel_lib.statistics import mean_interval
 

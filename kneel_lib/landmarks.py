@@ -1,4 +1,6 @@
-"""The sixteen landmarks: their numbers, bones and order (section 4.1 and Fig. 1 of the paper)."""
+"""The sixteen landmarks: their numbers, bones and order (section 4.1 and Fig. 1 of the paper), and what mirroring does to them."""
+
+import numpy as np
 
 COUNT = 16
 TIBIA = tuple(range(0, 9))
@@ -17,3 +19,8 @@ TABLE1 = ((0, 8), (9, 15))
 
 TABLE2 = ((0, 4, 8), (9, 12, 15))
 """Landmarks scored in Table 2, by bone."""
+
+
+def mirrored(points, reach):
+    """Points (..., 2) of a picture that is mirrored left to right; `reach` is the x of its last pixel's centre, in the points' unit."""
+    return np.stack([reach - points[..., 0], points[..., 1]], axis=-1)

@@ -141,7 +141,7 @@ def locate_knee(radiograph, networks, centre_mm, side, stages=2):
     width = image.shape[1]
     if side == "L":
         image = np.ascontiguousarray(image[:, ::-1])
-        centre_mm = np.array([(width - 1) * step - centre_mm[0], centre_mm[1]])
+        centre_mm = landmarks.mirrored(centre_mm, (width - 1) * step)
     for _ in range(stages):
         looks = np.concatenate([look(image, step, network, centre_mm) for network in networks])
         points_mm = looks.mean(axis=0)
@@ -151,7 +151,7 @@ def locate_knee(radiograph, networks, centre_mm, side, stages=2):
     points_px = points_mm / step
     doubts = tuple(doubt(spread, distance, points_px, image.shape))
     if side == "L":
-        points_px = np.stack([width - 1 - points_px[:, 0], points_px[:, 1]], axis=1)
+        points_px = landmarks.mirrored(points_px, width - 1)
     return Knee(side, points_px, step, spread, distance, doubts)
 
 

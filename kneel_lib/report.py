@@ -28,7 +28,7 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
                "label_efficiency.csv": tables.label_table(recorded), "displaced.csv": tables.by_displacement(recorded)}
     for name, table in written.items():
         tables.write_table(table, results / name)
-    drawn = build_figures(recorded, pictures)
+    drawn = build_figures(recorded, written, pictures)
     sentences = cost_sentence(cost), simulated_sentence(written["sim_to_real.csv"]), label_sentence(written["label_efficiency.csv"])
     write_readme(readme, results_markdown(summary, no_truth), sentences)
     return [results / name for name in written] + drawn + [readme]
@@ -41,8 +41,8 @@ def recorded_groups(recorded, setting):
     return min(complete or groups, key=lambda group: group[0].config["profile"]["spacing_mm"], default=[])
 
 
-def build_figures(recorded, folder):
-    """The recorded curves, under `folder`; returns the PNG paths."""
+def build_figures(recorded, written, folder):
+    """The recorded curves, under `folder`, from the runs and the tables that were `written`; returns the PNG paths."""
     figures.use_style()
     best = recorded_groups(recorded, "best")
     saved = []
@@ -57,11 +57,12 @@ def build_figures(recorded, folder):
         histories = {f"fold {run.config['fold']}": run.history for run in best}
         figure, table = figures.training_curves(histories)
         saved.append(figures.save_figure(figure, "recorded_training", folder, table))
-    rows = tables.interval_table([run for run in recorded if run.config["cohort"] == "crops" and run.config["profile"]["name"] == "study"])
+    rows = written["intervals.csv"]
+    rows = rows[(rows["cohort"] == "crops") & (rows["profile"] == "study")]
     if len(rows):
         labels = {name: setting.label for name, setting in SETTINGS.items() if name in set(rows["setting"])}
         saved.append(figures.save_figure(figures.forest_plot(rows, tables.paper_table(), labels), "recorded_rows", folder, rows))
-    labels, displaced = tables.label_table(recorded), tables.by_displacement(recorded)
+    labels, displaced = written["label_efficiency.csv"], written["displaced.csv"]
     if len(labels):
         saved.append(figures.save_figure(figures.label_curve(labels), "recorded_labels", folder, labels))
     if len(displaced):

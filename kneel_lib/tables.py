@@ -12,8 +12,8 @@ from kneel_lib.statistics import holm, mean_interval, paired_difference
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
 SUMMARY = "table1.csv"
-SUMMARY_COLUMNS = ("setting", "cohort", "profile", "spacing_mm", "folds", "seeds", "knees", *PAPER_METRICS,
-                   *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM), "strict_2.5_all16", "mre_mm", "median_mm", "out", "minutes_per_fold")
+METRICS = (*PAPER_METRICS, *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM), "strict_2.5_all16", "mre_mm", "median_mm", "out")
+SUMMARY_COLUMNS = ("setting", "cohort", "profile", "spacing_mm", "folds", "seeds", "knees", *METRICS, "minutes_per_fold")
 NO_TRUTH = "no_truth.csv"
 
 
@@ -56,8 +56,7 @@ def label_table(runs):
             values = metrics.summarise(run.errors())
             rows.append({"start": "low_cost" if start == "crops" else start, "setting": config["setting"]["name"], "profile": config["profile"]["name"],
                          "labels": config["labels"], "fold": config["fold"], "seed": config["seed"], "knees": len(run.errors()), **values})
-    table = pd.DataFrame(rows, columns=["start", "setting", "profile", "labels", "fold", "seed", "knees", *PAPER_METRICS,
-                                        *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM), "strict_2.5_all16", "mre_mm", "median_mm", "out"])
+    table = pd.DataFrame(rows, columns=["start", "setting", "profile", "labels", "fold", "seed", "knees", *METRICS])
     return table.sort_values(["profile", "start", "labels", "fold", "seed"], ignore_index=True)
 
 
@@ -68,20 +67,23 @@ def sim_to_real_table(runs, names=("mean_shape", "best")):
     real labels are tried on all real knees, the others on one held-out fold (`knees` says how many).
     """
     columns = ["trained_on", "tested_on", "setting", "profile", "simulated_knees", "real_labels", "fold", "seed", "knees", "strict_2.5_all16", "mre_mm", "median_mm", "out"]
-    rows = [{**sim_to_real_labels(run.config), **metrics.summarise(run.errors()), "setting": run.config["setting"]["name"],
-             "profile": run.config["profile"]["name"], "tested_on": "crops", "fold": run.config["fold"], "seed": run.config["seed"], "knees": len(run.errors())}
-            for run in runs if run.config["setting"]["name"] in names and sim_to_real_labels(run.config)]
+    origins = [(run, sim_to_real_labels(run.config)) for run in runs if run.config["setting"]["name"] in names]
+    rows = [{**origin, **metrics.summarise(run.errors()), "setting": run.config["setting"]["name"], "profile": run.config["profile"]["name"],
+             "tested_on": "crops", "fold": run.config["fold"], "seed": run.config["seed"], "knees": len(run.errors())} for run, origin in origins if origin]
     return pd.DataFrame(rows, columns=columns).sort_values(["setting", "profile", "trained_on", "real_labels", "seed"], ignore_index=True)
 
 
 def sim_to_real_labels(config):
-    """What a run of this config was trained on, for `sim_to_real_table`; None if it does not belong there."""
+    """What a run of this config was trained on, for `sim_to_real_table`; None if it does not belong there.
+
+    A run that started from another does not say how many simulated knees that one saw: the transfer's own row does.
+    """
     if config["fold"] == "all" and config["target"] == "crops":
         return {"trained_on": config["cohort"], "simulated_knees": config["knees"], "real_labels": 0}
     if config["cohort"] == "crops" and "labels" in config:
         start = config.get("start", {}).get("cohort")
         if start in (None, "simulated"):
-            return {"trained_on": "simulated, then crops" if start else "crops", "simulated_knees": config["start"].get("knees") if start else 0, "real_labels": config["labels"]}
+            return {"trained_on": "simulated, then crops" if start else "crops", "simulated_knees": None if start else 0, "real_labels": config["labels"]}
     return None
 
 
@@ -167,16 +169,19 @@ def beside_paper(summary):
         parts |= {(f"{cohort}, {profile}", name): rows[name] for name in (*PAPER_METRICS, "out", "mre_mm", "folds")}
     names = [*paper.index, *(name for name in SETTINGS if name not in paper.index and name in set(summary["setting"]))]
     table = pd.DataFrame({column: values.reindex(names) for column, values in parts.items()})
-    table[("", "setting")] = [paper["label"].get(name) or SETTINGS[name].label for name in names]
+    table[("", "setting")] = row_labels(names)
     return table
+
+
+def row_labels(names):
+    """How the paper's table names these settings, or where it has no such row, how ours does."""
+    paper = paper_table().set_index("setting")["label"]
+    return [paper.get(name) or SETTINGS[name].label for name in names]
 
 
 def chosen_rows(runs, names):
     """`beside_paper` of these runs for the settings `names` alone, in that order; those without a run are left empty."""
-    table = beside_paper(summary_table(runs))
-    labels = {name: paper_table().set_index("setting")["label"].get(name) or SETTINGS[name].label for name in names}
-    table = table.set_index(("", "setting"))
-    return table.reindex([label for label in labels.values()]).rename_axis("setting")
+    return beside_paper(summary_table(runs)).set_index(("", "setting")).reindex(row_labels(names)).rename_axis("setting")
 
 
 def by_grade(runs, roi="truth"):

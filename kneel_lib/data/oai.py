@@ -35,6 +35,13 @@ def load_oai(folder, annotations, name="oai", jobs=-1):
     folder: holds contents.csv. annotations: csv of the published form. Raises `KneelError` for a subject without a radiograph,
     for files that cannot be read, and for tables without a column.
     """
+    groups, points = annotated_radiographs(folder, annotations)
+    made = [knee for part in Parallel(jobs)(delayed(cut_knees)(path, rows, points) for path, rows in groups) for knee in part]
+    return gather(name, made)
+
+
+def annotated_radiographs(folder, annotations):
+    """([(file, its annotation rows)], {(subject_id, side): (16, 2) ROI pixels}) of a release; raises what `load_oai` says of its tables."""
     folder = Path(folder)
     contents = read_table(folder / "contents.csv", ("Folder", "ParticipantID", "SeriesDescription"))
     contents = contents[contents["SeriesDescription"] == SERIES].drop_duplicates("ParticipantID").set_index("ParticipantID")["Folder"]
@@ -42,10 +49,8 @@ def load_oai(folder, annotations, name="oai", jobs=-1):
     absent = [row for row in knees.itertuples() if row.subject_id not in contents.index]
     if absent:
         raise KneelError(f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} annotated knees without one)")
-    points = read_roi_points(annotations)
     groups = [(folder / contents[subject] / "001", rows) for subject, rows in knees.groupby("subject_id", sort=False)]
-    made = [knee for part in Parallel(jobs)(delayed(cut_knees)(path, rows, points) for path, rows in groups) for knee in part]
-    return gather(name, made)
+    return groups, read_roi_points(annotations)
 
 
 def gather(name, made):
@@ -59,21 +64,24 @@ def cut_knees(path, rows, points):
     radiograph = read_dicom(path)
     knees = []
     for row in rows.itertuples():
-        points_px = radiograph_points(row, points[row.subject_id, row.side])
-        points_mm = (points_px + 0.5) * ROI_SPACING_MM - radiograph.mm_per_px / 2
-        described = {"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": getattr(row, "split", "train"), "mm_per_px": ROI_SPACING_MM}
-        knees.append((described, *knee_picture(radiograph, points_mm, row.side, row.subject_id)))
+        points_mm = radiograph_points_mm(radiograph, row, points[row.subject_id, row.side])
+        knees.append((described(row, ROI_SPACING_MM), *knee_picture(radiograph, points_mm, row.side, row.subject_id)))
     return knees
 
 
-def radiograph_points(row, roi_px):
-    """Landmarks in 0.3 mm pixels of the whole radiograph, (16, 2), from an annotation row and its points in the ROI."""
+def described(row, mm_per_px):
+    """A knee's row of the cohort's table, from its annotation row and the spacing of its picture."""
+    return {"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": getattr(row, "split", "train"), "mm_per_px": mm_per_px}
+
+
+def radiograph_points_mm(radiograph, row, roi_px):
+    """Landmarks in mm from the centre of the radiograph's first pixel, (16, 2), from an annotation row and its points in the ROI."""
     try:
         centre = np.array([float(part) for part in str(row.center).split(",")]).reshape(2) - PAD_PX
     except ValueError:
         raise KneelError(f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y") from None
-    x = roi_px[:, 0] if row.side == "R" else ROI_PX - 1 - roi_px[:, 0]
-    return np.stack([x, roi_px[:, 1]], axis=1) + centre - ROI_PX // 2
+    inside = roi_px if row.side == "R" else landmarks.mirrored(roi_px, ROI_PX - 1)
+    return (inside + centre - ROI_PX // 2 + 0.5) * ROI_SPACING_MM - radiograph.mm_per_px / 2
 
 
 def off_centre_mm(subject, side):
@@ -93,7 +101,7 @@ def knee_picture(radiograph, points_mm, side, subject):
     image = cut(radiograph.image, corner_mm / radiograph.mm_per_px, ROI_SPACING_MM / radiograph.mm_per_px, side_px)
     points_mm = points_mm - corner_mm
     if side == "L":
-        return np.ascontiguousarray(image[:, ::-1]), np.stack([reach_mm - points_mm[:, 0], points_mm[:, 1]], axis=1)
+        return np.ascontiguousarray(image[:, ::-1]), landmarks.mirrored(points_mm, reach_mm)
     return image, points_mm
 
 
@@ -102,7 +110,7 @@ def annotation_row(subject, side, kl, points_px):
     centre = np.round(points_px[landmarks.CENTRE]).astype(int)
     inside = np.round(points_px - centre + ROI_PX // 2).astype(int)
     if side == "L":
-        inside[:, 0] = ROI_PX - 1 - inside[:, 0]
+        inside = landmarks.mirrored(inside, ROI_PX - 1)
     corner, padded = centre - ROI_PX // 2 + PAD_PX, centre + PAD_PX
 
     def text(values):

@@ -8,15 +8,14 @@ lateral; it is for landmark 4 alone and does not pass `check_cohort`.
 import zlib
 from dataclasses import replace
 
-import cv2
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
+from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.crops import ROI_SPACING_MM, read_roi_points, read_table
 from kneel_lib.data.dicom import read_dicom
-from kneel_lib.data.oai import radiograph_points
+from kneel_lib.data.oai import annotated_radiographs, described, radiograph_points_mm
 from kneel_lib.data.rois import cut
 
 SEARCH_MM = 1.0
@@ -37,9 +36,7 @@ def halves(image, mm_per_px):
 
 def load_halves(folder, annotations, name, jobs=-1):
     """The search cohort of an OAI-like release: a half radiograph for every annotated knee, landmarks in mm of the half."""
-    contents = read_table(folder / "contents.csv", ("Folder", "ParticipantID")).drop_duplicates("ParticipantID").set_index("ParticipantID")["Folder"]
-    points = read_roi_points(annotations)
-    groups = [(folder / contents[subject] / "001", rows) for subject, rows in read_table(annotations, ("subject_id", "side", "kl", "center")).groupby("subject_id", sort=False)]
+    groups, points = annotated_radiographs(folder, annotations)
     made = [knee for part in Parallel(jobs)(delayed(cut_halves)(path, rows, points) for path, rows in groups) for knee in part]
     return Cohort(f"{name}_halves", pd.DataFrame([row for row, _, _ in made]), tuple(image for _, image, _ in made), np.stack([p for _, _, p in made]), SEARCH_MM)
 
@@ -50,8 +47,8 @@ def cut_halves(path, rows, points):
     parts, knees = halves(radiograph.image, radiograph.mm_per_px), []
     for row in rows.itertuples():
         image, origin_mm = parts[row.side]
-        points_mm = (radiograph_points(row, points[row.subject_id, row.side]) + 0.5) * ROI_SPACING_MM - radiograph.mm_per_px / 2
-        knees.append(({"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": "train", "mm_per_px": SEARCH_MM}, image, points_mm - origin_mm))
+        points_mm = radiograph_points_mm(radiograph, row, points[row.subject_id, row.side])
+        knees.append((described(row, SEARCH_MM), image, points_mm - origin_mm))
     return knees
 
 
@@ -67,12 +64,9 @@ def scatter(cohort):
 def lay_out(image, mm_per_px, points_mm, side, name):
     """(field (S, S) uint8 at 1 mm, landmarks in mm of the field) of one knee; a left one is mirrored back."""
     if side == "L":
-        image, points_mm = image[:, ::-1], np.stack([(image.shape[1] - 1) * mm_per_px - points_mm[:, 0], points_mm[:, 1]], axis=1)
+        image, points_mm = image[:, ::-1], landmarks.mirrored(points_mm, (image.shape[1] - 1) * mm_per_px)
     random = np.random.default_rng(zlib.crc32(name.encode()))
     reach_mm = (np.array(image.shape[::-1]) - 1) * mm_per_px
     side_px = round(FIELD_MM / SEARCH_MM)
     corner_mm = (side_px - 1) * SEARCH_MM / 2 - reach_mm / 2 + random.uniform(-SCATTER_MM, SCATTER_MM, 2)
-    step = SEARCH_MM / mm_per_px
-    blurred = cv2.GaussianBlur(np.ascontiguousarray(image), (0, 0), 0.5 * np.sqrt(max(step ** 2 - 1, 1e-3)))
-    matrix = np.array([[step, 0, -corner_mm[0] / mm_per_px], [0, step, -corner_mm[1] / mm_per_px]])
-    return cv2.warpAffine(blurred, matrix, (side_px, side_px), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP), points_mm + corner_mm
+    return cut(np.ascontiguousarray(image), -corner_mm / mm_per_px, SEARCH_MM / mm_per_px, side_px), points_mm + corner_mm

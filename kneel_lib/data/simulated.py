@@ -17,7 +17,7 @@ from joblib import Parallel, delayed
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
-from kneel_lib import paths
+from kneel_lib import landmarks, paths
 from kneel_lib.data import oai, phantom, shape_model
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.data.via import via_rows, write_via
@@ -98,7 +98,7 @@ def draw_radiograph(knees, seed, machine, shift=0.0):
         legs[row.side], points[row.side] = maps, landmarks_mm / machine.mm_per_px
     width = legs["R"]["soft"].shape[1]
     maps = {name: np.concatenate([legs["R"][name], legs["L"][name][:, ::-1]], axis=1) for name in legs["R"]}
-    points["L"] = np.stack([2 * width - 1 - points["L"][:, 0], points["L"][:, 1]], axis=1)
+    points["L"] = landmarks.mirrored(points["L"], 2 * width - 1)
     grey = phantom.develop(phantom.detect(maps, machine, random), machine)
     add_marker(grey, machine, random)
     collimate(grey, machine, random)
