@@ -1,4 +1,4 @@
-"""The command line: `python -m kneel_lib run | train | transfer | labels | predict | ship | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | train | transfer | labels | test | predict | ship | record | report | notebooks | verify`."""
 
 import argparse
 import sys
@@ -50,16 +50,30 @@ def transfer(options):
 def labels(options):
     from kneel_lib.data.cohorts import load_cohort
     from kneel_lib.runs import get_run, get_transfer
-    from kneel_lib.settings import find_profile, find_setting
-    setting, profile = find_setting(options.setting), find_profile(options.profile)
-    real, simulated = load_cohort(options.cohort, profile.simulated), load_cohort("simulated", profile.simulated)
+    from kneel_lib.settings import SETTINGS, find_profile
+    profile = find_profile(options.profile)
+    real = load_cohort(options.cohort, profile.simulated)
     for seed in options.seeds:
         for start in options.starts:
-            first = get_transfer(setting, profile, simulated, real, seed, options.device) if start == "simulated" else None
+            setting = SETTINGS["best_finetune" if start == "low_cost" else "best"]
+            first = get_transfer(setting, profile, load_cohort("simulated", profile.simulated), real, seed, options.device) if start == "simulated" else None
             for fold in options.folds:
                 for count in options.counts:
-                    finished = get_run(setting, profile, real, fold, seed, options.device, count, first)
-                    print(f"{start}, {count} labels, fold {fold}, seed {seed}: MRE {np.nanmean(finished.errors()):.3f} mm, {finished.folder}", flush=True)
+                    finished = get_run(setting, profile, real, fold, seed, options.device, count or None, first)
+                    print(f"{start}, {count or 'all'} labels, fold {fold}, seed {seed}: MRE {np.nanmean(finished.errors()):.3f} mm, {finished.folder}", flush=True)
+    return 0
+
+
+def test(options):
+    from kneel_lib.evaluation import evaluate
+    from kneel_lib.settings import find_profile
+    from kneel_lib.tables import test_set_table
+    profile = find_profile(options.profile)
+    for dataset in options.dataset:
+        for method in options.methods:
+            made = evaluate(dataset, method, profile, options.folds, options.seed, options.device)
+            row = test_set_table([made]).iloc[0]
+            print(f"{dataset}, {method}: MRE {row['mre_mm']:.3f} mm, {row['out']:.2f} % of {row['knees']} knees out, {row['missed']} missed, {made.folder}", flush=True)
     return 0
 
 
@@ -147,13 +161,19 @@ def parse(arguments):
     command.add_argument("--seeds", nargs="*", type=int, default=[0])
     command.add_argument("--device", default="cpu")
     command = add(labels, "accuracy against the number of labelled real knees, from scratch and pre-trained")
-    command.add_argument("setting")
     command.add_argument("--profile", default="study")
     command.add_argument("--cohort", default="crops")
-    command.add_argument("--counts", nargs="*", type=int, default=[25, 50, 100, 200])
-    command.add_argument("--starts", nargs="*", choices=["scratch", "simulated"], default=["simulated", "scratch"])
+    command.add_argument("--counts", nargs="*", type=int, default=[25, 50, 100, 200, 0], help="labelled knees; 0 is all of the fold")
+    command.add_argument("--starts", nargs="*", choices=["scratch", "simulated", "low_cost"], default=["simulated", "scratch", "low_cost"])
     command.add_argument("--folds", nargs="*", type=int, default=[0])
     command.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
+    command.add_argument("--device", default="cpu")
+    command = add(test, "Table 2: whole pipelines on test sets, trained first where that is missing")
+    command.add_argument("dataset", nargs="+", help="A and B (simulated), val and test (splits of the real crops)")
+    command.add_argument("--methods", nargs="*", default=["rfrv_clm", "one_stage", "two_stage"])
+    command.add_argument("--profile", default="study")
+    command.add_argument("--folds", nargs="*", type=int, help="of A and B: the fold models to average (default: as many as the profile says)")
+    command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="cpu")
     command = add(predict, "landmarks of your own radiographs: DICOM files, or pictures with --spacing")
     command.add_argument("path", help="a file or a folder")

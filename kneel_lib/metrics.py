@@ -62,9 +62,15 @@ def median_error(errors):
     return float(np.nanmedian(errors))
 
 
-def summarise(errors):
-    """The numeric columns of results/table1.csv for these knees, by name."""
-    paper = {f"pck_{radius:g}": pck_paper(errors, radius)[0] for radius in THRESHOLDS_MM}
-    strict = {f"strict_{radius:g}": pck_strict(errors, radius) for radius in THRESHOLDS_MM}
-    return {**paper, **strict, "strict_2.5_all16": pck_strict(errors, 2.5, range(landmarks.COUNT)),
-            "mre_mm": mean_radial_error(errors), "median_mm": median_error(errors), "out": outliers_paper(errors)}
+def summarise(errors, bones=landmarks.TABLE1):
+    """The numeric columns of results/table1.csv for these knees, by name. bones: the landmarks that PCK scores (`landmarks.TABLE2` for Table 2).
+
+    A knee of which no error is known was not found: it is out, and outside of every radius, and MRE and median are of the others.
+    """
+    lost = np.isnan(errors).all(axis=1)
+    scored = np.where(lost[:, None], np.inf, errors)
+    paper = {f"pck_{radius:g}": pck_paper(scored, radius, bones)[0] for radius in THRESHOLDS_MM}
+    strict = {f"strict_{radius:g}": pck_strict(scored, radius, sum(bones, ())) for radius in THRESHOLDS_MM}
+    found = {"mre_mm": mean_radial_error, "median_mm": median_error}
+    return {**paper, **strict, "strict_2.5_all16": pck_strict(scored, 2.5, range(landmarks.COUNT)),
+            **{name: np.nan if lost.all() else measure(errors[~lost]) for name, measure in found.items()}, "out": outliers_paper(scored)}

@@ -5,7 +5,7 @@ middle. Networks see right knees: left ones are mirrored before and carried back
 ROIs, are averaged; how far they disagree is part of the answer.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from scipy.stats import chi2
 
 from kneel_lib import landmarks, training
+from kneel_lib.baselines import forest_voting
 from kneel_lib.data import shape_model
 from kneel_lib.data.rois import Rois, cut
 from kneel_lib.data.search import SEARCH_MM, halves
@@ -28,17 +29,55 @@ SPREAD_LIMIT_MM, SHAPE_LIMIT = 3.0, 0.9999
 MEASURED_MM = 1.0
 """Standard deviation of a predicted coordinate that the shape's judgement allows for."""
 
+class NoKneeFound(KneelError):
+    """The image was read and searched, and shows no knee."""
+
+
 FOUND_SHARE = 0.15
 """In half a radiograph a knee is there if this share of the search map lies within 10 mm of its mean."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network with the ROI that it expects: `size_px` pixels of `spacing_mm`."""
+    """A trained network with the ROI that it expects: `size_px` pixels of `spacing_mm`. looks: how far each of its ROIs is moved, mm.
+
+    flip: look at each ROI's mirror image too, and mirror the answer back. It helps only networks that were trained on mirrored knees
+    (the released augmentation); those of this study never see a left knee unmirrored.
+    """
 
     model: torch.nn.Module
     size_px: int
     spacing_mm: float
+    looks: tuple = LOOKS_MM
+    flip: bool = False
+
+    def predict(self, rois):
+        """Landmarks of `Rois` without a margin in ROI pixels, (n, 16, 2)."""
+        points = training.predict(self.model, rois)
+        if not self.flip:
+            return points
+        mirrored = training.predict(self.model, replace(rois, images=np.ascontiguousarray(rois.images[:, :, ::-1])))
+        return (points + landmarks.mirrored(mirrored, self.size_px - 1)) / 2
+
+
+@dataclass(frozen=True)
+class Forests:
+    """Trained voting forests (`baselines.forest_voting`) in a network's place: one look, since they search from several starts themselves."""
+
+    model: object
+    looks: tuple = ((0.0, 0.0),)
+
+    @property
+    def size_px(self):
+        return self.model.size_px
+
+    @property
+    def spacing_mm(self):
+        return self.model.mm_per_px
+
+    def predict(self, rois):
+        """Landmarks of `Rois` without a margin in ROI pixels, (n, 16, 2)."""
+        return forest_voting.fit(self.model, rois.images)
 
 
 @dataclass(frozen=True)
@@ -82,7 +121,7 @@ def locate(radiograph, networks, search_networks=(), side="", stages=2):
     """The `Knee`s in a `Radiograph`, right before left.
 
     side: "L" or "R" where a single-knee picture's is known; "" takes the file's, or tries both and keeps the more plausible. stages: 1 is the
-    paper's one-stage pipeline, 2 moves the ROI to predicted landmark 4. Raises `KneelError` where no knee is found, or where a
+    paper's one-stage pipeline, 2 moves the ROI to predicted landmark 4. Raises `NoKneeFound` where none is found, and `KneelError` where a
     bilateral radiograph is given without networks to search with.
     """
     width_mm = radiograph.image.shape[1] * radiograph.mm_per_px
@@ -95,7 +134,7 @@ def locate(radiograph, networks, search_networks=(), side="", stages=2):
         raise KneelError(f"{radiograph.path} is {width_mm:.0f} mm wide and shows two knees, but there is no network to search them with: give single-knee pictures")
     centres = search(radiograph, search_networks)
     if not centres:
-        raise KneelError(f"{radiograph.path} shows no knee that the search could find")
+        raise NoKneeFound(f"{radiograph.path} shows no knee that the search could find")
     return [locate_knee(radiograph, networks, centre_mm, one, stages) for one, centre_mm in centres.items()]
 
 
@@ -156,14 +195,14 @@ def locate_knee(radiograph, networks, centre_mm, side, stages=2):
 
 
 def look(image, mm_per_px, network, centre_mm):
-    """Landmarks (looks, 16, 2) mm of the image from ROIs around the centre, one for each of LOOKS_MM."""
+    """Landmarks (looks, 16, 2) mm of the image from ROIs around the centre, one for each of the network's looks."""
     step = network.spacing_mm / mm_per_px
     reach = step * (network.size_px - 1) / 2
-    origins = np.array([(centre_mm + shift) / mm_per_px - reach for shift in LOOKS_MM])
+    origins = np.array([(centre_mm + shift) / mm_per_px - reach for shift in network.looks])
     images = np.stack([cut(image, origin, step, network.size_px) for origin in origins])
     count = len(images)
     rois = Rois(images, np.zeros((count, 1, 2)), np.full(count, network.spacing_mm), origins * mm_per_px, network.size_px, 0)
-    return rois.to_mm(training.predict(network.model, rois))
+    return rois.to_mm(network.predict(rois))
 
 
 def shape_distance(points_mm):

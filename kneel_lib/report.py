@@ -25,11 +25,13 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
     written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "no_truth_cost.csv": cost, "intervals.csv": tables.interval_table(recorded),
                "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded),
                "comparisons.csv": tables.comparison_table(recorded),
-               "label_efficiency.csv": tables.label_table(recorded), "displaced.csv": tables.by_displacement(recorded)}
+               "label_efficiency.csv": tables.label_table(recorded), "label_comparisons.csv": tables.label_comparisons(recorded),
+               "displaced.csv": tables.by_displacement(recorded), "roi_search.csv": tables.search_table(recorded), "table2.csv": tables.test_set_table(recorded)}
     for name, table in written.items():
         tables.write_table(table, results / name)
     drawn = build_figures(recorded, written, pictures)
-    sentences = cost_sentence(cost), simulated_sentence(written["sim_to_real.csv"]), label_sentence(written["label_efficiency.csv"])
+    sentences = cost_sentence(cost), simulated_sentence(written["sim_to_real.csv"]), label_sentence(written["label_efficiency.csv"]), \
+        search_sentence(written["roi_search.csv"]), test_set_markdown(written["table2.csv"])
     write_readme(readme, results_markdown(summary, no_truth), sentences)
     return [results / name for name in written] + drawn + [readme]
 
@@ -118,15 +120,36 @@ def simulated_sentence(table):
 
 
 def label_sentence(table):
-    """How far few real labels go, from scratch and from simulated knees, for the README."""
+    """How far few real labels go from each start, for the README."""
     parts = []
     for labels, rows in table.groupby("labels"):
         means = rows.groupby("start")["mre_mm"].mean()
-        if {"scratch", "simulated"} <= set(means.index):
-            parts.append(f"{labels}: {means['scratch']:.2f} and {means['simulated']:.2f}")
+        if {"scratch", "simulated", "low_cost"} <= set(means.index):
+            parts.append(f"{labels}: {means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}")
     folds, seeds = table["fold"].nunique(), table["seed"].nunique()
-    return (f"**Labelled real knees: MRE in mm from scratch and after simulated knees** (`best`, profile study, {folds} of 5 folds, up to {seeds} seeds): "
-            f"{'; '.join(parts)}." if parts else "")
+    return (f"**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and after simulated knees** (`best`, profile study, "
+            f"{folds} of 5 folds, up to {seeds} seeds): {'; '.join(parts)}." if parts else "")
+
+
+def search_sentence(table):
+    """The ROI search beside the paper's, for the README."""
+    parts = [f"{row['cohort']} ({row['folds']} of 5 folds, {row['knees']} knees, profile {row['profile']}) {numbers(row)} %, {row['out']:.2f} % out, worst "
+             f"{row['worst_mm']:.1f} mm" for _, row in table.iterrows()]
+    return f"**ROI search**, PCK of the tibial centre at 1 / 1.5 / 2 / 2.5 mm (paper: 26.6 / 50.3 / 66.7 / 79.1 %, 0.13 % out): {'; '.join(parts)}." if parts else ""
+
+
+def test_set_markdown(table):
+    """Table 2 beside the paper's, for the README: all knees of each test set."""
+    if not len(table):
+        return ""
+    lines = ["**Test sets** (Table 2: PCK of landmarks 0, 4, 8 and 9, 12, 15; A and B are the paper's own sets in its rows and simulated ones in ours)\n",
+             "| test set | pipeline | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm |", "|---|---|---|---|---|---|"]
+    lines += [f"| {row['dataset']} (paper) | {row['label']} | paper | {numbers(row)} | {row['out']:.2f} | - |" for _, row in tables.paper_table(2).iterrows()]
+    for _, row in table[table["oa"] == "all"].iterrows():
+        origin = "simulated" if row["trained_on"] == "simulated" else "real crops"
+        lines.append(f"| {row['dataset']} ({origin}) | {row['method']} | {row['knees']}, profile {row['profile']}, models: {row['folds']} | {numbers(row)} | {row['out']:.2f} | "
+                     f"{row['mre_mm']:.2f} |")
+    return "\n".join(lines)
 
 
 def write_readme(path, table, sentences):

@@ -24,12 +24,13 @@ import torch
 from filelock import FileLock, Timeout
 
 from kneel_lib import checkpoint, landmarks, metrics, paths, training
+from kneel_lib.data.cohorts import search_cohort, search_name
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
 from kneel_lib.methods import FORESTS, METHODS, Task, forest_options
-from kneel_lib.settings import Profile, Setting
+from kneel_lib.settings import SEARCH, Profile, Setting, profile_for
 
 RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
@@ -99,12 +100,17 @@ def make_config(setting, profile, cohort, fold, seed):
 
     Fields at their default are left out, so that a field that is added later leaves older runs their address.
     """
+    return {"recipe": RECIPE, "cohort": cohort.name, "fingerprint": cohort.fingerprint, "knees": len(cohort), "fold": fold,
+            "seed": seed, **describe(setting, profile)}
+
+
+def describe(setting, profile):
+    """What a config says of setting and profile: all that a run's numbers depend on, without labels and counts of folds."""
     described, size = changed_fields(setting), changed_fields(profile)
     del described["label"]
     for name in ("folds", "simulated"):
         size.pop(name, None)
-    return {"recipe": RECIPE, "cohort": cohort.name, "fingerprint": cohort.fingerprint, "knees": len(cohort), "fold": fold,
-            "seed": seed, "setting": described, "profile": size}
+    return {"setting": described, "profile": size}
 
 
 def changed_fields(record):
@@ -149,20 +155,42 @@ def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, s
 
     fold: 0 to 4, or "val" to train on the cohort's split "train" and hold out its split "val". labels: how many of the fold's training knees may be used (None: all; the same seed gives nested sets, and few knees are
     repeated up to LEAST_KNEES an epoch, so that each count trains for as many steps). start: a finished `Run` whose network's
-    weights are taken over wherever a layer fits. A second process that asks for the same run waits for the first.
+    weights are taken over wherever a layer fits; without one, the setting says where to start (its `start`), and the ROI search of the same
+    fold and seed is made first if it is missing. A second process that asks for the same run waits for the first.
     """
-    cohort = take_knees(cohort, profile.knees)
+    chosen = take_knees(cohort, profile.knees)
 
     def split():
-        known, held_out = split_rows(cohort, fold)
-        return cohort.select(known if labels is None else choose_labels(known, labels, seed)), cohort.select(held_out)
-    config = make_config(setting, profile, cohort, fold, seed)
+        known, held_out = split_rows(chosen, fold)
+        return chosen.select(known if labels is None else choose_labels(known, labels, seed)), chosen.select(held_out)
+    config = make_config(setting, profile, chosen, fold, seed)
     if labels is not None:
         config["labels"] = labels
+    described, first = starting_point(setting, profile, cohort, fold, seed, device, start)
+    config |= described
+    return find_or_make(config, lambda: make_run(setting, profile, *split(), config, device, first()))
+
+
+def starting_point(setting, profile, cohort, fold, seed, device, start):
+    """(what the config says of it, a function that gives the `Run` to start from or None) of a run; see `get_run`."""
     if start is not None:
-        config["start"] = {"cohort": start.config["cohort"], "setting": start.config["setting"]["name"], "seed": start.config["seed"],
-                           "hash": content_hash(start.config)}
-    return find_or_make(setting, profile, config, split, device, start)
+        return {"start": {"cohort": start.config["cohort"], "setting": start.config["setting"]["name"], "seed": start.config["seed"],
+                          "hash": content_hash(start.config)}}, lambda: start
+    if not setting.start:
+        return {}, lambda: None
+    if setting.start != "search":
+        raise KneelError(f"setting {setting.name}: unknown start '{setting.start}': choose \"\" or search")
+    searching = profile_for(SEARCH, profile)
+    return ({"start": {"cohort": search_name(cohort.name), "setting": SEARCH.name, "described": describe(SEARCH, searching)}},
+            lambda: get_run(SEARCH, searching, search_cohort(cohort, profile.simulated), fold, seed, device))
+
+
+def started_from(config):
+    """Where a run of this config started: "scratch", "low_cost" (the ROI search: one landmark a knee), or the cohort it was trained on before."""
+    start = config.get("start")
+    if start is None:
+        return "scratch"
+    return "low_cost" if start["setting"] == SEARCH.name else start["cohort"]
 
 
 def split_rows(cohort, fold):
@@ -196,18 +224,18 @@ def get_transfer(setting, profile, source, target, seed=0, device="cpu"):
     """
     source, target = take_knees(source, profile.knees), take_knees(target, profile.knees)
     config = make_config(setting, profile, source, "all", seed) | {"target": target.name, "target_fingerprint": target.fingerprint}
-    return find_or_make(setting, profile, config, lambda: (source, target), device)
+    return find_or_make(config, lambda: make_run(setting, profile, source, target, config, device))
 
 
-def find_or_make(setting, profile, config, split, device, start=None):
-    """The run of this config, loaded or made; `split()` gives the cohorts to train on and to predict, if it must be made."""
+def find_or_make(config, make):
+    """The run of this config: loaded, or what `make()` gives, which is called by one process at a time."""
     found = find_run(config)
     if found:
         return found
     folder = paths.runs() / address(config)
     make_folder(folder.parent)
     with locked(folder):
-        return find_run(config) or make_run(setting, profile, *split(), config, folder, device, start)
+        return find_run(config) or make()
 
 
 def make_folder(folder):
@@ -229,14 +257,13 @@ def locked(folder):
         raise KneelError(f"cannot write to {folder.parent} ({error}): set KNEEL_RUNS to a folder that you may write to") from None
 
 
-def make_run(setting, profile, known, held_out, config, folder, device, start=None):
+def make_run(setting, profile, known, held_out, config, device, start=None):
     """Train (or average) on the cohort `known`, predict `held_out`, and put the run's folder in place in one move."""
     started, clock = datetime.now(timezone.utc), time.monotonic()
     method = METHODS.get(setting.method)
     if method is None:
         raise KneelError(f"unknown method '{setting.method}': choose one of {', '.join(METHODS)}")
-    work = folder.with_name(f"{folder.name}.partial")
-    make_folder(work)
+    work = working_folder(config)
     for left_over in work.glob("*.tmp"):
         left_over.unlink()
     result = method(Task(setting, profile, known, held_out, config, work, device, start.load_network() if start else None))
@@ -244,15 +271,29 @@ def make_run(setting, profile, known, held_out, config, folder, device, start=No
     manifest = {"setting": asdict(setting), "profile": asdict(profile), "started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1),
                 "train_seconds": round(float(result.history["seconds"].sum()), 1), "parameters": result.parameters,
                 "device": str(device), **environment(device)}
+    return keep(config, manifest, result.history, pd.concat(tables), result.model)
+
+
+def keep(config, manifest, history, predictions, model=None):
+    """Put everything about a finished run into its folder of the working store, in one move; returns the `Run`."""
+    folder, work = paths.runs() / address(config), working_folder(config)
     write_text(work / "config.json", json.dumps(config, indent=1) + "\n")
-    write_text(work / "history.csv", result.history.to_csv(index=False, float_format="%.6g"))
-    write_text(work / "predictions.csv", pd.concat(tables).to_csv(index=False, float_format="%.3f"))
-    if result.model is not None:
-        checkpoint.save_weights(result.model, work / "weights.safetensors")
+    write_text(work / "history.csv", history.to_csv(index=False, float_format="%.6g"))
+    write_text(work / "predictions.csv", predictions.to_csv(index=False, float_format="%.3f"))
+    if model is not None:
+        checkpoint.save_weights(model, work / "weights.safetensors")
     write_text(work / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     os.replace(work, folder)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     return load_run(folder)
+
+
+def working_folder(config):
+    """Where a run is made, with its checkpoints, until it is finished; the folder is there."""
+    folder = paths.runs() / address(config)
+    work = folder.with_name(f"{folder.name}.partial")
+    make_folder(work)
+    return work
 
 
 def predict_held_out(predict, profile, cohort, fold, centre):

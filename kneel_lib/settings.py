@@ -18,7 +18,8 @@ class Setting:
     cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
     schedule: "constant" or "one_cycle" (then learning_rate is its peak). average: decay a step of the weights' moving
     average, 0 is off. network: "paper" or "released". picked: keep the epoch with the least error on the held-out fold, as the
-    released code does; a control that shows how optimistic this is, never used otherwise.
+    released code does; a control that shows how optimistic this is, never used otherwise. start: "" is from scratch, "search" from the
+    ROI network of the same fold and seed: all layers but the last, none frozen (section 4.4, "Transfer Learning from Low-cost Annotations").
     """
 
     name: str
@@ -44,6 +45,7 @@ class Setting:
     features: str = ""
     picked: bool = False
     map_divergence: str = "cross_entropy"
+    start: str = ""
 
 
 WING = Setting("wing", "Wing loss", augmentation=MILD)
@@ -113,7 +115,9 @@ ROWS = (
     replace(MIXED, name="nodropout", label="Wing + mixup α = 0.75 (no wd, no dropout)", dropout=0.0),
     replace(MIXED, name="jitter", label="Wing + mixup α = 0.75 + jitter (no wd)", jitter_mm=0.3),
     cutout_row(5), cutout_row(10), cutout_row(25),
-    *CONTROLS, *MAP_CONTROLS, BEST,
+    replace(cutout_row(10), name="finetune", label="Wing + mixup α = 0.75 + cutout 10% (no wd, finetune)", start="search"),
+    *CONTROLS, *MAP_CONTROLS,
+    replace(BEST, name="best_finetune", label="L1 in mm + map term, one cycle (ours, finetune)", start="search"), BEST,
 )
 
 SEARCH = replace(BEST, name="search", label="ROI search: the tibial centre, one cycle", method="search")
@@ -152,11 +156,11 @@ PROFILES = {profile.name: profile for profile in (
 
 
 SEARCH_PROFILES = {profile.name: profile for profile in (
-    Profile("smoke", size_px=64, spacing_mm=4.0, width=4, depth=3, epochs=2, knees=40, folds=2, simulated=40),
-    Profile("quick", size_px=128, spacing_mm=2.0, width=8, depth=5, epochs=12, folds=3, simulated=200),
-    Profile("study", size_px=256, spacing_mm=1.0, width=12, depth=6, epochs=20),
+    Profile("smoke", size_px=64, spacing_mm=4.0, width=4, depth=2, epochs=2, knees=40, folds=2, simulated=40),
+    Profile("quick", size_px=128, spacing_mm=2.0, width=16, depth=4, epochs=12, folds=3, simulated=200),
+    Profile("study", size_px=256, spacing_mm=1.0, width=24, depth=4, epochs=10),
 )}
-"""The same sizes for the ROI search: 256 mm of half a radiograph, at the paper's 1 mm from `study` on."""
+"""The same networks for the ROI search, so that their weights can be taken over: 256 mm of half a radiograph, at the paper's 1 mm from `study` on."""
 
 
 def profile_for(setting, profile):

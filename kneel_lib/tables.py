@@ -5,8 +5,9 @@ import pandas as pd
 
 from kneel_lib import landmarks, metrics, paths
 from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
+from kneel_lib.evaluation import DATASETS, STAGES
 from kneel_lib.files import write_text, write_whole
-from kneel_lib.runs import errors_of
+from kneel_lib.runs import errors_of, started_from
 from kneel_lib.settings import SETTINGS
 from kneel_lib.statistics import holm, mean_interval, paired_difference
 
@@ -39,25 +40,51 @@ def group_runs(runs):
 
 
 def cross_validated(runs):
-    """The runs that held out a fold of their own cohort and trained on all the rest of it, from scratch."""
-    return [run for run in runs if isinstance(run.config["fold"], int) and not {"labels", "start"} & set(run.config)]
+    """The runs that held out a fold of their own cohort and trained on all the rest of it, started as their setting says."""
+    return [run for run in runs if isinstance(run.config["fold"], int) and run.config["setting"].get("method") != "search" and "labels" not in run.config
+            and started_from(run.config) == ("low_cost" if run.config["setting"].get("start") else "scratch")]
+
+
+LABEL_SETTINGS = ("best", "best_finetune")
+
+
+def label_runs(runs):
+    """{(profile, start, labels): [runs]} of the curve of accuracy over labelled real knees, for the folds and profiles in which it was run.
+
+    start: "scratch", "simulated" (trained before on simulated knees with all landmarks) or "low_cost" (on the tibial centre alone). labels: knees
+    trained on; a run on all of a fold's knees counts as the last point.
+    """
+    real = [run for run in runs if run.config["cohort"] == "crops" and isinstance(run.config["fold"], int) and run.config["setting"]["name"] in LABEL_SETTINGS]
+    tried = {(run.config["profile"]["name"], run.config["fold"]) for run in real if "labels" in run.config}
+    groups = {}
+    for run in sorted(real, key=lambda run: (run.config["fold"], run.config["seed"])):
+        config = run.config
+        if (config["profile"]["name"], config["fold"]) in tried:
+            labels = config.get("labels", config["knees"] - len(run.errors()))
+            groups.setdefault((config["profile"]["name"], started_from(config), labels), []).append(run)
+    return dict(sorted(groups.items()))
 
 
 def label_table(runs):
-    """Accuracy on real knees against the number of labelled real knees, a row a start, label count, fold and seed.
+    """Accuracy on real knees against the number of labelled real knees (`label_runs`), a row a start, label count, fold and seed."""
+    rows = [{"start": start, "setting": run.config["setting"]["name"], "profile": profile, "labels": labels, "fold": run.config["fold"], "seed": run.config["seed"],
+             "knees": len(run.errors()), **metrics.summarise(run.errors())}
+            for (profile, start, labels), group in label_runs(runs).items() for run in group]
+    return pd.DataFrame(rows, columns=["start", "setting", "profile", "labels", "fold", "seed", "knees", *METRICS])
 
-    start: "scratch", "simulated" (pre-trained on simulated knees with all landmarks) or "low_cost" (on the tibial centre alone).
-    """
-    rows = []
-    for run in runs:
-        config = run.config
-        if config["cohort"] == "crops" and "labels" in config:
-            start = config.get("start", {"cohort": "scratch"})["cohort"]
-            values = metrics.summarise(run.errors())
-            rows.append({"start": "low_cost" if start == "crops" else start, "setting": config["setting"]["name"], "profile": config["profile"]["name"],
-                         "labels": config["labels"], "fold": config["fold"], "seed": config["seed"], "knees": len(run.errors()), **values})
-    table = pd.DataFrame(rows, columns=["start", "setting", "profile", "labels", "fold", "seed", "knees", *METRICS])
-    return table.sort_values(["profile", "start", "labels", "fold", "seed"], ignore_index=True)
+
+def label_comparisons(runs):
+    """Every start against "scratch" at the same number of labels, paired by knee and seed: the columns of `comparison_table`, with start and labels."""
+    groups, rows = label_runs(runs), []
+    for (profile, start, labels), group in groups.items():
+        scratch = groups.get((profile, "scratch", labels))
+        if start != "scratch" and scratch:
+            ours, theirs = (pooled_predictions(part) for part in (group, scratch))
+            rows += [{"start": start, "against": "scratch", "profile": profile, "labels": labels, **row} for row in compare_predictions(ours, theirs)]
+    table = pd.DataFrame(rows, columns=["start", "against", "profile", "labels", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
+    for _, family in table.groupby(["profile", "quantity"]):
+        table.loc[family.index, "p_holm"] = holm(family["p"])
+    return table
 
 
 def sim_to_real_table(runs, names=("mean_shape", "best")):
@@ -80,23 +107,73 @@ def sim_to_real_labels(config):
     """
     if config["fold"] == "all" and config["target"] == "crops":
         return {"trained_on": config["cohort"], "simulated_knees": config["knees"], "real_labels": 0}
-    if config["cohort"] == "crops" and "labels" in config:
-        start = config.get("start", {}).get("cohort")
-        if start in (None, "simulated"):
-            return {"trained_on": "simulated, then crops" if start else "crops", "simulated_knees": None if start else 0, "real_labels": config["labels"]}
+    if config["cohort"] == "crops" and "labels" in config and started_from(config) in ("scratch", "simulated"):
+        scratch = started_from(config) == "scratch"
+        return {"trained_on": "crops" if scratch else "simulated, then crops", "simulated_knees": 0 if scratch else None, "real_labels": config["labels"]}
     return None
+
+
+SEARCH_COLUMNS = ("cohort", "profile", "spacing_mm", "folds", "seeds", "knees", *PAPER_METRICS, "mre_mm", "median_mm", "worst_mm", "out", "minutes_per_fold")
+
+
+def search_table(runs):
+    """The ROI search of section 4.4 out of fold: PCK of the tibial centre in percent, and knees (percent) missed by 10 mm or more; a row a cohort and profile."""
+    rows, groups = [], {}
+    for run in runs:
+        if run.config["setting"].get("method") == "search" and isinstance(run.config["fold"], int):
+            groups.setdefault((run.config["cohort"], run.config["profile"]["name"]), []).append(run)
+    for (cohort, profile), group in sorted(groups.items()):
+        errors = errors_of(pooled_predictions(group, "image"))[:, landmarks.CENTRE]
+        rows.append({"cohort": cohort, "profile": profile, "spacing_mm": group[0].config["profile"]["spacing_mm"], **counted(group),
+                     **{f"pck_{radius:g}": metrics.share_within(errors, radius) for radius in metrics.THRESHOLDS_MM},
+                     "mre_mm": errors.mean(), "median_mm": np.median(errors), "worst_mm": errors.max(), "out": 100 * float(np.mean(errors >= metrics.OUTLIER_MM))})
+    return pd.DataFrame(rows, columns=SEARCH_COLUMNS)
+
+
+OA_GRADES = {"all": range(5), "no": range(2), "yes": range(2, 5)}
+"""Radiographic osteoarthritis: Kellgren-Lawrence grade 2 and up."""
+
+TEST_COLUMNS = ("dataset", "method", "oa", "trained_on", "profile", "spacing_mm", "folds", "seeds", "knees", "missed", "doubted", *METRICS, "minutes_per_fold")
+
+
+def test_set_runs(runs):
+    """The evaluations of whole pipelines on test sets, in the order of the paper's Table 2."""
+    chosen = [run for run in runs if run.config["fold"] == "test"]
+    return sorted(chosen, key=lambda run: (DATASETS.index(run.config["cohort"]), run.config["profile"]["name"], list(STAGES).index(run.config["setting"]["name"])))
+
+
+def test_set_table(runs):
+    """Table 2: a row a test set, pipeline and group of knees (oa: radiographic osteoarthritis). PCK of landmarks 0, 4, 8 and 9, 12, 15.
+
+    folds: how many fold models are averaged. missed: knees that the search did not find; doubted: those with an answer that is not to be trusted.
+    """
+    rows = []
+    for run in test_set_runs(runs):
+        config = run.config
+        for oa, grades in OA_GRADES.items():
+            knees = run.predictions[run.predictions["kl"].isin(grades)]
+            errors = errors_of(knees)
+            lost = np.isnan(errors).all(axis=1)
+            if len(knees):
+                rows.append({"dataset": config["cohort"], "method": config["setting"]["name"], "oa": oa, "trained_on": config["trained_on"],
+                             "profile": config["profile"]["name"], "spacing_mm": config["profile"]["spacing_mm"], "folds": len(config["networks"]["landmarks"]),
+                             "seeds": 1, "knees": len(knees), "missed": int(lost.sum()), "doubted": int((~knees["trusted"] & ~lost).sum()),
+                             **metrics.summarise(errors, landmarks.TABLE2), "minutes_per_fold": run.manifest["train_seconds"] / 60})
+    return pd.DataFrame(rows, columns=TEST_COLUMNS)
+
+
+def counted(runs):
+    """How many folds, seeds and knees there are in runs of one setting, and how long they took."""
+    knees = pd.concat([run.predictions[["subject_id", "side"]] for run in runs]).drop_duplicates()
+    return {"folds": len({run.config["fold"] for run in runs}), "seeds": len({run.config["seed"] for run in runs}), "knees": len(knees),
+            "minutes_per_fold": np.mean([run.manifest["train_seconds"] for run in runs]) / 60}
 
 
 def summary_row(runs, roi="truth"):
     """One row of results/table1.csv from the runs of one setting (their knees pooled over folds and seeds)."""
     config = runs[0].config
-    predictions = pooled_predictions(runs, roi)
-    knees = predictions.groupby(["subject_id", "side"]).ngroups
-    minutes = np.mean([run.manifest["train_seconds"] for run in runs]) / 60
     return {"setting": config["setting"]["name"], "cohort": config["cohort"], "profile": config["profile"]["name"],
-            "spacing_mm": config["profile"]["spacing_mm"], "folds": len({run.config["fold"] for run in runs}),
-            "seeds": len({run.config["seed"] for run in runs}), "knees": knees,
-            **metrics.summarise(errors_of(predictions)), "minutes_per_fold": minutes}
+            "spacing_mm": config["profile"]["spacing_mm"], **counted(runs), **metrics.summarise(errors_of(pooled_predictions(runs, roi)))}
 
 
 def summary_table(runs, roi="truth"):

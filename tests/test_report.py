@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -79,7 +80,13 @@ def test_export_writes_three_forms(tmp_path):
 def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
     profile = replace(PROFILES["smoke"], epochs=1)
     few = runs.get_run(SETTINGS["best"], profile, crops, 0, labels=4)
-    started = runs.get_run(SETTINGS["best"], profile, crops, 0, labels=4, start=few)
-    table = tables.label_table([few, started, runs.get_run(SETTINGS["mean_shape"], profile, crops, 0)])
-    assert table["start"].tolist() == ["low_cost", "scratch"] and table["labels"].tolist() == [4, 4]
+    started = runs.get_run(SETTINGS["best_finetune"], profile, crops, 0, labels=4)
+    whole, elsewhere = (runs.get_run(SETTINGS["best"], profile, crops, fold) for fold in (0, 1))
+    made = [few, started, whole, elsewhere, runs.get_run(SETTINGS["mean_shape"], profile, crops, 0)]
+    table = tables.label_table(made)
+    assert table["start"].tolist() == ["low_cost", "scratch", "scratch"] and table["labels"].tolist() == [4, 4, 40 - len(whole.errors())]
     assert tables.label_table([]).columns.tolist() == table.columns.tolist()
+    compared = tables.label_comparisons(made)
+    assert compared["labels"].tolist() == [4, 4, 4] and set(compared["start"]) == {"low_cost"}
+    difference = np.nanmean(started.errors()) - np.nanmean(few.errors())
+    assert compared.set_index("quantity")["difference"]["mre_mm"] == pytest.approx(difference, abs=1e-6)

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from kneel_lib import checkpoint, methods, paths, runs, tables, training
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
-from kneel_lib.settings import SETTINGS, Profile
+from kneel_lib.settings import PROFILES, SETTINGS, Profile
 
 TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=3, batch=8)
 BEST = SETTINGS["best"]
@@ -68,7 +70,7 @@ import sys; sys.path.insert(0, {tests!r})
 import torch; torch.set_num_threads(1)
 from conftest import drawn_cohort
 from kneel_lib import runs, checkpoint
-from kneel_lib.settings import SETTINGS, Profile
+from kneel_lib.settings import PROFILES, SETTINGS, Profile
 profile = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=6, batch=8)
 save = checkpoint.save_state
 def save_and_die(state, path):
@@ -136,7 +138,7 @@ import sys; sys.path.insert(0, {tests!r})
 import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
 from conftest import drawn_cohort
 from kneel_lib import runs
-from kneel_lib.settings import SETTINGS, Profile
+from kneel_lib.settings import PROFILES, SETTINGS, Profile
 profile = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, batch=8)
 runs.get_run(SETTINGS["mean_shape"], profile, drawn_cohort(), 0)
 try:
@@ -244,3 +246,24 @@ def test_the_split_val_can_be_held_out(cohort, store):
     assert not tables.cross_validated([run])
     with pytest.raises(KneelError, match="has no split 'train' and 'val'"):
         runs.get_run(SETTINGS["mean_shape"], TINY, cohort, "val")
+
+
+def test_fine_tuning_starts_from_the_search_network_of_its_own_fold(cohort, store):
+    """All layers but the last are taken over, and the search is made only where the fine-tuned run is missing."""
+    profile = replace(PROFILES["smoke"], epochs=1)
+    tuned = runs.get_run(SETTINGS["best_finetune"], profile, cohort, 1)
+    (search,) = [run for run in runs.recorded_runs(store) if run.config["setting"]["name"] == "search"]
+    assert (search.config["cohort"], search.config["fold"], search.config["profile"]["name"]) == ("drawn_scattered", 1, "smoke")
+    assert runs.started_from(tuned.config) == "low_cost"
+    state = training.start(SETTINGS["best_finetune"], profile, 1, 0, "cpu")
+    methods.take_over(search.load_network(), state)
+    taken = state.model.state_dict()
+    assert all(torch.equal(taken[name], value) for name, value in search.load_network().state_dict().items() if not name.startswith("output."))
+    assert taken["output.weight"].shape[0] == 16
+    shutil.rmtree(search.folder)
+    assert runs.get_run(SETTINGS["best_finetune"], profile, cohort, 1).folder == tuned.folder and not search.folder.exists()
+
+
+def test_a_setting_with_an_unknown_start_is_refused(cohort, store):
+    with pytest.raises(KneelError, match="unknown start 'hips': choose"):
+        runs.get_run(replace(BEST, start="hips"), TINY, cohort, 0)

@@ -12,6 +12,21 @@ SEARCHED = {"crops_scattered": "crops", **{f"{name}_halves": name for name in PO
 NAMES = ("crops", *POPULATIONS, *SEARCHED)
 
 
+def search_name(name):
+    """The name of the cohort in which the knees of this one are still to be found."""
+    return f"{name}_halves" if name in POPULATIONS else f"{name}_scattered"
+
+
+def search_cohort(cohort, simulated_knees=None):
+    """The same knees, in the same order, in pictures in which they are still to be found (`data.search`).
+
+    Halves of the simulated radiographs; other cohorts have single-knee pictures, which are laid out off-centre. simulated_knees: as many as `cohort` was drawn with.
+    """
+    if cohort.name in POPULATIONS:
+        return load_cohort(search_name(cohort.name), simulated_knees)
+    return scatter(cohort)
+
+
 def choose_cohort(name="auto"):
     """The name itself, or for "auto" the real crops where they are, else the simulated cohort; says which and why."""
     if name not in ("auto", *NAMES):
