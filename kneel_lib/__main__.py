@@ -1,4 +1,4 @@
-"""The command line: `python -m kneel_lib run | train | transfer | labels | test | predict | ship | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | train | transfer | labels | test | predict | ship | onnx | record | report | notebooks | verify`."""
 
 import argparse
 import sys
@@ -97,6 +97,19 @@ def ship(options):
     return 0
 
 
+def onnx(options):
+    from pathlib import Path
+
+    from kneel_lib.onnx_files import export
+    from kneel_lib.shipping import load_shipped
+    networks = load_shipped()
+    if not networks:
+        raise KneelError("no trained network came with this copy: train one and `python -m kneel_lib ship` it, see README.md")
+    for name, network in networks.items():
+        print(export(network, Path(options.output) / f"{name}.onnx"))
+    return 0
+
+
 def record(options):
     from kneel_lib.runs import record
     for folder in record(options.profiles, options.settings):
@@ -188,6 +201,8 @@ def parse(arguments):
     command.add_argument("--folds", nargs="*", type=fold_name, default=["val"])
     command.add_argument("--seeds", nargs="*", type=int, default=[0])
     command.add_argument("--device", default="cpu")
+    command = add(onnx, "write the shipped networks as ONNX files")
+    command.add_argument("--output", default="kneel_onnx")
     command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
     command.add_argument("--profiles", nargs="*", default=["study", "native", "paper"])
     command.add_argument("--settings", nargs="*", help="only these settings")

@@ -37,8 +37,9 @@ def use_style():
 
 
 def pictures_allowed(cohort):
-    """False for real knees where KNEEL_WITHOUT_PICTURES is set: the published notebooks show none."""
-    return cohort.name in POPULATIONS or not os.environ.get(WITHOUT_PICTURES)
+    """False for real knees (a cohort, or the name of one) where KNEEL_WITHOUT_PICTURES is set: the published notebooks show none."""
+    name = getattr(cohort, "name", cohort)
+    return name in POPULATIONS or name.removesuffix("_halves") in POPULATIONS or not os.environ.get(WITHOUT_PICTURES)
 
 
 def with_pictures(cohort, draw, *arguments):
@@ -193,16 +194,18 @@ def shape_by_grade(cohort):
     return figure
 
 
-def cumulative_errors(predictions_by_name, paper_points=None, limit_mm=5.0):
-    """(figure, table): share of knees whose bone-mean error (Table 1's landmarks) is within r, a line for each name.
+def cumulative_errors(predictions_by_name, paper_points=None, limit_mm=5.0, bones=landmarks.TABLE1, axes=None):
+    """(figure, table): share of knees whose bone-mean error (over `bones`' landmarks) is within r, a line for each name; a knee without errors never is.
 
     predictions_by_name: {label: (errors (n, 16), subjects)}. paper_points: {label: {r: PCK}} drawn as markers. Bands are
     95 % intervals (bootstrap over subjects).
     """
-    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.9))
+    beside = axes is None
+    axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.9))[1] if beside else axes
     radii, rows = np.arange(0, limit_mm + 0.05, 0.1), []
     for label, (errors, subjects) in predictions_by_name.items():
-        within = [mean_interval(100.0 * (metrics.bone_errors(errors) <= radius), subjects, draws=400) for radius in radii]
+        scored = metrics.bone_errors(np.where(np.isnan(errors).all(axis=1, keepdims=True), np.inf, errors), bones)
+        within = [mean_interval(100.0 * (scored <= radius), subjects, draws=400) for radius in radii]
         mean, low, high = np.array(within).T
         line, = axes.plot(radii, mean, label=label)
         axes.fill_between(radii, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
@@ -210,8 +213,9 @@ def cumulative_errors(predictions_by_name, paper_points=None, limit_mm=5.0):
     for (label, points), marker in zip((paper_points or {}).items(), "s^D"):
         axes.plot(list(points), list(points.values()), marker, color=PAPER_COLOUR, mfc="white", label=label)
     axes.set(xlabel="distance r, mm", ylabel="PCK @ r, %", xlim=(0, limit_mm), ylim=(0, 101))
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return figure, pd.DataFrame(rows)
+    if beside:
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return axes.figure, pd.DataFrame(rows)
 
 
 def errors_by_landmark(errors, subjects):
