@@ -79,7 +79,7 @@ def test(options):
 
 def predict(options):
     from kneel_lib.predict import predict_all
-    failed = predict_all(options.path, options.output, options.spacing, options.side, options.stages)
+    failed = predict_all(options.path, options.output, options.spacing, options.side, options.stages, options.flip)
     print(f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under {options.output}")
     return 1 if failed else 0
 
@@ -101,11 +101,9 @@ def onnx(options):
     from pathlib import Path
 
     from kneel_lib.onnx_files import export
-    from kneel_lib.shipping import load_shipped
-    networks = load_shipped()
-    if not networks:
-        raise KneelError("no trained network came with this copy: train one and `python -m kneel_lib ship` it, see README.md")
-    for name, network in networks.items():
+    from kneel_lib.predict import check_shipped
+    from kneel_lib.shipping import named_networks
+    for name, network in check_shipped(named_networks()).items():
         print(export(network, Path(options.output) / f"{name}.onnx"))
     return 0
 
@@ -194,6 +192,7 @@ def parse(arguments):
     command.add_argument("--spacing", type=float, help="mm a pixel, for pictures that are no DICOM files")
     command.add_argument("--side", choices=["L", "R"], default="", help="of single-knee pictures whose file does not say it")
     command.add_argument("--stages", type=int, choices=[1, 2], default=2)
+    command.add_argument("--flip", action="store_true", help="look at mirror images too (only for networks that were trained on them: the shipped ones were not)")
     command = add(ship, "put trained networks (made now if they are missing) into the package, for predict")
     command.add_argument("setting")
     command.add_argument("--profile", default="native")

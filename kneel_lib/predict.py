@@ -1,6 +1,7 @@
 """Landmarks for radiographs that a user brings: every file of a folder, tables and overlay pictures, one line for each file that cannot be read."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -19,10 +20,14 @@ COLUMNS = ("file", "side", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "
 
 def load_shipped():
     """(landmark networks, search networks) that came with the package; `KneelError` where there are none."""
-    networks = load_networks("landmarks")
+    return check_shipped(load_networks("landmarks")), load_networks("search")
+
+
+def check_shipped(networks):
+    """The networks, if there are any."""
     if not networks:
         raise KneelError("no trained network came with this copy: train one and `python -m kneel_lib ship` it, see README.md")
-    return networks, load_networks("search")
+    return networks
 
 
 def find_files(path):
@@ -42,9 +47,10 @@ def predict_file(path, networks, search_networks=(), mm_per_px=None, side="", st
     return radiograph, pipeline.locate(radiograph, networks, search_networks, side, stages)
 
 
-def predict_all(path, output, mm_per_px=None, side="", stages=2, shipped=None):
-    """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`. Returns {file: what went wrong}."""
+def predict_all(path, output, mm_per_px=None, side="", stages=2, flip=False, shipped=None):
+    """Predict every file below `path`, with flip averaging if asked for; writes landmarks.csv, landmarks.json and overlays/ to `output`. Returns {file: what went wrong}."""
     networks, search_networks = shipped or load_shipped()
+    networks = [replace(network, flip=flip) for network in networks]
     files, answers, failed = find_files(path), {}, {}
     output, progress = Path(output), Progress("predicting", len(files), unit="file")
     for done, file in enumerate(files, start=1):

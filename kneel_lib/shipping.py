@@ -27,14 +27,14 @@ def ship(run, kind, folder=FOLDER):
     return path
 
 
-def load_shipped(kind="", folder=FOLDER):
+def named_networks(kind="", folder=FOLDER):
     """{file name without ending: `Network`} of the shipped networks (of one kind), sorted; `KneelError` for a file that is damaged or is none of ours."""
     return {path.stem: load_network(path) for path in sorted(Path(folder).glob(f"{kind}*-*.safetensors"))}
 
 
 def load_networks(kind, folder=FOLDER):
     """The shipped `Network`s of a kind, as a list."""
-    return list(load_shipped(kind, folder).values())
+    return list(named_networks(kind, folder).values())
 
 
 def load_network(path):
