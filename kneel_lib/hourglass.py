@@ -155,8 +155,12 @@ class Hourglass(nn.Module):
         check_image_size(images.shape[-2:], self.architecture.depth)
         return self.output(self.mixer(self.hourglass(self.entry(images))))
 
+    def coordinates(self, maps):
+        """Normalised coordinates `(batch, M, 2)` of maps."""
+        return soft_argmax(maps, self.architecture.beta)
+
     def forward(self, images):
-        return soft_argmax(self.maps(images), self.architecture.beta)
+        return self.coordinates(self.maps(images))
 
 
 def mixer_unit(inputs, outputs, architecture):

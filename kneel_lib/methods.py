@@ -82,7 +82,8 @@ def search_network(task):
 
 def fit_network(task, rois, outputs):
     """Train on these ROIs, with a checkpoint after every epoch; returns the `training.State` with the network to predict with."""
-    setting, profile = task.setting, task.profile
+    setting = task.setting
+    profile = replace(task.profile, epochs=max(round(task.profile.epochs * setting.epoch_share), 1))
     path = task.work / "checkpoint.safetensors"
     state = training.start(setting, profile, len(training.batch_bounds(len(task.known), profile.batch)), task.seed, task.device, outputs)
     if path.is_file():

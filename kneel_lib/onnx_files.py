@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kneel_lib import hourglass, training
+from kneel_lib import training
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
 from kneel_lib.pipeline import LOOKS_MM
@@ -24,8 +24,7 @@ class Whole(torch.nn.Module):
         self.model, self.size_px = network.model, network.size_px
 
     def forward(self, rois):
-        maps = self.model.maps(training.standardise(rois / 255))
-        return hourglass.soft_argmax(maps, self.model.architecture.beta) * self.size_px
+        return self.model(training.standardise(rois / 255)) * self.size_px
 
 
 def export(network, path):

@@ -17,9 +17,10 @@ class Setting:
     mixup_alpha: 0 is off; mixup: "paper" (eq. 6 and 9), "released" (eq. 9 without the maximum of eq. 6) or "standard".
     cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
     schedule: "constant" or "one_cycle" (then learning_rate is its peak). average: decay a step of the weights' moving
-    average, 0 is off. network: "paper" or "released". picked: keep the epoch with the least error on the held-out fold, as the
+    average, 0 is off. network: "paper", "released" or "heatmap" (from outside). picked: keep the epoch with the least error on the held-out fold, as the
     released code does; a control that shows how optimistic this is, never used otherwise. start: "" is from scratch, "search" from the
     ROI network of the same fold and seed: all layers but the last, none frozen (section 4.4, "Transfer Learning from Low-cost Annotations").
+    epoch_share: of the profile's epochs, for a row whose epochs cost several times as much.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Setting:
     picked: bool = False
     map_divergence: str = "cross_entropy"
     start: str = ""
+    epoch_share: float = 1.0
 
 
 WING = Setting("wing", "Wing loss", augmentation=MILD)
@@ -117,6 +119,8 @@ ROWS = (
     cutout_row(5), cutout_row(10), cutout_row(25),
     replace(cutout_row(10), name="finetune", label="Wing + mixup α = 0.75 + cutout 10% (no wd, finetune)", start="search"),
     *CONTROLS, *MAP_CONTROLS,
+    Setting("heatmap", "SpatialConfigurationNet (landmarker)", network="heatmap", weight_decay=0.0, schedule="one_cycle", learning_rate=2e-3,
+            augmentation=MILD, epoch_share=0.3),
     replace(BEST, name="best_finetune", label="L1 in mm + map term, one cycle (ours, finetune)", start="search"), BEST,
 )
 

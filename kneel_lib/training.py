@@ -15,11 +15,14 @@ import torch
 
 from kneel_lib import hourglass, landmarks
 from kneel_lib.augmentation import augment, cut_out, jitter
+from kneel_lib.baselines import heatmap_network
 from kneel_lib.errors import KneelError
 from kneel_lib.losses import make_loss, map_divergence
 
 EVALUATION_BATCH = 64
 NETWORKS = {"paper": hourglass.PAPER, "released": hourglass.RELEASED}
+HEATMAP = "heatmap"
+"""The network from outside, with heatmaps and a loss of its own (`baselines.heatmap_network`)."""
 
 
 @dataclass
@@ -42,8 +45,10 @@ class State:
 
 def make_network(setting, profile, outputs=landmarks.COUNT):
     """The untrained network of a setting at a profile's size. `KneelError` if the depth does not fit the ROI."""
+    if setting.network == HEATMAP:
+        return heatmap_network.SpatialConfiguration(outputs)
     if setting.network not in NETWORKS:
-        raise KneelError(f"unknown network '{setting.network}': choose one of {', '.join(NETWORKS)}")
+        raise KneelError(f"unknown network '{setting.network}': choose one of {', '.join([*NETWORKS, HEATMAP])}")
     base = NETWORKS[setting.network]
     depth = profile.depth if setting.network == "paper" else min(base.depth, profile.depth)
     architecture = replace(base, width=profile.width, depth=depth, landmarks=outputs, block=setting.block, dropout=setting.dropout)
@@ -55,7 +60,10 @@ def start(setting, profile, batches, seed, device, outputs=landmarks.COUNT):
     """A fresh `State`: network of `outputs` landmarks, loss, Adam and learning-rate schedule for `batches` batches an epoch."""
     torch.manual_seed(seed)
     model = make_network(setting, profile, outputs).to(device, memory_format=torch.channels_last)
-    loss = make_loss(setting.loss, setting.loss_frame, setting.loss_weight, profile.size_px, profile.spacing_mm).to(device)
+    if setting.network == HEATMAP:
+        loss = heatmap_network.HeatmapLoss(outputs, profile.size_px, profile.spacing_mm).to(device)
+    else:
+        loss = make_loss(setting.loss, setting.loss_frame, setting.loss_weight, profile.size_px, profile.spacing_mm).to(device)
     parameters = [*model.parameters(), *loss.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=setting.learning_rate, weight_decay=setting.weight_decay, fused=True)
     if setting.schedule == "one_cycle":
@@ -125,11 +133,12 @@ def step(state, setting, profile, images, points, generator):
 def batch_loss(state, setting, inputs, truth, generator):
     """The loss of a batch: plain, or one of the mixup forms (eq. 5 to 9)."""
     def compare(maps, targets):
-        beta = state.model.architecture.beta
-        loss = state.loss(hourglass.soft_argmax(maps, beta), targets)
+        if setting.network == HEATMAP:
+            return state.loss(maps, targets)
+        loss = state.loss(state.model.coordinates(maps), targets)
         if not setting.map_term:
             return loss
-        return loss + setting.map_term * map_divergence(maps, targets, setting.map_sigma, beta, setting.map_divergence)
+        return loss + setting.map_term * map_divergence(maps, targets, setting.map_sigma, state.model.architecture.beta, setting.map_divergence)
 
     if not setting.mixup_alpha:
         return compare(predict_maps(state.model, inputs), truth)
@@ -152,7 +161,7 @@ def loss_and_decay(model, setting, profile, images, points):
     model.eval()
     loss = make_loss(setting.loss, setting.loss_frame, setting.loss_weight, profile.size_px, profile.spacing_mm)
     model.zero_grad(set_to_none=True)
-    coordinates = hourglass.soft_argmax(predict_maps(model, standardise(images)), model.architecture.beta)
+    coordinates = model.coordinates(predict_maps(model, standardise(images)))
     loss(coordinates, points / profile.size_px).backward()
     weights = [parameter for parameter in model.parameters() if parameter.grad is not None]
     gradient = math.sqrt(sum(float(parameter.grad.square().sum()) for parameter in weights))
@@ -201,5 +210,5 @@ def predict(model, rois, device="cpu"):
     inside = slice(edge, edge + rois.size_px)
     images = torch.from_numpy(np.ascontiguousarray(rois.images[:, None, inside, inside]))
     parts = [predict_maps(model, standardise(part.to(device).float() / 255)) for part in images.split(EVALUATION_BATCH)]
-    coordinates = [hourglass.soft_argmax(maps, model.architecture.beta).cpu() for maps in parts]
+    coordinates = [model.coordinates(maps).cpu() for maps in parts]
     return torch.cat(coordinates).numpy() * rois.size_px
