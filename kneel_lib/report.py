@@ -24,7 +24,7 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
     cost = tables.cost_without_truth(recorded)
     written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "no_truth_cost.csv": cost, "intervals.csv": tables.interval_table(recorded),
                "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded),
-               "comparisons.csv": tables.comparison_table(recorded),
+               "comparisons.csv": tables.comparison_table(recorded), "comparisons_by_group.csv": tables.comparison_by_group(recorded),
                "label_efficiency.csv": tables.label_table(recorded), "label_comparisons.csv": tables.label_comparisons(recorded),
                "displaced.csv": tables.by_displacement(recorded), "roi_search.csv": tables.search_table(recorded), "table2.csv": tables.test_set_table(recorded)}
     for name, table in written.items():

@@ -215,16 +215,38 @@ def comparison_table(runs, against="wing", roi="truth"):
 
 def compare_predictions(ours, theirs):
     """The rows of `comparison_table` of two predictions tables."""
-    keys = ["subject_id", "side", "seed"]
-    names = [f"e{number}" for number in range(landmarks.COUNT)]
-    both = ours.merge(theirs, on=keys, suffixes=("", "_other"))
-    first, second = both[names].to_numpy(float), both[[f"{name}_other" for name in names]].to_numpy(float)
+    both, first, second = paired_errors(ours, theirs)
     quantities = {"mre_mm": (first, second)}
     for radius in (1, 2.5):
         quantities[f"pck_{radius:g}"] = tuple(100.0 * (metrics.bone_errors(errors) <= radius) for errors in (first, second))
     for quantity, (a, b) in quantities.items():
         difference, low, high, p = paired_difference(a, b, both["subject_id"])
-        yield {"quantity": quantity, "knees": both.groupby(keys[:2]).ngroups, "difference": difference, "low": low, "high": high, "p": p, "p_holm": np.nan}
+        yield {"quantity": quantity, "knees": both.groupby(["subject_id", "side"]).ngroups, "difference": difference, "low": low, "high": high, "p": p, "p_holm": np.nan}
+
+
+def comparison_by_group(runs, against="wing", roi="truth"):
+    """Where a setting's difference in MRE from another comes from: by KL grade and by landmark, in mm with 95 % intervals, without correction.
+
+    group: "kl" or "landmark"; value: which. The same pairs as in `comparison_table`.
+    """
+    groups, rows = group_runs(runs), []
+    for (cohort, profile, setting), group in groups.items():
+        if setting == against or (cohort, profile, against) not in groups:
+            continue
+        both, first, second = paired_errors(*(pooled_predictions(part, roi) for part in (group, groups[cohort, profile, against])))
+        parts = [("kl", grade, (both["kl"] == grade).to_numpy(), range(landmarks.COUNT)) for grade in sorted(both["kl"].unique())]
+        parts += [("landmark", number, np.ones(len(both), bool), [number]) for number in range(landmarks.COUNT)]
+        for kind, value, knees, columns in parts:
+            difference, low, high, _ = paired_difference(first[knees][:, list(columns)], second[knees][:, list(columns)], both["subject_id"][knees])
+            rows.append({"setting": setting, "against": against, "cohort": cohort, "profile": profile, "group": kind, "value": value, "difference": difference, "low": low, "high": high})
+    return pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", "group", "value", "difference", "low", "high"])
+
+
+def paired_errors(ours, theirs):
+    """(table of who, errors (n, 16), errors (n, 16)) of the knees and seeds that two predictions tables share."""
+    names = [f"e{number}" for number in range(landmarks.COUNT)]
+    both = ours.merge(theirs, on=["subject_id", "side", "seed"], suffixes=("", "_other"))
+    return both, both[names].to_numpy(float), both[[f"{name}_other" for name in names]].to_numpy(float)
 
 
 def cost_without_truth(runs):

@@ -58,6 +58,11 @@ def test_comparisons_are_paired_corrected_and_labelled(classical):
     row = table[(table["setting"] == "rfrv_clm") & (table["quantity"] == "mre_mm")].iloc[0]
     assert row["difference"] == pytest.approx(classical["rfrv_clm"].errors().mean() - classical["mean_shape"].errors().mean())
     assert tables.comparison_table(list(classical.values()), against="best").empty
+    groups = tables.comparison_by_group(list(classical.values()), against="mean_shape")
+    by_landmark = groups[groups["group"] == "landmark"].groupby("setting")["difference"].mean()
+    whole = table[table["quantity"] == "mre_mm"].set_index("setting")["difference"]
+    assert np.allclose(by_landmark, whole[by_landmark.index], atol=1e-9), "no landmark is missing here, so the mean over landmarks is the whole"
+    assert set(groups["value"][groups["group"] == "kl"]) <= set(range(5)) and (groups["low"] <= groups["difference"]).all()
 
 
 def test_the_picked_control_keeps_the_epoch_that_looked_best(knees, store):
