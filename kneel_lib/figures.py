@@ -250,7 +250,7 @@ def forest_plot(intervals, paper, labels):
     intervals: rows of `tables.interval_table` of one cohort and profile. paper: `tables.paper_table()`. labels: {setting: label}, in order.
     """
     quantities = {"pck_1": "PCK @ 1 mm, %", "pck_2.5": "PCK @ 2.5 mm, %", "mre_mm": "MRE, mm"}
-    figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 0.9 + 0.17 * len(labels)), sharey=True, layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 1.1 + 0.17 * len(labels)), sharey=True, layout="constrained")
     places, published = {name: place for place, name in enumerate(labels)}, paper.set_index("setting")
     for axes, (quantity, title) in zip(panels, quantities.items()):
         rows = intervals[(intervals["quantity"] == quantity) & intervals["setting"].isin(places)]
@@ -261,8 +261,8 @@ def forest_plot(intervals, paper, labels):
             axes.plot(published.loc[known, quantity], [places[name] for name in known], "D", color=PAPER_COLOUR, mfc="white", markersize=3.5, label="paper")
         axes.set(xlabel=title)
     panels[0].set_yticks(range(len(labels)), list(labels.values()), fontsize=7)
-    panels[0].invert_yaxis()
-    panels[0].legend(loc="lower right", fontsize=6.5)
+    panels[0].set_ylim(len(labels) - 0.4, -0.6)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=6.5)
     return figure
 
 
