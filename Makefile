@@ -2,13 +2,15 @@
 PYTHON ?= python3
 PROFILE ?= quick
 COHORT ?= auto
+ENGINE ?= sequential
+JOBS ?= 1
 ARGUMENTS ?=
 BIN := .venv/bin
 
 .PHONY: run test report notebooks verify benchmark clean
 
 run: .venv/.ready
-	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) $(ARGUMENTS)
+	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) --engine $(ENGINE) --jobs $(JOBS) $(ARGUMENTS)
 
 test: .venv/.ready
 	$(BIN)/python -m pytest

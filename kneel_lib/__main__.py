@@ -1,6 +1,7 @@
 """The command line: `python -m kneel_lib run | train | transfer | labels | test | predict | ship | onnx | record | report | notebooks | verify`."""
 
 import argparse
+import os
 import sys
 
 import numpy as np
@@ -14,6 +15,7 @@ def run(options):
     from kneel_lib.settings import find_profile
     profile = find_profile(options.profile)
     cohort = load_cohort(options.cohort, profile.simulated)
+    os.environ.update(KNEEL_ENGINE=options.engine, KNEEL_JOBS=str(options.jobs))
     given = dict([driver.parse_parameter(text) for text in options.parameter], profile=options.profile, cohort=cohort.name)
     failed = driver.run_notebooks(given, paths.output(cohort.name, options.profile), options.notebook)
     return 1 if failed else 0
@@ -21,15 +23,17 @@ def run(options):
 
 def train(options):
     from kneel_lib.data.cohorts import load_cohort
-    from kneel_lib.runs import get_runs
+    from kneel_lib.engines import each_run
     from kneel_lib.settings import find_profile, find_setting, profile_for
     settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
     cohort = load_cohort(options.cohort, profile.simulated)
-    for fold in options.folds:
-        for setting in settings:
-            for finished in get_runs(setting, profile_for(setting, profile), cohort, [fold], options.seeds, options.device):
-                print(f"{setting.name}, fold {fold}, seed {finished.config['seed']}: MRE {np.nanmean(finished.errors()):.3f} mm, "
-                      f"{finished.manifest['train_seconds'] / 60:.1f} min, {finished.folder}", flush=True)
+    sizes = {profile_for(setting, profile): [] for setting in settings}
+    for setting in settings:
+        sizes[profile_for(setting, profile)].append(setting)
+    for size, rows in sizes.items():
+        for finished in each_run(rows, size, cohort, options.folds, options.seeds, options.device, options.engine, options.jobs):
+            print(f"{finished.config['setting']['name']}, fold {finished.config['fold']}, seed {finished.config['seed']}: MRE "
+                  f"{np.nanmean(finished.errors()):.3f} mm, {finished.manifest['train_seconds'] / 60:.1f} min, {finished.folder}", flush=True)
     return 0
 
 
@@ -86,13 +90,13 @@ def predict(options):
 
 def ship(options):
     from kneel_lib.data.cohorts import load_cohort
-    from kneel_lib.runs import get_runs
+    from kneel_lib.engines import each_run
     from kneel_lib.settings import find_profile, find_setting, profile_for
     from kneel_lib.shipping import ship as write
     setting = find_setting(options.setting)
     profile = profile_for(setting, find_profile(options.profile))
     cohort = load_cohort(options.cohort, profile.simulated)
-    for run in get_runs(setting, profile, cohort, options.folds, options.seeds, options.device):
+    for run in each_run([setting], profile, cohort, options.folds, options.seeds, options.device):
         print(write(run, "search" if setting.method == "search" else "landmarks"))
     return 0
 
@@ -143,6 +147,12 @@ def fold_name(text):
     return text if text == "val" else int(text)
 
 
+def add_engine(command):
+    """The options that say where missing runs are made."""
+    command.add_argument("--engine", default="sequential", help="sequential, processes, ray or dask: see kneel_lib/engines.py")
+    command.add_argument("--jobs", type=int, default=1, help="how many runs at once")
+
+
 def parse(arguments):
     """The command line's options; `command` is the function to call."""
     parser = argparse.ArgumentParser(prog="python -m kneel_lib", description=__doc__)
@@ -157,6 +167,7 @@ def parse(arguments):
     command.add_argument("--cohort", default="auto")
     command.add_argument("--notebook", nargs="*", help="only those whose names start so, e.g. 01 03")
     command.add_argument("--parameter", nargs="*", default=[], metavar="NAME=VALUE", help="a notebook parameter, e.g. seed=1")
+    add_engine(command)
     command = add(train, "make the missing runs of some settings, fold by fold")
     command.add_argument("setting", nargs="+")
     command.add_argument("--profile", default="native")
@@ -164,6 +175,7 @@ def parse(arguments):
     command.add_argument("--folds", nargs="*", type=fold_name, default=range(5), help="0 to 4, or val: train on the split train, hold out val")
     command.add_argument("--seeds", nargs="*", type=int, default=[0])
     command.add_argument("--device", default="cpu")
+    add_engine(command)
     command = add(transfer, "train on all knees of one cohort and try on another")
     command.add_argument("setting", nargs="+")
     command.add_argument("--source", default="simulated")

@@ -19,6 +19,7 @@ from kneel_lib.data.dicom import Radiograph, read_dicom
 from kneel_lib.data.oai import annotated_radiographs, described, radiograph_points_mm
 from kneel_lib.data.simulated import POPULATIONS, make_files, take
 from kneel_lib.data.rois import cut_rois
+from kneel_lib.engines import get_table
 from kneel_lib.errors import KneelError
 from kneel_lib.pipeline import Forests, Network, NoKneeFound, locate
 from kneel_lib.progress import Progress
@@ -108,12 +109,12 @@ def get_team(dataset, method, profile, folds=None, seed=0, device="cpu"):
     folds = ["val"] if real else list(range(profile.folds) if folds is None else folds)
     cohort = load_cohort("crops" if real else "simulated", profile.simulated)
     setting = SETTINGS["rfrv_clm"] if method == "rfrv_clm" else BEST
-    found = runs.get_runs(setting, profile, cohort, folds[:1] if method == "rfrv_clm" else folds, (seed,), device)
+    found = get_table([setting], profile, cohort, folds[:1] if method == "rfrv_clm" else folds, (seed,), device)
     if real:
         return Team(tuple(found))
     searching = profile_for(SEARCH, profile)
     halves = load_cohort(search_name("simulated"), profile.simulated)
-    return Team(tuple(found), tuple(runs.get_runs(SEARCH, searching, halves, folds, (seed,), device)))
+    return Team(tuple(found), tuple(get_table([SEARCH], searching, halves, folds, (seed,), device)))
 
 
 def evaluate(dataset, method, profile, folds=None, seed=0, device="cpu"):

@@ -160,29 +160,35 @@ def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, s
     """
     chosen = take_knees(cohort, profile.knees)
 
-    def split():
+    def make():
         known, held_out = split_rows(chosen, fold)
-        return chosen.select(known if labels is None else choose_labels(known, labels, seed)), chosen.select(held_out)
-    config = make_config(setting, profile, chosen, fold, seed)
+        known = known if labels is None else choose_labels(known, labels, seed)
+        first = start or starting_run(setting, profile, cohort, fold, seed, device)
+        return make_run(setting, profile, chosen.select(known), chosen.select(held_out), config, device, first)
+    config = plan(setting, profile, cohort, fold, seed, labels, start)
+    return find_or_make(config, make)
+
+
+def plan(setting, profile, cohort, fold, seed=0, labels=None, start=None):
+    """The config of a run that `get_run` would load or make, without making it."""
+    config = make_config(setting, profile, take_knees(cohort, profile.knees), fold, seed)
     if labels is not None:
         config["labels"] = labels
-    described, first = starting_point(setting, profile, cohort, fold, seed, device, start)
-    config |= described
-    return find_or_make(config, lambda: make_run(setting, profile, *split(), config, device, first()))
-
-
-def starting_point(setting, profile, cohort, fold, seed, device, start):
-    """(what the config says of it, a function that gives the `Run` to start from or None) of a run; see `get_run`."""
     if start is not None:
-        return {"start": {"cohort": start.config["cohort"], "setting": start.config["setting"]["name"], "seed": start.config["seed"],
-                          "hash": content_hash(start.config)}}, lambda: start
-    if not setting.start:
-        return {}, lambda: None
-    if setting.start != "search":
+        config["start"] = {"cohort": start.config["cohort"], "setting": start.config["setting"]["name"], "seed": start.config["seed"],
+                           "hash": content_hash(start.config)}
+    elif setting.start == "search":
+        config["start"] = {"cohort": search_name(cohort.name), "setting": SEARCH.name, "described": describe(SEARCH, profile_for(SEARCH, profile))}
+    elif setting.start:
         raise KneelError(f"setting {setting.name}: unknown start '{setting.start}': choose \"\" or search")
-    searching = profile_for(SEARCH, profile)
-    return ({"start": {"cohort": search_name(cohort.name), "setting": SEARCH.name, "described": describe(SEARCH, searching)}},
-            lambda: get_run(SEARCH, searching, search_cohort(cohort, profile.simulated), fold, seed, device))
+    return config
+
+
+def starting_run(setting, profile, cohort, fold, seed, device):
+    """The finished ROI search of the same fold and seed, made if it is missing, for a setting that starts from it; else None."""
+    if not setting.start:
+        return None
+    return get_run(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated), fold, seed, device)
 
 
 def started_from(config):
@@ -318,12 +324,6 @@ def environment(device="cpu"):
 
 def read_lines(path):
     return Path(path).read_text().splitlines() if Path(path).is_file() else []
-
-
-def get_runs(setting, profile, cohort, folds=None, seeds=(0,), device="cpu"):
-    """All runs of a setting: `folds` (default: as many as the profile says) x seeds, each loaded or made."""
-    numbers = range(profile.folds) if folds is None else folds
-    return [get_run(setting, profile, cohort, fold, seed, device) for seed in seeds for fold in numbers]
 
 
 def recorded_runs(store=None):

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kneel_lib import paths, report, runs, tables
+from kneel_lib import engines, paths, report, runs, tables
 from kneel_lib.settings import PROFILES, SETTINGS
 
 PAPER_ROWS = {"wing": (31.68, 61.83, 78.68, 87.50), "finetune": (45.92, 72.39, 85.36, 90.91)}
@@ -56,7 +56,7 @@ def test_recorded_errors_are_those_of_the_predictions(crops):
 
 def test_a_user_with_the_crops_gets_the_recorded_runs_at_once(crops, store):
     from kneel_lib.settings import PROFILES, SETTINGS
-    found = runs.get_runs(SETTINGS["best"], PROFILES["native"], crops)
+    found = engines.get_table([SETTINGS["best"]], PROFILES["native"], crops)
     assert len(found) == 5 and all(paths.RESULTS in run.folder.parents for run in found)
 
 

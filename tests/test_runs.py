@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kneel_lib import checkpoint, methods, paths, runs, tables, training
+from kneel_lib import checkpoint, engines, methods, paths, runs, tables, training
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
@@ -185,7 +185,7 @@ def test_a_transfer_is_trained_on_one_cohort_and_tried_on_all_of_another(cohort,
 
 
 def test_summary_of_runs_pools_folds_and_labels_them(cohort, store):
-    made = runs.get_runs(SETTINGS["mean_shape"], TINY, cohort) + runs.get_runs(BEST, TINY, cohort, folds=[0, 1])
+    made = engines.get_table([SETTINGS["mean_shape"]], TINY, cohort) + engines.get_table([BEST], TINY, cohort, [0, 1])
     table = tables.summary_table(made)
     assert table["setting"].tolist() == ["mean_shape", "best"] and table["folds"].tolist() == [5, 2]
     assert table["knees"].tolist() == [24, len(make_folds(cohort)[0][1]) + len(make_folds(cohort)[1][1])]
