@@ -26,10 +26,11 @@ def test_committed_summaries_follow_from_the_recorded_runs(name, roi):
 
 def test_the_cost_without_truth_is_the_difference_of_the_two_means():
     recorded = runs.recorded_runs()
-    cost = tables.cost_without_truth(recorded).set_index("setting")
-    means = [tables.summary_table(recorded, roi).set_index("setting")["mre_mm"] for roi in ("truth", "image")]
-    for setting, row in cost.iterrows():
-        assert row["mre_growth_mm"] == pytest.approx(means[1][setting] - means[0][setting], abs=1e-9)
+    keys = ["setting", "cohort", "profile"]
+    cost = tables.cost_without_truth(recorded).set_index(keys)
+    means = [tables.summary_table(recorded, roi).set_index(keys)["mre_mm"] for roi in ("truth", "image")]
+    for row_key, row in cost.iterrows():
+        assert row["mre_growth_mm"] == pytest.approx(means[1][row_key] - means[0][row_key], abs=1e-9)
         assert row["low"] < row["mre_growth_mm"] < row["high"]
 
 
