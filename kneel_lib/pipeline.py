@@ -26,6 +26,9 @@ LOOKS_MM = ((0.0, 0.0), (1.5, 0.0), (-0.75, 1.3), (-0.75, -1.3))
 SPREAD_LIMIT_MM, SHAPE_LIMIT = 3.0, 0.9999
 """A knee is not to be trusted where looks at one landmark spread (standard deviation) by more, or where its shape is rarer than this."""
 
+SIDE_RATIO = 1.2
+"""A side that was found by trying both mirrorings is a guess if the other one is less than this many times as implausible."""
+
 MEASURED_MM = 1.0
 """Standard deviation of a predicted coordinate that the shape's judgement allows for."""
 
@@ -130,7 +133,7 @@ def locate(radiograph, networks, search_networks=(), side="", stages=2):
         middle_mm = (np.array(radiograph.image.shape[::-1]) - 1) / 2 * radiograph.mm_per_px
         sides = [side or (radiograph.side if radiograph.side in ("L", "R") else "")]
         tried = [locate_knee(radiograph, networks, middle_mm, one, stages) for one in (sides if sides[0] else "RL")]
-        return [min(tried, key=implausibility)]
+        return [more_plausible(tried)]
     if not search_networks:
         raise KneelError(f"{radiograph.path} is {width_mm:.0f} mm wide and shows two knees, but there is no network to search them with: give single-knee pictures")
     centres = search(radiograph, search_networks)
@@ -142,6 +145,14 @@ def locate(radiograph, networks, search_networks=(), side="", stages=2):
 def with_doubt(knee, share):
     """The knee, doubted if the search was unsure where it is."""
     return knee if share >= SURE_SHARE else replace(knee, doubts=(*knee.doubts, f"the search was unsure of this knee (share {share:.2f})"))
+
+
+def more_plausible(tried):
+    """The most plausible of the knees that were tried, doubted if another mirroring is about as plausible."""
+    best, *others = sorted(tried, key=implausibility)
+    if others and implausibility(others[0]) < SIDE_RATIO * implausibility(best):
+        return replace(best, doubts=(*best.doubts, "its side is a guess: the other mirroring is about as plausible"))
+    return best
 
 
 def implausibility(knee):
@@ -236,10 +247,12 @@ def doubt(spread_mm, distance, points_px, shape):
         yield "landmarks outside of the picture"
 
 
-def overlay(radiograph, knees, greatest_px=1600):
+def overlay(radiograph, knees, least_px=800, greatest_px=1600):
     """The radiograph with its landmarks, (H, W, 3) uint8 BGR: tibia orange, femur blue; knees not to be trusted are marked."""
-    scale = min(1.0, greatest_px / max(radiograph.image.shape))
-    picture = cv2.cvtColor(cv2.resize(radiograph.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), cv2.COLOR_GRAY2BGR)
+    longest = max(radiograph.image.shape)
+    scale = np.clip(longest, least_px, greatest_px) / longest
+    kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    picture = cv2.cvtColor(cv2.resize(radiograph.image, None, fx=scale, fy=scale, interpolation=kind), cv2.COLOR_GRAY2BGR)
     for knee in knees:
         for number, point in enumerate(knee.points_px):
             colour = (0, 94, 213) if number in landmarks.TIBIA else (233, 180, 86)
