@@ -79,8 +79,10 @@ def fit_by_step(errors):
 
 
 def final_against_initial(table):
-    """Final error over the displacement of the ROI, with 95 % intervals, a line a setting, from `tables.by_displacement`: the classical systems (solid) and of the networks the
-    paper's plain row and ours (dashed)."""
+    """Final error over the displacement of the ROI, with 95 % intervals, a line a setting, from `tables.by_displacement`.
+
+    The classical systems are solid, and of the networks the paper's plain row and ours are dashed.
+    """
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.85))
     settings = {name: rows for name, rows in table.groupby("setting", sort=False) if name in ("wing", "best") or SETTINGS[name].method != "network"}
     for place, (setting, rows) in enumerate(settings.items()):

@@ -48,7 +48,10 @@ def predict_file(path, networks, search_networks=(), mm_per_px=None, side="", st
 
 
 def predict_all(path, output, mm_per_px=None, side="", stages=2, flip=False, shipped=None):
-    """Predict every file below `path`, with flip averaging if asked for; writes landmarks.csv, landmarks.json and overlays/ to `output`. Returns {file: what went wrong}."""
+    """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`. Returns {file: what went wrong}.
+
+    flip: look at mirror images too (`pipeline.Network`). shipped: (landmark networks, search networks) in the place of those that ship.
+    """
     networks, search_networks = shipped or load_shipped()
     networks = [replace(network, flip=flip) for network in networks]
     files, answers, failed = find_files(path), {}, {}
@@ -65,7 +68,8 @@ def predict_all(path, output, mm_per_px=None, side="", stages=2, flip=False, shi
         progress.advance(done)
     progress.close()
     write_text(output / "landmarks.csv", landmark_table(answers).to_csv(index=False, float_format="%.3f"))
-    write_text(output / "landmarks.json", json.dumps({"knees": [described(name, knee) for name, knees in answers.items() for knee in knees], "failed": failed}, indent=1) + "\n")
+    written = {"knees": [described(name, knee) for name, knees in answers.items() for knee in knees], "failed": failed}
+    write_text(output / "landmarks.json", json.dumps(written, indent=1) + "\n")
     return failed
 
 
