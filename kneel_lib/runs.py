@@ -153,10 +153,11 @@ def load_run(folder):
 def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, start=None):
     """The finished run: loaded if it exists, else made now, going on from a checkpoint where one was left.
 
-    fold: 0 to 4, or "val" to train on the cohort's split "train" and hold out its split "val". labels: how many of the
-    fold's training knees may be used (None: all; the same seed gives nested sets, and few knees are repeated up to LEAST_KNEES an epoch, so that each count trains for as many steps). start: a finished `Run` whose network's
-    weights are taken over wherever a layer fits; without one, the setting says where to start (its `start`), and the ROI search of the same
-    fold and seed is made first if it is missing. A second process that asks for the same run waits for the first.
+    fold: 0 to 4, or "val" to train on the cohort's split "train" and hold out its split "val". labels: how many of the fold's training knees
+    may be used (None: all; the same seed gives nested sets, and few knees are repeated up to LEAST_KNEES an epoch, so that each count trains
+    for as many steps). start: a finished `Run` whose network's weights are taken over wherever a layer fits; without one, the setting says
+    where to start (its `start`), and the ROI search of the same fold and seed is made first if it is missing. A second process that asks for
+    the same run waits for the first.
     """
     chosen = take_knees(cohort, profile.knees)
 
