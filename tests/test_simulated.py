@@ -11,6 +11,7 @@ import pytest
 
 from kneel_lib import landmarks
 from kneel_lib.data import anatomy, oai, phantom, shape_model, simulated
+from kneel_lib.data import cache as data_cache
 from kneel_lib.data.dicom import read_dicom
 from kneel_lib.errors import KneelError
 
@@ -139,3 +140,23 @@ def test_the_simulated_cohort_is_the_default_where_there_are_no_real_knees(tmp_p
     environment = {**os.environ, "KNEEL_DATA": str(tmp_path), "KNEEL_CACHE": str(tmp_path / "cache")}
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert "this is the simulated cohort" in process.stdout and process.stdout.split()[-2:] == ["simulated", "5"], process.stderr
+
+
+def test_a_cohort_that_was_cut_once_is_kept(cache, monkeypatch, tmp_path):
+    """Equal to the last bit, read without the DICOM files, and cut anew where what was kept is damaged or was made by other code."""
+    monkeypatch.setenv("KNEEL_CACHE", str(tmp_path))
+    first = simulated.load_simulated(knees=6, jobs=1)
+    (kept,) = tmp_path.glob("*.npz")
+    files = sorted(tmp_path.glob("*/0.S.1/*/*/*/001"))
+    moved = [path.rename(path.with_name("away")) for path in files]
+    again = simulated.load_simulated(knees=6, jobs=1)
+    assert again.fingerprint == first.fingerprint and again.knees.dtypes.equals(first.knees.dtypes)
+    for path, name in zip(moved, files):
+        path.rename(name)
+    kept.write_bytes(kept.read_bytes()[:1000])
+    assert simulated.load_simulated(knees=6, jobs=1).fingerprint == first.fingerprint and kept.stat().st_size > 1000
+    monkeypatch.setattr(data_cache, "READERS", ("dicom",))
+    data_cache.readers_hash.cache_clear()
+    simulated.load_simulated(knees=6, jobs=1)
+    data_cache.readers_hash.cache_clear()
+    assert len(list(tmp_path.glob("*.npz"))) == 2

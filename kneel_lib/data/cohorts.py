@@ -1,6 +1,7 @@
 """Finding a cohort by name, or by looking which one this machine has."""
 
 from kneel_lib import paths
+from kneel_lib.data.cache import remember
 from kneel_lib.data.crops import load_crops
 from kneel_lib.data.search import load_halves, scatter
 from kneel_lib.data.simulated import POPULATIONS, load_simulated, make_files, take
@@ -55,5 +56,5 @@ def load_cohort(name="auto", simulated_knees=None):
         return scatter(load_cohort("crops"))
     if name in SEARCHED:
         folder = make_files(take(POPULATIONS[SEARCHED[name]], simulated_knees))
-        return load_halves(folder, folder / "annotations.csv", SEARCHED[name])
+        return remember(folder, name, lambda: load_halves(folder, folder / "annotations.csv", SEARCHED[name]))
     return load_simulated(name, simulated_knees)

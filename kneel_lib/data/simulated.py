@@ -19,6 +19,7 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 
 from kneel_lib import landmarks, paths
 from kneel_lib.data import oai, phantom, shape_model
+from kneel_lib.data.cache import remember
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.data.via import via_rows, write_via
 from kneel_lib.files import write_text, write_whole
@@ -195,6 +196,6 @@ def write_csv(path, rows):
 
 
 def load_simulated(name="simulated", knees=None, jobs=-1):
-    """A simulated cohort, through the same reader as the OAI's own files."""
+    """A simulated cohort, through the same reader as the OAI's own files; from the second time on from what was kept of it."""
     folder = make_files(take(POPULATIONS[name], knees), jobs)
-    return oai.load_oai(folder, folder / "annotations.csv", name, jobs)
+    return remember(folder, name, lambda: oai.load_oai(folder, folder / "annotations.csv", name, jobs))
