@@ -204,7 +204,7 @@ def parse(arguments):
     command.add_argument("--spacing", type=float, help="mm a pixel, for pictures that are no DICOM files")
     command.add_argument("--side", choices=["L", "R"], default="", help="of single-knee pictures whose file does not say it")
     command.add_argument("--stages", type=int, choices=[1, 2], default=2)
-    command.add_argument("--flip", action="store_true", help="look at mirror images too (only for networks that were trained on them: the shipped ones were not)")
+    command.add_argument("--flip", action="store_true", help="look at mirror images too")
     command = add(ship, "put trained networks (made now if they are missing) into the package, for predict")
     command.add_argument("setting")
     command.add_argument("--profile", default="native")

@@ -45,8 +45,9 @@ the networks that ship give 0.9 and more on simulated halves, and less than 0.05
 class Network:
     """A trained network with the ROI that it expects: `size_px` pixels of `spacing_mm`. looks: how far each of its ROIs is moved, mm.
 
-    flip: look at each ROI's mirror image too, and mirror the answer back. It helps only networks that were trained on mirrored knees
-    (the released augmentation); those of this study never see a left knee unmirrored.
+    flip: look at each ROI's mirror image too, and mirror the answer back. A network that was trained on mirrored knees (saw_mirrored: the
+    released augmentation) numbers them by anatomy; one that never was takes the mirror image for another right knee and numbers it from the
+    left, so that its numbers have to be mirrored as well.
     """
 
     model: torch.nn.Module
@@ -54,6 +55,7 @@ class Network:
     spacing_mm: float
     looks: tuple = LOOKS_MM
     flip: bool = False
+    saw_mirrored: bool = False
 
     def predict(self, rois):
         """Landmarks of `Rois` without a margin in ROI pixels, (n, 16, 2)."""
@@ -61,7 +63,8 @@ class Network:
         if not self.flip:
             return points
         mirrored = training.predict(self.model, replace(rois, images=np.ascontiguousarray(rois.images[:, :, ::-1])))
-        return (points + landmarks.mirrored(mirrored, self.size_px - 1)) / 2
+        back = landmarks.mirrored(mirrored, self.size_px - 1)
+        return (points + (back if self.saw_mirrored else back[:, list(landmarks.MIRROR_IMAGE)])) / 2
 
 
 @dataclass(frozen=True)

@@ -46,4 +46,5 @@ def load_network(path):
         model.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in tensors.items()})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KneelError(f"{path} is no network of this package ({str(error).splitlines()[0]})") from None
-    return Network(model.to(memory_format=torch.channels_last).eval(), config["profile"]["size_px"], config["profile"]["spacing_mm"])
+    saw_mirrored = config["setting"]["augmentation"].get("flip_p", 0) > 0
+    return Network(model.to(memory_format=torch.channels_last).eval(), config["profile"]["size_px"], config["profile"]["spacing_mm"], saw_mirrored=saw_mirrored)

@@ -48,7 +48,10 @@ def test_flip_averaging_gives_mirrored_answers_for_mirrored_pictures():
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
     mirrored = np.ascontiguousarray(images[:, :, ::-1])
 
-    def gap(one):
+    def gap(one, order):
         points, other = (one.predict(rois_of(pictures, 1.6)) for pictures in (images, mirrored))
-        return np.abs(points - np.stack([63 - other[..., 0], other[..., 1]], axis=-1)).max()
-    assert gap(replace(network, flip=True)) < 1e-4 < gap(network)
+        return np.abs(points - np.stack([63 - other[..., 0], other[..., 1]], axis=-1)[:, order]).max()
+    as_it_is = list(range(16))
+    assert gap(replace(network, flip=True, saw_mirrored=True), as_it_is) < 1e-4 < gap(network, as_it_is)
+    renumbered = [8, 7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9]
+    assert gap(replace(network, flip=True), renumbered) < 1e-4 < gap(network, renumbered)
