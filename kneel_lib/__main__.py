@@ -32,8 +32,9 @@ def train(options):
         sizes[profile_for(setting, profile)].append(setting)
     for size, rows in sizes.items():
         for finished in each_run(rows, size, cohort, options.folds, options.seeds, options.device, options.engine, options.jobs):
+            errors = finished.errors("image" if finished.config["setting"].get("method") == "search" else "truth")
             print(f"{finished.config['setting']['name']}, fold {finished.config['fold']}, seed {finished.config['seed']}: MRE "
-                  f"{np.nanmean(finished.errors()):.3f} mm, {finished.manifest['train_seconds'] / 60:.1f} min, {finished.folder}", flush=True)
+                  f"{np.nanmean(errors):.3f} mm, {finished.manifest['train_seconds'] / 60:.1f} min, {finished.folder}", flush=True)
     return 0
 
 
