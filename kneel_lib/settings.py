@@ -83,6 +83,7 @@ CONTROLS = (
     replace(WING, name="released_network", label="Control: released network", network="released"),
     replace(WING, name="released_ranges", label="Control: released augmentation", augmentation=RELEASED_RANGES),
     replace(WING, name="picked", label="Control: best epoch picked on the reported fold", picked=True),
+    replace(WING, name="wing_finetune", label="Control: wing (finetune)", start="search"),
     replace(WING, name="wing_map", label="Control: wing + map term", map_term=MAP_SHARE * 2.0, map_sigma=1.0),
     replace(MIXED, name="mixup_map", label="Control: wing + mixup α = 0.75 + map term (no wd)", map_term=MAP_SHARE * 2.0, map_sigma=1.0),
 )
