@@ -7,7 +7,7 @@ from matplotlib.patches import Circle, Rectangle
 
 from kneel_lib import landmarks
 from kneel_lib.data.rois import cut
-from kneel_lib.figures import ONE_COLUMN, TWO_COLUMNS, cumulative_errors, show_knee
+from kneel_lib.figures import BONES, ONE_COLUMN, TWO_COLUMNS, cumulative_errors, scale_bar, show_knee
 from kneel_lib.runs import COORDINATES, errors_of
 from kneel_lib.tables import OA_GRADES
 
@@ -56,9 +56,11 @@ def show_pipeline(radiograph, knees, roi_mm):
     side_px = roi_mm / radiograph.mm_per_px
     for knee in knees:
         corner = knee.points_px[landmarks.CENTRE] - side_px / 2
-        axes.add_patch(Rectangle(corner, side_px, side_px, fill=False, color="C1", linewidth=1.2))
-        axes.text(*corner, f"{knee.side}: {'trusted' if knee.trusted else 'not to be trusted'}", color="C1", fontsize=8, va="bottom")
-        axes.scatter(*knee.points_px.T, s=7, c=["C1" if number in landmarks.TIBIA else "C0" for number in range(landmarks.COUNT)])
+        axes.add_patch(Rectangle(corner, side_px, side_px, fill=False, color="white", linewidth=1.2))
+        axes.text(corner[0], corner[1] - 0.01 * radiograph.image.shape[0], f"{knee.side}: {'trusted' if knee.trusted else 'not to be trusted'}", color="white", fontsize=8, va="bottom")
+        for bone, colour in BONES.values():
+            axes.scatter(*knee.points_px[list(bone)].T, s=7, color=colour)
+    scale_bar(axes, radiograph.image.shape, radiograph.mm_per_px)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     return figure
