@@ -45,6 +45,8 @@ def pictures_allowed(cohort):
 def with_pictures(cohort, draw, *arguments):
     """`draw(*arguments)`, a figure that shows pixels; or None, and a line that says so, where they may not be shown."""
     if pictures_allowed(cohort):
+        if os.environ.get(WITHOUT_PICTURES):
+            print("The knees in this picture are simulated.")
         return draw(*arguments)
     print("A picture of real knees stands here when you run this notebook; the published copy leaves it out.")
     return None

@@ -21,8 +21,10 @@ def landmark_errors(predicted_mm, truth_mm):
 
 
 def bone_errors(errors, bones=landmarks.TABLE1):
-    """Mean error over each bone's scored landmarks, (n, bones)."""
-    return np.stack([np.nanmean(errors[:, list(bone)], axis=1) for bone in bones], axis=1)
+    """Mean error over each bone's scored landmarks that are known, (n, bones); NaN where none is."""
+    known = ~np.isnan(errors)
+    sums, counts = (np.stack([values[:, list(bone)].sum(axis=1) for bone in bones], axis=1) for values in (np.where(known, errors, 0.0), known))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
 def share_within(errors, radius):
