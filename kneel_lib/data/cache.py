@@ -5,7 +5,6 @@ pickle, and a damaged one is made again.
 """
 
 import hashlib
-import io
 import json
 import zipfile
 from functools import cache
@@ -44,7 +43,7 @@ def readers_hash():
 def save(cohort, path):
     """Write a cohort as an npz of plain arrays: its pictures one after the other, since they may differ in shape."""
     header = {"name": cohort.name, "nominal_mm_per_px": cohort.nominal_mm_per_px, "shapes": [image.shape for image in cohort.images],
-              "knees": cohort.knees.to_json(orient="split", double_precision=15)}
+              "knees": cohort.knees.to_dict(orient="split", index=False)}
     with open(path, "wb") as file:
         np.savez(file, header=np.array(json.dumps(header)), landmarks_mm=cohort.landmarks_mm, pixels=np.concatenate([image.ravel() for image in cohort.images]))
 
@@ -54,8 +53,8 @@ def load(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             header, points, pixels = json.loads(str(file["header"])), file["landmarks_mm"], file["pixels"]
-        knees = pd.read_json(io.StringIO(header["knees"]), orient="split", precise_float=True, convert_dates=False, dtype=False)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        knees = pd.DataFrame(**header["knees"])
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
         return None
     ends = np.cumsum([height * width for height, width in header["shapes"]])
     images = tuple(part.reshape(shape) for part, shape in zip(np.split(pixels, ends[:-1]), header["shapes"]))
