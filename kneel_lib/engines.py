@@ -54,12 +54,6 @@ class Job:
         """The run itself, loaded or made in this process."""
         return runs.get_run(self.setting, self.profile, self.cohort, self.fold, self.seed, self.device)
 
-    def first(self):
-        """The job of the ROI search that this one starts from, or None."""
-        if not self.setting.start:
-            return None
-        return replace(self, setting=SEARCH, profile=profile_for(SEARCH, self.profile), cohort=search_cohort(self.cohort, self.profile.simulated))
-
 
 def get_table(settings, profile, cohort, folds=None, seeds=(0,), device="cpu", engine=None, workers=None):
     """[`runs.Run`] of settings x seeds x folds (default: as many as the profile says), in this order: see `each_run`."""
@@ -88,12 +82,11 @@ def make_missing(jobs, engine, workers):
         missing = [job for job in jobs if not job.finished]
         if not missing:
             return
-        before = [job.first() for job in missing if job.setting.start]
-        if before:
-            make_missing(before, engine, workers)
+        before = searches(missing)
+        make_missing([first for first in before if first], engine, workers)
         try:
             with ENGINES[engine](workers) as work_off:
-                for packed in work_off([prepared(job, engine, workers) for job in missing]):
+                for packed in work_off([prepared(job, first, engine, workers) for job, first in zip(missing, before)]):
                     print(f"{engine}: finished {unpack(packed, paths.runs())}", flush=True)
         except KneelError:
             raise
@@ -106,9 +99,15 @@ def make_missing(jobs, engine, workers):
                          "the same command goes on from there")
 
 
-def prepared(job, engine, workers):
-    """The job as it travels to a worker."""
-    first = job.first()
+def searches(jobs):
+    """For each job of a table the job of the ROI search that it starts from, or None; the pictures to search in are laid out once for all."""
+    starting = [job for job in jobs if job.setting.start]
+    searched = search_cohort(starting[0].cohort, starting[0].profile.simulated) if starting else None
+    return [replace(job, setting=SEARCH, profile=profile_for(SEARCH, job.profile), cohort=searched) if job.setting.start else None for job in jobs]
+
+
+def prepared(job, first, engine, workers):
+    """The job as it travels to a worker. first: the finished job that it starts from, or None."""
     return replace(job, threads=max((os.cpu_count() or 1) // workers, 1), before=(pack(first.finished),) if first else (),
                    store=str(paths.runs()) if engine == "processes" else "")
 

@@ -206,7 +206,7 @@ def cumulative_errors(predictions_by_name, paper_points=None, limit_mm=5.0, bone
     axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.9))[1] if beside else axes
     radii, rows = np.arange(0, limit_mm + 0.05, 0.1), []
     for label, (errors, subjects) in predictions_by_name.items():
-        scored = metrics.bone_errors(np.where(np.isnan(errors).all(axis=1, keepdims=True), np.inf, errors), bones)
+        scored = metrics.bone_errors(metrics.lost_outside(errors), bones)
         within = [mean_interval(100.0 * (scored <= radius), subjects, draws=400) for radius in radii]
         mean, low, high = np.array(within).T
         line, = axes.plot(radii, mean, label=label)

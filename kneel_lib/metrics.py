@@ -27,6 +27,16 @@ def bone_errors(errors, bones=landmarks.TABLE1):
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
+def lost_knees(errors):
+    """(n,) booleans: knees of which no error is known, because they were not found."""
+    return np.isnan(errors).all(axis=1)
+
+
+def lost_outside(errors):
+    """The errors with those of lost knees infinite: outside of every radius, and out."""
+    return np.where(lost_knees(errors)[:, None], np.inf, errors)
+
+
 def share_within(errors, radius):
     """Percentage of the known errors that are `radius` or less."""
     known = errors[~np.isnan(errors)]
@@ -69,8 +79,7 @@ def summarise(errors, bones=landmarks.TABLE1):
 
     A knee of which no error is known was not found: it is out, and outside of every radius, and MRE and median are of the others.
     """
-    lost = np.isnan(errors).all(axis=1)
-    scored = np.where(lost[:, None], np.inf, errors)
+    lost, scored = lost_knees(errors), lost_outside(errors)
     paper = {f"pck_{radius:g}": pck_paper(scored, radius, bones)[0] for radius in THRESHOLDS_MM}
     strict = {f"strict_{radius:g}": pck_strict(scored, radius, sum(bones, ())) for radius in THRESHOLDS_MM}
     found = {"mre_mm": mean_radial_error, "median_mm": median_error}
