@@ -26,7 +26,7 @@ verify: .venv/.ready
 
 benchmark: .venv/.ready
 	$(BIN)/python benchmarks/training_speed.py
-	$(BIN)/python benchmarks/pipeline_speed.py
+	$(BIN)/python benchmarks/inference_speed.py
 
 .venv/.ready: requirements.txt requirements-nodeps.txt pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -139,13 +139,21 @@ def texture(images, ranges, draw):
     return (images.clamp(0, 1) ** gamma * gain + offset).clamp(0, 1)
 
 
+def device_generator(device, generator):
+    """The generator itself on its own device; on another one a generator there that is seeded from it, so that no picture of noise has to travel."""
+    if device == generator.device:
+        return generator
+    seed = int(torch.randint(2 ** 31, (1,), generator=generator))
+    return None if device.type == "meta" else torch.Generator(device).manual_seed(seed)
+
+
 def gaussian_noise(images, strength, ranges, generator):
-    noise = torch.randn(images.shape, generator=generator).to(images.device)
+    noise = torch.randn(images.shape, device=images.device, generator=device_generator(images.device, generator))
     return images + noise * (ranges.noise * strength.view(-1, 1, 1, 1).to(images.device))
 
 
 def salt_and_pepper(images, strength, ranges, generator):
-    chance = torch.rand(images.shape, generator=generator).to(images.device)
+    chance = torch.rand(images.shape, device=images.device, generator=device_generator(images.device, generator))
     share = (ranges.salt_pepper * strength).view(-1, 1, 1, 1).to(images.device)
     return torch.where(chance < share / 2, torch.zeros_like(images), torch.where(chance < share, torch.ones_like(images), images))
 
@@ -182,4 +190,4 @@ def cut_out(images, side_share, generator, probability=0.5):
 
 def jitter(points, amount, generator):
     """Points plus uniform noise of +- `amount`, in the points' own unit (section 4.4, "Target Jitter")."""
-    return points + amount * (2 * torch.rand(points.shape, generator=generator) - 1).to(points.device)
+    return points + amount * (2 * torch.rand(points.shape, device=points.device, generator=device_generator(points.device, generator)) - 1)

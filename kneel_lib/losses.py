@@ -17,23 +17,29 @@ from kneel_lib.errors import KneelError
 
 
 def known_errors(prediction, truth):
-    """The differences of all coordinates whose truth is known, (n,)."""
-    return (prediction - truth)[~torch.isnan(truth)]
+    """(differences, known), both of the coordinates' shape: differences are 0 where the truth is not known.
+
+    Nothing is selected by a mask: that would make a GPU wait for the count.
+    """
+    known = ~torch.isnan(truth)
+    return torch.where(known, prediction - torch.nan_to_num(truth), torch.zeros_like(prediction)), known
 
 
-def mean_or_zero(values):
-    """The mean; 0 (with a gradient of 0) where no landmark of the batch is known."""
-    return values.sum() / max(values.numel(), 1)
+def known_mean(values, known):
+    """The mean of the known values; 0 (with a gradient of 0) where no landmark of the batch is known."""
+    return torch.where(known, values, torch.zeros_like(values)).sum() / known.sum().clamp(min=1)
 
 
 def l1(prediction, truth):
     """Mean absolute error."""
-    return mean_or_zero(known_errors(prediction, truth).abs())
+    errors, known = known_errors(prediction, truth)
+    return known_mean(errors.abs(), known)
 
 
 def l2(prediction, truth):
     """Mean squared error."""
-    return mean_or_zero(known_errors(prediction, truth).square())
+    errors, known = known_errors(prediction, truth)
+    return known_mean(errors.square(), known)
 
 
 def elastic(prediction, truth):
@@ -46,9 +52,10 @@ def wing(prediction, truth, w=15.0, epsilon=3.0):
 
     The paper's "C = 3" is epsilon. On normalised coordinates |error| < w always: the loss is 5 x L1 to 0.2 % at 0.01.
     """
-    size = known_errors(prediction, truth).abs()
+    errors, known = known_errors(prediction, truth)
+    size = errors.abs()
     offset = w - w * math.log(1 + w / epsilon)
-    return mean_or_zero(torch.where(size < w, w * torch.log1p(size / epsilon), size - offset))
+    return known_mean(torch.where(size < w, w * torch.log1p(size / epsilon), size - offset), known)
 
 
 class AdaptiveRobust(nn.Module):
@@ -82,9 +89,8 @@ class AdaptiveRobust(nn.Module):
     def forward(self, prediction, truth):
         alpha, scale = self.alpha(), self.scale()
         normaliser = torch.log(scale) + interpolate(self.log_partition, alpha * self.STEPS / 2)
-        known = ~torch.isnan(truth)
-        errors = torch.where(known, prediction - torch.nan_to_num(truth), torch.zeros_like(truth))
-        return mean_or_zero((robust_rho(errors, alpha, scale) + normaliser)[known])
+        errors, known = known_errors(prediction, truth)
+        return known_mean(robust_rho(errors, alpha, scale) + normaliser, known)
 
 
 def robust_rho(errors, alpha, scale):
@@ -175,4 +181,4 @@ def map_divergence(maps, truth, sigma, beta=1.0, divergence="cross_entropy"):
     down = torch.softmax(-(row - cells[..., 1:]).square() / (2 * sigma ** 2), dim=2)
     target = down.unsqueeze(3) * across.unsqueeze(2)
     log_map = F.log_softmax(beta * maps.float().flatten(2), dim=2).view(batch, landmarks, height, width)
-    return mean_or_zero(DIVERGENCES[divergence](target, log_map)[known])
+    return known_mean(DIVERGENCES[divergence](target, log_map), known)

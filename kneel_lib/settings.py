@@ -154,7 +154,7 @@ class Profile:
 PROFILES = {profile.name: profile for profile in (
     Profile("smoke", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, knees=40, folds=2, simulated=40),
     Profile("quick", size_px=96, spacing_mm=1.05, width=16, depth=4, epochs=20, folds=3, simulated=200),
-    Profile("study", size_px=128, spacing_mm=0.75, width=24, depth=4, epochs=20),
+    Profile("study", size_px=128, spacing_mm=0.75, width=24, depth=4, epochs=20, batch=8),
     Profile("native", size_px=192, spacing_mm=0.5, width=24, depth=5, epochs=75),
     Profile("paper", size_px=450, spacing_mm=0.3, width=24, depth=6, epochs=100),
 )}

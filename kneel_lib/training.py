@@ -6,7 +6,8 @@ that was cut off goes on from its checkpoint with the same numbers as one that w
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass, replace
 
@@ -93,9 +94,10 @@ def train(setting, profile, rois, seed, device="cpu", state=None, after_epoch=la
         order = torch.randperm(len(images), generator=generator)
         state.model.train()
         losses = [step(state, setting, profile, images[order[a:b]], points[order[a:b]], generator) for a, b in batches]
+        mean = torch.stack(losses).double().mean().item()   # the only time in an epoch that a GPU is waited for
         state.epoch += 1
         state.history.append({"epoch": state.epoch, "learning_rate": state.optimizer.param_groups[0]["lr"],
-                              "loss": float(np.mean(losses)), "seconds": time.monotonic() - started})
+                              "loss": mean, "seconds": time.monotonic() - started})
         if not math.isfinite(state.history[-1]["loss"]):
             raise KneelError(f"setting {setting.name}: the loss is not finite after epoch {state.epoch}: lower its learning rate")
         after_epoch(state)
@@ -113,7 +115,7 @@ def batch_bounds(count, batch):
 
 
 def step(state, setting, profile, images, points, generator):
-    """One batch: augment, predict, update. Returns the loss."""
+    """One batch: augment, predict, update. Returns the loss, still on its device."""
     inputs, points = augment(images, points, profile.size_px, setting.augmentation, generator)
     if setting.cutout:
         inputs = cut_out(inputs, setting.cutout, generator)
@@ -127,7 +129,7 @@ def step(state, setting, profile, images, points, generator):
         state.schedule.step()
     if state.averaged:
         move_average(state.averaged, state.model, setting.average)
-    return loss.item()
+    return loss.detach()
 
 
 def batch_loss(state, setting, inputs, truth, generator):
@@ -188,11 +190,27 @@ def move_average(averaged, model, decay):
             target.lerp_(source, 1 - decay) if target.is_floating_point() else target.copy_(source)
 
 
+CHOSEN_PRECISION = ContextVar("CHOSEN_PRECISION", default="")
+
+
+@contextmanager
+def computing_in(chosen):
+    """Networks compute in this precision, "bf16" or "fp32", for a while, whatever the machine would do by itself."""
+    before = CHOSEN_PRECISION.set(chosen)
+    try:
+        yield
+    finally:
+        CHOSEN_PRECISION.reset(before)
+
+
 def precision(device):
-    """"bf16" where the machine computes in it, else "fp32"."""
-    if torch.device(device).type == "cuda":
+    """"bf16" where the machine computes in it, else "fp32"; or what was chosen by `computing_in`."""
+    kind = torch.device(device).type
+    if CHOSEN_PRECISION.get():
+        return CHOSEN_PRECISION.get()
+    if kind == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    return "bf16" if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else "fp32"
+    return "bf16" if kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()) else "fp32"
 
 
 def predict_maps(model, inputs):
@@ -209,6 +227,7 @@ def predict(model, rois, device="cpu"):
     edge = rois.margin_px
     inside = slice(edge, edge + rois.size_px)
     images = torch.from_numpy(np.ascontiguousarray(rois.images[:, None, inside, inside]))
-    parts = [predict_maps(model, standardise(part.to(device).float() / 255)) for part in images.split(EVALUATION_BATCH)]
-    coordinates = [model.coordinates(maps).cpu() for maps in parts]
-    return torch.cat(coordinates).numpy() * rois.size_px
+    if torch.device(device).type == "cuda":
+        images = images.pin_memory()   # so that a batch travels while the one before it is computed
+    coordinates = [model.coordinates(predict_maps(model, standardise(part.to(device, non_blocking=True).float() / 255))) for part in images.split(EVALUATION_BATCH)]
+    return torch.cat(coordinates).cpu().numpy() * rois.size_px

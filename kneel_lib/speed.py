@@ -1,0 +1,284 @@
+"""How fast training is, one change at a time: from the released recipe to ours (notebook 11, `benchmarks/training_speed.py`).
+
+A `Recipe` says how training is computed: apart from the network of its first rung and the library that augments, nothing that is learned changes.
+Recipes are timed in alternating rounds of one process, so that a change in the machine's load meets all of them, and trained side by side on one
+fold, so that a gain in speed that costs accuracy shows. Operations are counted by torch itself, and set against the rate of a large matrix product
+on the same machine: nothing that convolves can be much faster than that.
+"""
+
+import gc
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, nullcontext
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from kneel_lib import metrics, runs, training
+from kneel_lib.augmentation import MILD, augment
+from kneel_lib.data.rois import cut_rois
+from kneel_lib.losses import make_loss
+from kneel_lib.methods import MARGIN_SHARE
+from kneel_lib.paths import RESULTS
+from kneel_lib.reference_augmentation import augment_one, reference_stream, seed_reference
+from kneel_lib.settings import BEST
+from kneel_lib.statistics import paired_difference
+from kneel_lib.tables import write_table
+
+LOADER_WORKERS = 2
+STEPS_A_ROUND = 3
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How training is computed. network: "released" or "paper". augmentation: "solt" (knee by knee, in loader workers) or "batched" (ours, in torch)."""
+
+    name: str
+    network: str = "released"
+    augmentation: str = "solt"
+    channels_last: bool = False
+    precision: str = "fp32"
+    fused: bool = False
+    compiled: bool = False
+
+
+RELEASED = Recipe("released recipe")
+PAPER = replace(RELEASED, name="the paper's network", network="paper")
+BATCHED = replace(PAPER, name="+ batched augmentation", augmentation="batched")
+CHANNELS_LAST = replace(BATCHED, name="+ channels_last", channels_last=True)
+BF16 = replace(CHANNELS_LAST, name="+ bf16", precision="bf16")
+OURS = replace(BF16, name="+ fused Adam (ours)", fused=True)
+COMPILED = replace(OURS, name="+ torch.compile (not taken)", compiled=True)
+
+LADDER = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, OURS)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A network in training under a recipe. maps: its forward pass, compiled where the recipe says so."""
+
+    recipe: Recipe
+    model: torch.nn.Module
+    maps: Callable
+    loss: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+
+    def forward(self, inputs):
+        """Normalised coordinates of standardised inputs, in the recipe's precision."""
+        with torch.autocast("cpu", torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext():
+            maps = self.maps(self.in_layout(inputs))
+        return self.model.coordinates(maps)
+
+    def in_layout(self, inputs):
+        return inputs.contiguous(memory_format=torch.channels_last if self.recipe.channels_last else torch.contiguous_format)
+
+    def step(self, inputs, truth):
+        """One update from a batch: standardised inputs (batch, 1, S, S), truth (batch, 16, 2) normalised."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.loss(self.forward(inputs), truth).backward()
+        self.optimizer.step()
+
+
+def make_trainer(recipe, profile, seed=0):
+    """A fresh `Trainer`: the profile's network of the recipe's kind, L1 in mm, Adam."""
+    torch.manual_seed(seed)
+    model = training.make_network(replace(BEST, network=recipe.network), profile)
+    model = model.to(memory_format=torch.channels_last) if recipe.channels_last else model
+    optimizer = torch.optim.Adam(model.parameters(), lr=BEST.learning_rate, fused=recipe.fused)
+    maps = torch.compile(model.maps) if recipe.compiled else model.maps
+    return Trainer(recipe, model.train(), maps, make_loss("l1", "mm", 1.0, profile.size_px, profile.spacing_mm), optimizer)
+
+
+class Augmented(Dataset):
+    """ROIs with their margin through solt, one at a time, as the released code's loader workers do it."""
+
+    def __init__(self, rois, size_px, ranges):
+        self.rois, self.size_px, self.stream = rois, size_px, reference_stream(ranges, size_px, rois.images.shape[-1])
+
+    def __len__(self):
+        return len(self.rois.images)
+
+    def __getitem__(self, number):
+        picture, points = augment_one(self.stream, self.rois.images[number], self.rois.landmarks_px[number])
+        return torch.from_numpy(picture)[None].float() / 255, torch.from_numpy(points) / self.size_px
+
+
+def seed_worker(number):
+    seed_reference(torch.initial_seed() % 2 ** 32)
+
+
+def batches(recipe, rois, profile, seed=0, ranges=MILD):
+    """Endless (standardised inputs, normalised truth) of whole batches in random order. Close it: loader workers end with it."""
+    generator = torch.Generator().manual_seed(seed)
+    if recipe.augmentation == "solt":
+        loader = DataLoader(Augmented(rois, profile.size_px, ranges), profile.batch, shuffle=True, drop_last=True, num_workers=LOADER_WORKERS,
+                            worker_init_fn=seed_worker, generator=generator)
+        while True:
+            yield from ((training.standardise(pictures), truth) for pictures, truth in loader)
+    images, points = torch.from_numpy(rois.images), torch.from_numpy(rois.landmarks_px)
+    while True:
+        for chosen in torch.randperm(len(images), generator=generator).split(profile.batch)[:len(images) // profile.batch]:
+            inputs, moved = augment(images[chosen], points[chosen], profile.size_px, ranges, generator)
+            yield training.standardise(inputs), moved / profile.size_px
+
+
+def training_rois(cohort, profile):
+    """The knees' ROIs with the margin that augmentation needs."""
+    return cut_rois(cohort, profile.size_px, profile.spacing_mm, margin_px=round(profile.size_px * MARGIN_SHARE))
+
+
+def rates(recipes, rois, profile, rounds=3, steps=STEPS_A_ROUND):
+    """{recipe's name: images a second}: the median over alternating rounds, after one that is not counted. Each round's first batch fills the loaders."""
+    trainers = [make_trainer(recipe, profile) for recipe in recipes]
+    seen = {recipe.name: [] for recipe in recipes}
+    for number in range(rounds + 1):
+        for trainer in trainers:
+            rate = one_round(trainer, rois, profile, steps)
+            if number:
+                seen[trainer.recipe.name].append(rate)
+    return {name: statistics.median(values) for name, values in seen.items()}
+
+
+def one_round(trainer, rois, profile, steps):
+    """Images a second over some steps of training, augmentation included."""
+    with closing(batches(trainer.recipe, rois, profile)) as stream:
+        trainer.step(*next(stream))
+        clock = time.perf_counter()
+        for _ in range(steps):
+            trainer.step(*next(stream))
+        return steps * profile.batch / (time.perf_counter() - clock)
+
+
+def peak_mb(recipe, rois, profile):
+    """The most memory (MB) that two steps of training take in a process of their own, libraries included, loader workers not."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(own_peak_mb, recipe, rois, profile).result()
+
+
+def own_peak_mb(recipe, rois, profile):
+    trainer = make_trainer(recipe, profile)
+    with closing(batches(recipe, rois, profile)) as stream:
+        for _ in range(2):
+            trainer.step(*next(stream))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def held_out_errors(recipe, cohort, known, held_out, profile, seed=0):
+    """Landmark errors in mm (knees, 16) of the held-out rows after the profile's epochs of training under a recipe, one-cycle rate."""
+    rois, trainer = training_rois(cohort.select(known), profile), make_trainer(recipe, profile, seed)
+    steps = profile.epochs * (len(known) // profile.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(trainer.optimizer, BEST.learning_rate, total_steps=steps)
+    with closing(batches(recipe, rois, profile, seed)) as stream:
+        for _ in range(steps):
+            trainer.step(*next(stream))
+            schedule.step()
+    trainer.model.eval()
+    unseen = cohort.select(held_out)
+    tried = cut_rois(unseen, profile.size_px, profile.spacing_mm)
+    with torch.no_grad():
+        inputs = training.standardise(torch.from_numpy(tried.images)[:, None].float() / 255)
+        found = torch.cat([trainer.forward(part) for part in inputs.split(training.EVALUATION_BATCH)])
+    return metrics.landmark_errors(tried.to_mm(found.numpy() * profile.size_px), unseen.landmarks_mm)
+
+
+def cost_in_accuracy(errors, before, subjects):
+    """{mre_mm, difference, low, high}: the MRE, and its paired difference (mm, 95 %) from the recipe before; no difference for the first one."""
+    if before is None:
+        return {"mre_mm": float(np.nanmean(errors)), "difference": np.nan, "low": np.nan, "high": np.nan}
+    difference, low, high, _ = paired_difference(errors, before, subjects)
+    return {"mre_mm": float(np.nanmean(errors)), "difference": difference, "low": low, "high": high}
+
+
+def operations(network, profile):
+    """Floating-point operations (GFLOP) for training on one image: forward and backward, a product and a sum as two, counted by torch on the meta device."""
+    with torch.device("meta"):
+        model = training.make_network(replace(BEST, network=network), profile)
+        with FlopCounterMode(display=False) as counter:
+            model.maps(torch.zeros(2, 1, profile.size_px, profile.size_px)).sum().backward()
+    return counter.get_total_flops() / 2 / 1e9
+
+
+def matrix_rate(precision="bf16", size=2048, repeats=5):
+    """GFLOP a second of a large matrix product with the threads that torch uses: the machine's limit, as far as a library reaches it."""
+    factor = torch.rand(size, size).to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    factor @ factor
+    taken = []
+    for _ in range(repeats):
+        clock = time.perf_counter()
+        factor @ factor
+        taken.append(time.perf_counter() - clock)
+    return 2 * size ** 3 / statistics.median(taken) / 1e9
+
+
+KINDS = {"convolution": ("convolution", "mkldnn"), "batch norm": ("batch_norm",), "ReLU": ("clamp_min", "threshold", "relu"),
+         "sums, joins, copies": ("add", "cat", "copy", "mul", "fill", "zero", "slice", "empty"), "pooling, up-sampling": ("pool", "upsample"),
+         "soft-argmax, loss": ("softmax", "abs", "sum", "mm", "where"), "optimizer": ("adam", "optimizer")}
+
+
+def time_by_kind(recipe, rois, profile, steps=3):
+    """{kind of operation: share of a training step's time}, by torch's profiler; augmentation measured beside it."""
+    trainer = make_trainer(recipe, profile)
+    with closing(batches(recipe, rois, profile)) as stream:
+        trainer.step(*next(stream))
+        clock = time.perf_counter()
+        ready = [next(stream) for _ in range(steps)]
+        augmentation = 1e6 * (time.perf_counter() - clock)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for batch in ready:
+            trainer.step(*batch)
+    taken = dict.fromkeys(KINDS, 0.0) | {"other": 0.0, "augmentation": augmentation}
+    for event in profiler.key_averages():
+        kind = next((kind for kind, words in KINDS.items() if any(word in event.key.lower() for word in words)), "other")
+        taken[kind] += event.self_cpu_time_total
+    whole = sum(taken.values())
+    return {kind: share / whole for kind, share in sorted(taken.items(), key=lambda item: -item[1])}
+
+
+SIZES = {"size_px": (64, 96, 128, 192, 256), "width": (8, 16, 24, 32), "depth": (2, 3, 4, 5), "batch": (4, 8, 16, 32)}
+
+
+def rates_over_sizes(cohort, profile, sizes=None, rounds=2):
+    """[{changed, value, images_per_s, gflop_per_image}]: our recipe with one size at a time changed from the profile's."""
+    rows = []
+    for changed, values in (sizes or SIZES).items():
+        for value in values:
+            other = replace(profile, **{changed: value}) if changed != "size_px" else replace(profile, size_px=value, spacing_mm=profile.spacing_mm * profile.size_px / value)
+            rate = rates([OURS], training_rois(cohort, other), other, rounds)[OURS.name]
+            rows.append({"changed": changed, "value": value, "images_per_s": rate, "gflop_per_image": operations("paper", other)})
+            gc.collect()
+    return rows
+
+
+TABLE_ROWS = {"plain": 7, "mixup": 13}
+"""Network rows of Table 1: those with mixup pass every image through the network twice."""
+
+
+def table_hours(images_per_s, profile, knees=423, folds=5):
+    """Hours that all network rows of Table 1 take at this rate of images (one pass each), all folds, one job after the other."""
+    passes = TABLE_ROWS["plain"] + 2 * TABLE_ROWS["mixup"]
+    return passes * folds * knees * profile.epochs / images_per_s / 3600
+
+
+def machine():
+    """One line that names the machine: processor, threads, precision."""
+    described = runs.environment()
+    return f"{described['processor']}, {described['threads']} threads, {described['precision']}"
+
+
+COLUMNS = ("what", "step", "images_per_s", "ratio", "peak_mb", "mre_mm", "machine", "profile", "size_px", "batch", "unit", "gflop_per_image", "limit_share", "difference", "low",
+           "high", "accuracy")
+
+
+def record(rows, path=RESULTS / "speed.csv"):
+    """Put these rows into results/speed.csv in the place of its older ones of the same `what`."""
+    kept = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
+    parts = [part for part in (kept[~kept["what"].isin(rows["what"])], rows) if len(part)]
+    write_table(pd.concat(parts).reindex(columns=list(COLUMNS)).sort_values("what", kind="stable", ascending=False), path)
