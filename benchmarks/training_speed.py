@@ -1,16 +1,16 @@
 """Training speed, one change at a time from the released recipe to ours, and what each change costs in accuracy.
 
-    python benchmarks/training_speed.py [--profiles paper study] [--rounds 3] [--accuracy quick]
+    python benchmarks/training_speed.py [--parts accuracy ladder cores sizes] [--rounds 3]
 
-Writes the rows `train` of results/speed.csv (a row a profile and recipe), results/speed_sizes.csv (our recipe, one size changed at a time) and
-results/speed_profile.csv (where a step's time goes). Run it on a machine that does nothing else. Accuracy: fold 0, trained at the profile named by
+Writes the rows `train` (a row a profile and recipe) and `threads` of results/speed.csv, results/speed_accuracy.csv, results/speed_sizes.csv (our recipe,
+one size changed at a time) and results/speed_profile.csv (where a step's time goes). Run it on a machine that does nothing else (but for the part
+"accuracy", which takes longest and is not timed). Accuracy: fold 0, trained at the profile named by
 --accuracy under each recipe, seed 0; differences are paired, each recipe against the one before.
 """
 
 import argparse
 from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
 from kneel_lib import speed, tables
@@ -20,6 +20,8 @@ from kneel_lib.paths import RESULTS
 from kneel_lib.settings import find_profile
 
 KNEES, BATCH_AT_PAPER = 32, 8
+ACCURACY = RESULTS / "speed_accuracy.csv"
+PARTS = ("accuracy", "ladder", "cores", "sizes")
 
 
 def ladder(profile, cohort, rounds):
@@ -40,39 +42,54 @@ def ladder(profile, cohort, rounds):
 
 
 def accuracy(profile, cohort):
-    """{recipe's name: MRE and difference from the recipe before} on fold 0."""
+    """results/speed_accuracy.csv: a row a recipe, MRE on fold 0 and difference from the recipe before."""
     known, held_out = make_folds(cohort)[0]
-    subjects, before, found = cohort.knees["subject_id"].to_numpy()[held_out], None, {}
+    subjects, before, rows = cohort.knees["subject_id"].to_numpy()[held_out], None, []
     for recipe in speed.LADDER:
         errors = speed.held_out_errors(recipe, cohort, known, held_out, profile)
-        found[recipe.name] = {**speed.cost_in_accuracy(errors, before, subjects), "accuracy": f"{cohort.name}, {profile.name}, fold 0, seed 0, {len(held_out)} knees"}
-        print(f"{recipe.name}: MRE {found[recipe.name]['mre_mm']:.3f} mm", flush=True)
+        rows.append({"step": recipe.name, **speed.cost_in_accuracy(errors, before, subjects), "accuracy": f"{cohort.name}, {profile.name}, fold 0, seed 0, {len(held_out)} knees"})
+        print(f"{recipe.name}: MRE {rows[-1]['mre_mm']:.3f} mm", flush=True)
         before = errors
-    return found
+    tables.write_table(pd.DataFrame(rows), ACCURACY)
+
+
+def timing(profiles, cohort, rounds):
+    """The rows `train` of results/speed.csv, with the accuracy that was measured last."""
+    rows = [row for profile in profiles for row in ladder(profile, cohort, rounds)]
+    table = pd.DataFrame(rows)
+    speed.record(table.merge(pd.read_csv(ACCURACY), on="step", how="left") if ACCURACY.is_file() else table)
+
+
+def cores(profile, cohort):
+    """The rows `threads` of results/speed.csv."""
+    used = speed.rates_by_threads(speed.training_rois(cohort.select(slice(0, KNEES)), profile), profile)
+    speed.record(pd.DataFrame([{"what": "threads", "step": step, "images_per_s": rate, "ratio": rate / next(iter(used.values())), "profile": profile.name,
+                                "size_px": profile.size_px, "batch": profile.batch, "machine": speed.machine()} for step, rate in used.items()]))
+
+
+def sizes(profile, cohort):
+    """results/speed_sizes.csv and results/speed_profile.csv."""
+    few = cohort.select(slice(0, KNEES))
+    tables.write_table(pd.DataFrame(speed.rates_over_sizes(few, profile)).assign(profile=profile.name, machine=speed.machine()), RESULTS / "speed_sizes.csv")
+    shares = [{"recipe": recipe.name, "kind": kind, "share": share, "profile": profile.name, "machine": speed.machine()}
+              for recipe in (speed.PAPER, speed.OURS) for kind, share in speed.time_by_kind(recipe, speed.training_rois(few, profile), profile).items()]
+    tables.write_table(pd.DataFrame(shares), RESULTS / "speed_profile.csv")
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--profiles", nargs="*", default=["paper", "study"])
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--profiles", nargs="*", default=["paper", "study"], help="of the ladder")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--accuracy", default="quick", help="profile of the comparison in accuracy")
     parser.add_argument("--cohort", default="auto")
     options = parser.parse_args()
-    cohort = load_cohort(options.cohort)
-    rows = []
-    for name in options.profiles:
-        profile = find_profile(name)
-        rows += ladder(replace(profile, batch=BATCH_AT_PAPER) if name == "paper" else profile, cohort, options.rounds)
-    costs = accuracy(find_profile(options.accuracy), cohort)
-    nothing = {"mre_mm": np.nan}
-    speed.record(pd.DataFrame([{**row, **costs.get(row["step"], nothing)} for row in rows]))
-    study = find_profile("study")
-    sizes = pd.DataFrame(speed.rates_over_sizes(cohort.select(slice(0, KNEES)), study)).assign(profile=study.name, machine=speed.machine())
-    tables.write_table(sizes, RESULTS / "speed_sizes.csv")
-    rois = speed.training_rois(cohort.select(slice(0, KNEES)), study)
-    shares = [{"recipe": recipe.name, "kind": kind, "share": share, "profile": study.name, "machine": speed.machine()}
-              for recipe in (speed.PAPER, speed.OURS) for kind, share in speed.time_by_kind(recipe, rois, study).items()]
-    tables.write_table(pd.DataFrame(shares), RESULTS / "speed_profile.csv")
+    cohort, study = load_cohort(options.cohort), find_profile("study")
+    profiles = [replace(find_profile(name), batch=BATCH_AT_PAPER) if name == "paper" else find_profile(name) for name in options.profiles]
+    work = {"accuracy": lambda: accuracy(find_profile(options.accuracy), cohort), "ladder": lambda: timing(profiles, cohort, options.rounds),
+            "cores": lambda: cores(study, cohort), "sizes": lambda: sizes(study, cohort)}
+    for part in options.parts:
+        work[part]()
 
 
 if __name__ == "__main__":

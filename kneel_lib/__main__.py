@@ -17,7 +17,8 @@ def run(options):
     cohort = load_cohort(options.cohort, profile.simulated)
     os.environ.update(KNEEL_ENGINE=options.engine, KNEEL_JOBS=str(options.jobs))
     given = dict([driver.parse_parameter(text) for text in options.parameter], profile=options.profile, cohort=cohort.name)
-    failed = driver.run_notebooks(given, paths.output(cohort.name, options.profile), options.notebook)
+    at_once = options.at_once or driver.side_by_side(options.engine)
+    failed = driver.run_notebooks(given, paths.output(cohort.name, options.profile), options.notebook, at_once)
     return 1 if failed else 0
 
 
@@ -168,6 +169,7 @@ def parse(arguments):
     command.add_argument("--cohort", default="auto")
     command.add_argument("--notebook", nargs="*", help="only those whose names start so, e.g. 01 03")
     command.add_argument("--parameter", nargs="*", default=[], metavar="NAME=VALUE", help="a notebook parameter, e.g. seed=1")
+    command.add_argument("--at-once", type=int, default=0, help="notebooks side by side (default: one a core up to 4; one where an engine is named)")
     add_engine(command)
     command = add(train, "make the missing runs of some settings, fold by fold")
     command.add_argument("setting", nargs="+")

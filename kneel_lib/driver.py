@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -25,6 +26,7 @@ from kneel_lib.figures import WITHOUT_PICTURES
 from kneel_lib.files import write_text, write_whole
 
 HASH_KEY = "kneel_code_sha256"
+MOST = 4
 
 
 def notebook_paths(names=None):
@@ -71,22 +73,35 @@ def parse_parameter(text):
         return name, value
 
 
-def run_notebooks(given, output, names=None):
-    """Run the notebooks with these parameters; executed copies go to `output`/notebooks. Returns the names that failed."""
+def run_notebooks(given, output, names=None, at_once=1):
+    """Run the notebooks with these parameters; executed copies go to `output`/notebooks. Returns the names that failed.
+
+    at_once: how many run side by side, each with its share of the cores; the first one always runs alone, since it draws the cohort that all
+    others read. What two of them need is made by one, and the other waits for it.
+    """
     notebooks = notebook_paths(names)
     chosen = check_parameters(given, notebooks)
     folder = Path(output) / "notebooks"
     make_writable(folder)
-    failed = {}
-    for place, path in enumerate(notebooks, start=1):
-        print(f"[{place}/{len(notebooks)}] {path.name}", flush=True)
+    threads = max(1, (os.cpu_count() or 1) // at_once) if at_once > 1 else None
+
+    def run_one(place):
+        path = notebooks[place]
+        print(f"[{place + 1}/{len(notebooks)}] {path.name}", flush=True)
         started = time.monotonic()
-        trouble = run_notebook(path, folder / path.name, chosen[path])
-        print(f"    {'failed' if trouble else 'done'} in {time.monotonic() - started:.0f} s", flush=True)
-        if trouble:
-            failed[path.name] = trouble
+        trouble = run_notebook(path, folder / path.name, chosen[path], f"{path.name[:2]}: " if at_once > 1 else "", threads)
+        print(f"    {path.name} {'failed' if trouble else 'done'} in {time.monotonic() - started:.0f} s", flush=True)
+        return trouble
+    with ThreadPoolExecutor(at_once) as pool:
+        troubles = [run_one(0), *pool.map(run_one, range(1, len(notebooks)))]
+    failed = {path.name: trouble for path, trouble in zip(notebooks, troubles) if trouble}
     print_summary(notebooks, failed, output)
     return list(failed)
+
+
+def side_by_side(engine):
+    """How many notebooks to run at once unless the user says it: as many as there are cores, up to MOST; one, where an engine spreads the runs itself."""
+    return 1 if engine != "sequential" else min(os.cpu_count() or 1, MOST)
 
 
 def make_writable(folder):
@@ -95,17 +110,20 @@ def make_writable(folder):
     (folder / ".writable").unlink()
 
 
-def run_notebook(path, target, parameters):
-    """Run one notebook in its own process; returns "" or the one line that says what went wrong."""
+def run_notebook(path, target, parameters, prefix="", threads=None):
+    """Run one notebook in its own process; returns "" or the one line that says what went wrong.
+
+    prefix: put before each line that it prints. threads: how many it computes with (None: as it likes).
+    """
     command = [sys.executable, "-m", "papermill", path, target, "--no-progress-bar", "--log-output", "--log-level", "WARNING",
                "--kernel", "python3", "--stdout-file", "/dev/stdout"]
     for name, value in parameters.items():
         command += ["--parameters_yaml", json.dumps({name: value})]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1", **({"OMP_NUM_THREADS": str(threads)} if threads else {})}
     with tempfile.TemporaryFile("w+") as errors:
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment) as process:
             for line in process.stdout:   # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
-                print(line, end="", flush=True)
+                print(f"{prefix}{line}", end="", flush=True)
         errors.seek(0)
         return last_error(errors.read()) if process.returncode else ""
 

@@ -1,8 +1,9 @@
-"""Files that are written whole or not at all: beside their place first, then moved into it."""
+"""Files that are written whole or not at all: beside their place first, then moved into it; and folders that one process makes at a time."""
 
 import os
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from kneel_lib.errors import KneelError
@@ -25,3 +26,24 @@ def write_whole(path, write):
 def write_text(path, text):
     """A text file, written whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+def make_folder(folder, variable):
+    """Make a folder; `KneelError` names the environment variable that moves it elsewhere."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KneelError(f"cannot make the folder {folder} ({error}): set {variable} to a folder that you may write to") from None
+
+
+def locked(folder, variable):
+    """The lock of a folder that is about to be made, taken; says so if another process has it and waits. The system frees the lock of a dead process."""
+    make_folder(folder.parent, variable)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        return lock.acquire(timeout=0.1)
+    except Timeout:
+        print(f"another process is making {folder.name}: waiting for it", flush=True)
+        return lock.acquire()
+    except OSError as error:
+        raise KneelError(f"cannot write to {folder.parent} ({error}): set {variable} to a folder that you may write to") from None

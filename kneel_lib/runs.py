@@ -21,14 +21,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 
 from kneel_lib import checkpoint, landmarks, metrics, paths, training
 from kneel_lib.data.cohorts import search_cohort, search_name
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.errors import KneelError
-from kneel_lib.files import write_text
+from kneel_lib.files import locked, make_folder, write_text
 from kneel_lib.methods import FORESTS, METHODS, Task, forest_options
 from kneel_lib.settings import SEARCH, Profile, Setting, profile_for
 
@@ -240,28 +239,8 @@ def find_or_make(config, make):
     if found:
         return found
     folder = paths.runs() / address(config)
-    make_folder(folder.parent)
-    with locked(folder):
+    with locked(folder, "KNEEL_RUNS"):
         return find_run(config) or make()
-
-
-def make_folder(folder):
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise KneelError(f"cannot make the folder {folder} ({error}): set KNEEL_RUNS to a folder that you may write to") from None
-
-
-def locked(folder):
-    """The run's lock, taken; says so if another process has it and waits. The system frees the lock of a dead process."""
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        return lock.acquire(timeout=0.1)
-    except Timeout:
-        print(f"another process is making {folder.name}: waiting for it", flush=True)
-        return lock.acquire()
-    except OSError as error:
-        raise KneelError(f"cannot write to {folder.parent} ({error}): set KNEEL_RUNS to a folder that you may write to") from None
 
 
 def make_run(setting, profile, known, held_out, config, device, start=None):
@@ -299,7 +278,7 @@ def working_folder(config):
     """Where a run is made, with its checkpoints, until it is finished; the folder is there."""
     folder = paths.runs() / address(config)
     work = folder.with_name(f"{folder.name}.partial")
-    make_folder(work)
+    make_folder(work, "KNEEL_RUNS")
     return work
 
 

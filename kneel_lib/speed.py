@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from kneel_lib import metrics, runs, training
-from kneel_lib.augmentation import MILD, augment
+from kneel_lib.augmentation import MILD, NONE, augment
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.losses import make_loss
 from kneel_lib.methods import MARGIN_SHARE
@@ -216,6 +216,21 @@ def matrix_rate(precision="bf16", size=2048, repeats=5):
         factor @ factor
         taken.append(time.perf_counter() - clock)
     return 2 * size ** 3 / statistics.median(taken) / 1e9
+
+
+def rates_by_threads(rois, profile, steps=20):
+    """{how the cores are used: images a second of all processes together}: one process, and one-thread processes on every core at once."""
+    cores = torch.get_num_threads()
+
+    def together(processes, threads):
+        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+            return sum(pool.map(own_rate, *zip(*[(rois, profile, steps, threads)] * processes)))
+    return {"one process, one thread": together(1, 1), f"one process, {cores} threads": together(1, cores), f"{cores} processes, one thread each": together(cores, 1)}
+
+
+def own_rate(rois, profile, steps, threads):
+    torch.set_num_threads(threads)
+    return one_round(make_trainer(OURS, profile), rois, profile, steps)
 
 
 KINDS = {"convolution": ("convolution", "mkldnn"), "batch norm": ("batch_norm",), "ReLU": ("clamp_min", "threshold", "relu"),

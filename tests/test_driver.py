@@ -1,3 +1,4 @@
+import os
 import re
 
 import nbformat
@@ -81,3 +82,21 @@ def test_the_command_line_says_one_line_and_exits_with_1(arguments, message, tmp
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: ")
     assert re.search(message, lines[0])
+
+
+def test_notebooks_that_run_side_by_side_share_the_cores_and_name_their_lines(notebooks, capfd):
+    threads = "import os\nfrom pathlib import Path\nPath(target).write_text(os.environ['OMP_NUM_THREADS'])\nprint('computed')"
+    for path in driver.notebook_paths(["00", "02"]):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[1].source = threads
+        nbformat.write(notebook, path)
+    assert driver.run_notebooks({}, notebooks / "out", at_once=2) == ["01_second.ipynb"]
+    share = str(max(1, os.cpu_count() // 2))
+    assert (notebooks / "00_first.txt").read_text() == (notebooks / "02_third.txt").read_text() == share
+    printed = capfd.readouterr().out
+    assert "02: computed" in printed and "2 of 3 notebooks ran to their end" in printed and "failed: 01_second.ipynb: error: the disk is full" in printed
+
+
+def test_an_engine_that_spreads_runs_gets_one_notebook_at_a_time():
+    assert driver.side_by_side("ray") == driver.side_by_side("processes") == 1
+    assert 1 <= driver.side_by_side("sequential") <= driver.MOST

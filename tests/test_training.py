@@ -3,6 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from kneel_lib import training
 from kneel_lib.augmentation import NONE
@@ -86,3 +88,29 @@ def test_moving_average_moves_by_its_share():
     model.weight.data += 1
     training.move_average(average, model, 0.9)
     assert torch.allclose(average.weight, torch.full((3,), 1.1))
+
+
+class OnHost(TorchDispatchMode):
+    """Notes the shape of every tensor that is made on the host."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        result = function(*arguments, **(keywords or {}))
+        self.shapes += [tensor.shape for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor) and tensor.device.type == "cpu"]
+        return result
+
+
+@pytest.mark.parametrize("name", ["wing", "best", "robust", "jitter", "cutout_10"])
+def test_no_picture_is_made_on_the_host_when_training_is_elsewhere(name):
+    """There is no GPU here: the meta device, whose tensors have no numbers, stands in for one."""
+    setting, order = SETTINGS[name], torch.randperm(8)
+    state = training.start(setting, TINY, 2, 0, "meta")
+    state.schedule, state.optimizer = None, torch.optim.Adam(state.model.parameters())   # the fused one knows no meta device
+    images, points = torch.zeros(8, 80, 80, dtype=torch.uint8, device="meta"), torch.zeros(8, 16, 2, device="meta")
+    with OnHost() as host:
+        loss = training.step(state, setting, TINY, images[order], points[order], torch.Generator().manual_seed(0))
+    assert loss.device.type == "meta"
+    assert max(shape.numel() for shape in host.shapes) <= 8 * 3 * 3, "only a batch's random numbers and matrices may come from the host"

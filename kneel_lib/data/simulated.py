@@ -22,7 +22,7 @@ from kneel_lib.data import oai, phantom, shape_model
 from kneel_lib.data.cache import remember
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.data.via import via_rows, write_via
-from kneel_lib.files import write_text, write_whole
+from kneel_lib.files import locked, write_text, write_whole
 from kneel_lib.progress import Progress
 
 SIMULATOR = 4
@@ -176,6 +176,14 @@ def make_files(population, jobs=-1):
     folder = paths.cache() / f"{population.name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
     if (folder / "annotations.csv").is_file():
         return folder
+    with locked(folder, "KNEEL_CACHE"):
+        if not (folder / "annotations.csv").is_file():
+            draw_files(population, folder, jobs)
+    return folder
+
+
+def draw_files(population, folder, jobs):
+    """Draw the population's files and put their folder in place in one move."""
     work = folder.with_name(folder.name + ".partial")
     shutil.rmtree(work, ignore_errors=True)
     groups = [knees for _, knees in plan(population).groupby("subject_id")]
@@ -188,7 +196,6 @@ def make_files(population, jobs=-1):
     write_via(work / "via.csv", [region for _, _, regions in made for region in regions])
     write_csv(work / "annotations.csv", [row for _, rows, _ in made for row in rows])
     work.rename(folder)
-    return folder
 
 
 def write_csv(path, rows):

@@ -1,0 +1,96 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from kneel_lib import hourglass, inference_speed, onnx_files, speed, training
+from kneel_lib.pipeline import Network
+from kneel_lib.settings import BEST, PROFILES, Profile
+
+TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, batch=8)
+
+
+@pytest.fixture(scope="module")
+def rois(cohort):
+    return speed.training_rois(cohort, TINY)
+
+
+def test_every_recipe_trains_and_is_timed(rois):
+    rates = speed.rates(speed.LADDER, rois, TINY, rounds=1, steps=1)
+    assert list(rates) == [recipe.name for recipe in speed.LADDER] and min(rates.values()) > 0
+
+
+@pytest.mark.parametrize("augmentation", ["solt", "batched"])
+def test_batches_hold_the_landmarks_where_the_pictures_show_them(augmentation, rois):
+    recipe = replace(speed.PAPER, augmentation=augmentation)
+    inputs, truth = next(speed.batches(recipe, rois, TINY, ranges=speed.NONE))
+    assert inputs.shape == (8, 1, 64, 64) and truth.shape == (8, 16, 2)
+    for picture, points in zip((255 * (0.25 * inputs[:, 0] + 0.45)).numpy(), 64 * truth.numpy()):
+        moved = points - rois.landmarks_px
+        knee = int(moved.std(axis=1).sum(axis=1).argmin())
+        shift = moved[knee].mean(axis=0)
+        assert np.allclose(moved[knee], shift, atol=0.6), "without ranges a knee is moved as a whole"
+        shown = cv2.warpAffine(rois.images[knee], np.array([[1, 0, shift[0]], [0, 1, shift[1]]], float), (64, 64))
+        assert np.abs(picture - shown)[8:-8, 8:-8].mean() < 4
+
+
+def test_recipes_that_change_no_numbers_give_the_same_network(cohort):
+    known, held_out = np.arange(16), np.arange(16, 24)
+    plain, last, fused = (speed.held_out_errors(recipe, cohort, known, held_out, TINY) for recipe in (speed.BATCHED, speed.CHANNELS_LAST, replace(speed.CHANNELS_LAST, fused=True)))
+    assert np.allclose(plain, last, atol=0.05) and np.allclose(last, fused, atol=0.05) and plain.std() > 0
+    cost = speed.cost_in_accuracy(last, plain, np.arange(8))
+    assert cost["low"] <= cost["difference"] <= cost["high"] and cost["mre_mm"] == pytest.approx(last.mean())
+
+
+def test_operations_are_those_that_can_be_counted_by_hand():
+    architecture = replace(hourglass.PAPER, width=4, depth=1)
+    profile = replace(TINY, depth=1)
+    assert speed.operations("paper", profile) < speed.operations("paper", TINY) < speed.operations("paper", PROFILES["paper"])
+    entry = 2 * 32 * 32 * 7 * 7 * architecture.width   # one 7 x 7 convolution of stride 2, forward: a small part of the whole
+    assert entry / 1e9 < speed.operations("paper", profile)
+    doubled = speed.operations("paper", replace(profile, size_px=128))
+    assert doubled == pytest.approx(4 * speed.operations("paper", profile))
+
+
+def test_shares_of_a_step_add_up(rois):
+    shares = speed.time_by_kind(speed.OURS, rois, TINY, steps=1)
+    assert sum(shares.values()) == pytest.approx(1) and shares["convolution"] > 0 and shares["batch norm"] > 0
+
+
+def test_recorded_rows_take_the_place_of_their_own_kind_alone(tmp_path):
+    path = tmp_path / "speed.csv"
+    rows = pd.DataFrame({"what": ["train", "train"], "step": ["a", "b"], "images_per_s": [1.0, 2.0]})
+    speed.record(rows, path)
+    speed.record(pd.DataFrame({"what": ["infer"], "step": ["c"], "images_per_s": [3.0]}), path)
+    speed.record(rows.assign(images_per_s=9.0), path)
+    table = pd.read_csv(path)
+    assert list(table.columns) == list(speed.COLUMNS)
+    assert dict(zip(table["step"], table["images_per_s"])) == {"a": 9.0, "b": 9.0, "c": 3.0}
+
+
+def test_every_way_to_predict_gives_the_same_landmarks(cohort, tmp_path):
+    torch.manual_seed(0)
+    network = Network(training.make_network(BEST, TINY).eval(), TINY.size_px, TINY.spacing_mm)
+    rois = inference_speed.rois_for(network, cohort)
+    ladder = inference_speed.rungs(network, tmp_path, rois)
+    assert min(inference_speed.rates(ladder, rois, rounds=1).values()) > 0
+    reference = ladder[0].predict(rois)
+    for rung in ladder:
+        allowed = {"fp32": 0.01, "bf16": 1.0}[rung.precision] if "int8" not in rung.name else 2.0
+        assert np.abs(rung.predict(rois) - reference).max() < allowed, rung.name
+    assert inference_speed.errors_mm(ladder[0], rois, cohort).shape == (len(cohort), 16)
+    assert onnx_files.load(tmp_path / "landmarks-int8.onnx").size_px == 64
+
+
+def test_a_precision_is_chosen_for_a_while_only():
+    before = training.precision("cpu")
+    with training.computing_in("fp32"):
+        assert training.precision("cpu") == "fp32"
+    assert training.precision("cpu") == before
+
+
+def test_hours_of_the_table_follow_from_the_rate():
+    assert speed.table_hours(100, PROFILES["study"]) == pytest.approx((7 + 2 * 13) * 5 * 423 * PROFILES["study"].epochs / 100 / 3600)
