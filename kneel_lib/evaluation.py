@@ -88,15 +88,7 @@ def load_predictor(run, profile):
     """A run's network, or its forests."""
     if run.config["setting"].get("method") != "rfrv_clm":
         return load_network(run)
-    return Forests(runs.load_forests(run, *training_rois(run, profile), profile))
-
-
-def training_rois(run, profile):
-    """(images, landmarks in ROI pixels) that a run learned from; only where its forests were not kept."""
-    cohort = runs.take_knees(load_cohort(run.config["cohort"], profile.simulated), profile.knees)
-    known, _ = runs.split_rows(cohort, run.config["fold"])
-    rois = cut_rois(cohort.select(known), profile.size_px, profile.spacing_mm)
-    return rois.images, rois.landmarks_px
+    return Forests(runs.load_forests(run, profile, load_cohort(run.config["cohort"], profile.simulated)))
 
 
 def get_team(dataset, method, profile, folds=None, seed=0, device="cpu"):

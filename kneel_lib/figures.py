@@ -268,6 +268,22 @@ def forest_plot(intervals, paper, labels):
     return figure
 
 
+def differences_by_group(table):
+    """Where a difference in MRE comes from: by KL grade and by landmark, dots with 95 % intervals, a colour a setting; rows of `tables.comparison_by_group`."""
+    figure, panels = plt.subplots(1, 2, figsize=(TWO_COLUMNS, ONE_COLUMN * 0.8), sharey=True, width_ratios=(1, 2.4), layout="constrained")
+    names = list(dict.fromkeys(table["setting"]))
+    for axes, (group, label) in zip(panels, (("kl", "Kellgren-Lawrence grade"), ("landmark", "landmark"))):
+        for place, name in enumerate(names):
+            rows = table[(table["group"] == group) & (table["setting"] == name)]
+            x = rows["value"] + 0.5 * (place - (len(names) - 1) / 2) / len(names)
+            axes.errorbar(x, rows["difference"], [rows["difference"] - rows["low"], rows["high"] - rows["difference"]], fmt="o", markersize=3.5, capsize=2, label=name)
+        axes.axhline(0, color="0.5", linewidth=0.8)
+        axes.set(xlabel=label, xticks=sorted(table.loc[table["group"] == group, "value"].unique()))
+    panels[0].set_ylabel(f"MRE minus that of {table['against'].iloc[0]}, mm")
+    panels[1].legend(fontsize=7)
+    return figure
+
+
 def mixing_density(alphas, draws):
     """How the share of the mixed-in image is distributed for each alpha of mixup: histograms of {alpha: shares}."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.3, ONE_COLUMN * 0.7))

@@ -22,6 +22,12 @@ MARGIN_SHARE = 1 / 8
 FORESTS = "forests.npz"
 
 
+def run_seed(config):
+    """One number for a run's seed and fold together."""
+    fold = config["fold"] if isinstance(config["fold"], int) else 0
+    return int(np.random.SeedSequence([config["seed"], fold]).generate_state(1)[0])
+
+
 @dataclass(frozen=True)
 class Task:
     """What a method is given. config: what the run is (`runs.make_config`). work: a folder for its checkpoints. first: a network to start from."""
@@ -37,9 +43,7 @@ class Task:
 
     @property
     def seed(self):
-        """One number for seed and fold together."""
-        fold = self.config["fold"] if isinstance(self.config["fold"], int) else 0
-        return int(np.random.SeedSequence([self.config["seed"], fold]).generate_state(1)[0])
+        return run_seed(self.config)
 
     def rois(self, centre="truth", margin_px=0):
         """The training knees' ROIs."""

@@ -28,7 +28,7 @@ from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.files import locked, make_folder, write_text
-from kneel_lib.methods import FORESTS, METHODS, Task, forest_options
+from kneel_lib.methods import FORESTS, METHODS, Task, forest_options, run_seed
 from kneel_lib.settings import SEARCH, Profile, Setting, profile_for
 
 RECIPE = 1
@@ -59,13 +59,16 @@ class Run:
         return load_network(path, self.config)
 
 
-def load_forests(run, images, points_px, profile):
-    """The voting forests of a finished run; where they were not kept (recorded runs) they are grown again on these ROIs."""
+def load_forests(run, profile, cohort):
+    """The voting forests of a finished run on a cohort; where they were not kept (recorded runs) the very same are grown again on its training knees."""
     from kneel_lib.baselines import forest_voting
     path = run.folder / FORESTS
     if path.is_file():
         return forest_voting.load(path)
-    return forest_voting.train(images, points_px, profile.spacing_mm, forest_options(profile), run.config["seed"], jobs=torch.get_num_threads())
+    chosen = take_knees(cohort, profile.knees)
+    known, _ = split_rows(chosen, run.config["fold"])
+    rois = cut_rois(chosen.select(known), profile.size_px, profile.spacing_mm)
+    return forest_voting.train(rois.images, rois.landmarks_px, profile.spacing_mm, forest_options(profile), run_seed(run.config), jobs=torch.get_num_threads())
 
 
 def errors_of(predictions):

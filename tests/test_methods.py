@@ -1,11 +1,13 @@
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from conftest import drawn_cohort
 
-from kneel_lib import classical_figures, figures, runs, tables
-from kneel_lib.data.rois import CENTRES
+from kneel_lib import classical_figures, figures, metrics, runs, tables
+from kneel_lib.baselines import forest_voting
+from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.settings import PROFILES, SETTINGS
 
 SMOKE = PROFILES["smoke"]
@@ -39,6 +41,17 @@ def test_every_row_predicts_every_knee_for_every_roi(classical, roi):
 def test_votes_and_experts_beat_the_mean_shape(classical):
     error = {name: run.errors().mean() for name, run in classical.items()}
     assert error["rfrv_clm"] < error["mean_shape"] and error["clm_igo"] < error["mean_shape"]
+
+
+def test_forests_that_were_not_kept_are_grown_again_as_they_were(classical, knees, tmp_path):
+    recorded = tmp_path / "recorded"
+    shutil.copytree(classical["rfrv_clm"].folder, recorded, ignore=shutil.ignore_patterns("*.npz"))
+    again = runs.load_forests(runs.load_run(recorded), SMOKE, knees)
+    chosen = runs.take_knees(knees, SMOKE.knees)
+    held_out = chosen.select(runs.split_rows(chosen, 0)[1])
+    rois = cut_rois(held_out, SMOKE.size_px, SMOKE.spacing_mm)
+    errors = metrics.landmark_errors(rois.to_mm(forest_voting.fit(again, rois.images)), held_out.landmarks_mm)
+    assert np.allclose(errors, classical["rfrv_clm"].errors(), atol=1e-3)
 
 
 def test_final_against_initial_error(classical):
