@@ -1,8 +1,8 @@
 """Training speed, one change at a time from the released recipe to ours, and what each change costs in accuracy.
 
-    python benchmarks/training_speed.py [--parts accuracy ladder cores sizes] [--rounds 3]
+    python benchmarks/training_speed.py [--parts ladder memory accuracy cores sizes] [--rounds 3]
 
-Writes the rows `train` (a row a profile and recipe) and `threads` of results/speed.csv, results/speed_accuracy.csv, results/speed_sizes.csv (our recipe,
+Writes the rows `train` (a row a profile and recipe) and `cores` of results/speed.csv, results/speed_accuracy.csv, results/speed_sizes.csv (our recipe,
 one size changed at a time) and results/speed_profile.csv (where a step's time goes). Run it on a machine that does nothing else (but for the part
 "accuracy", which takes longest and is not timed). Accuracy: fold 0, trained at the profile named by
 --accuracy under each recipe, seed 0; differences are paired, each recipe against the one before.
@@ -12,6 +12,7 @@ import argparse
 from dataclasses import replace
 
 import pandas as pd
+import torch
 
 from kneel_lib import speed, tables
 from kneel_lib.data.cohorts import load_cohort
@@ -19,25 +20,27 @@ from kneel_lib.data.folds import make_folds
 from kneel_lib.paths import RESULTS
 from kneel_lib.settings import find_profile
 
-KNEES, BATCH_AT_PAPER = 32, 8
+KNEES, BATCH_AT_PAPER, SHORT_STEPS = 32, 8, 15
 ACCURACY = RESULTS / "speed_accuracy.csv"
-PARTS = ("accuracy", "ladder", "cores", "sizes")
+PARTS = ("ladder", "memory", "accuracy", "cores", "sizes")
 
 
-def ladder(profile, cohort, rounds):
-    """A row a recipe at this profile: rate, ratio, memory, operations, share of the machine's limit."""
-    recipes = (*speed.LADDER, speed.COMPILED) if profile.name == "study" else speed.LADDER
+def ladder(profile, cohort, rounds, recipes=speed.LADDER):
+    """A row a recipe at this profile, and one for a process a core: rate, ratio, operations, share of the machine's limit."""
     rois = speed.training_rois(cohort.select(slice(0, KNEES)), profile)
-    rates = speed.rates(recipes, rois, profile, rounds)
+    steps = speed.STEPS_A_ROUND if profile.size_px > 256 else SHORT_STEPS
+    rates, cores = speed.rates(recipes, rois, profile, rounds, steps), torch.get_num_threads()
     limits = {precision: speed.matrix_rate(precision) for precision in {recipe.precision for recipe in recipes}}
-    first = rates[recipes[0].name]
-    rows = []
-    for recipe in recipes:
+    first, rows = rates[recipes[0].name], []
+
+    def add(recipe, name, rate):
         work = speed.operations(recipe.network, profile)
-        rows.append({"what": "train", "step": recipe.name, "profile": profile.name, "size_px": profile.size_px, "batch": profile.batch, "images_per_s": rates[recipe.name],
-                     "ratio": rates[recipe.name] / first, "peak_mb": speed.peak_mb(recipe, rois, profile), "gflop_per_image": work,
-                     "limit_share": work * rates[recipe.name] / limits[recipe.precision], "machine": speed.machine()})
-        print(f"{profile.name}, {recipe.name}: {rates[recipe.name]:.2f} images/s", flush=True)
+        rows.append({"what": "train", "step": name, "profile": profile.name, "size_px": profile.size_px, "batch": profile.batch, "images_per_s": rate, "ratio": rate / first,
+                     "gflop_per_image": work, "limit_share": work * rate / limits[recipe.precision], "machine": speed.machine()})
+        print(f"{profile.name}, {name}: {rate:.2f} images/s, {100 * rows[-1]['limit_share']:.0f} % of the limit", flush=True)
+    for recipe in recipes:
+        add(recipe, recipe.name, rates[recipe.name])
+    add(speed.OURS, speed.SPREAD, speed.spread_rate(rois, profile, cores, 1, steps))
     return rows
 
 
@@ -54,19 +57,40 @@ def accuracy(profile, cohort):
         print(f"{recipe.name}: MRE {rows[-1]['mre_mm']:.3f} mm", flush=True)
         before = errors
     tables.write_table(pd.DataFrame(rows), ACCURACY)
+    table = pd.read_csv(RESULTS / "speed.csv")
+    speed.record(with_accuracy(table[table["what"] == "train"]))
+
+
+def with_accuracy(table):
+    """The rows `train` with the accuracy that was measured last."""
+    columns = ["mre_mm", "difference", "low", "high", "accuracy"]
+    measured = pd.read_csv(ACCURACY) if ACCURACY.is_file() else pd.DataFrame(columns=["step", *columns])
+    return table.drop(columns=columns, errors="ignore").merge(measured, on="step", how="left")
 
 
 def timing(profiles, cohort, rounds):
-    """The rows `train` of results/speed.csv, with the accuracy that was measured last."""
+    """The rows `train` and `compile` of results/speed.csv."""
     rows = [row for profile in profiles for row in ladder(profile, cohort, rounds)]
-    table = pd.DataFrame(rows)
-    speed.record(table.merge(pd.read_csv(ACCURACY), on="step", how="left") if ACCURACY.is_file() else table)
+    rows += [row | {"what": "compile"} for row in ladder(profiles[-1], cohort, rounds, (speed.OURS, speed.COMPILED))[:2]]
+    speed.record(with_accuracy(pd.DataFrame(rows)))
+
+
+def memory(profiles, cohort):
+    """The column `peak_mb` of the rows `train` that are there; of a process a core: of all of them together."""
+    table = pd.read_csv(RESULTS / "speed.csv")
+    for profile in profiles:
+        rois = speed.training_rois(cohort.select(slice(0, KNEES)), profile)
+        peaks = {recipe.name: speed.peak_mb(recipe, rois, profile) for recipe in speed.LADDER}
+        peaks[speed.SPREAD] = torch.get_num_threads() * peaks[speed.OURS.name]
+        rows = (table["what"] == "train") & (table["profile"] == profile.name)
+        table.loc[rows, "peak_mb"] = table.loc[rows, "step"].map(peaks)
+    speed.record(table[table["what"] == "train"])
 
 
 def cores(profile, cohort):
-    """The rows `threads` of results/speed.csv."""
-    used = speed.rates_by_threads(speed.training_rois(cohort.select(slice(0, KNEES)), profile), profile)
-    speed.record(pd.DataFrame([{"what": "threads", "step": step, "images_per_s": rate, "ratio": rate / next(iter(used.values())), "profile": profile.name,
+    """The rows `cores` of results/speed.csv."""
+    used = speed.rates_by_cores(speed.training_rois(cohort.select(slice(0, KNEES)), profile), profile)
+    speed.record(pd.DataFrame([{"what": "cores", "step": step, "images_per_s": rate, "ratio": rate / next(iter(used.values())), "profile": profile.name,
                                 "size_px": profile.size_px, "batch": profile.batch, "machine": speed.machine()} for step, rate in used.items()]))
 
 
@@ -90,6 +114,7 @@ def main():
     cohort, study = load_cohort(options.cohort), find_profile("study")
     profiles = [replace(find_profile(name), batch=BATCH_AT_PAPER) if name == "paper" else find_profile(name) for name in options.profiles]
     work = {"accuracy": lambda: accuracy(find_profile(options.accuracy), cohort), "ladder": lambda: timing(profiles, cohort, options.rounds),
+            "memory": lambda: memory(profiles, cohort),
             "cores": lambda: cores(study, cohort), "sizes": lambda: sizes(study, cohort)}
     for part in options.parts:
         work[part]()

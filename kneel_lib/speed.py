@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -56,7 +57,10 @@ BATCHED = replace(PAPER, name="+ batched augmentation", augmentation="batched")
 CHANNELS_LAST = replace(BATCHED, name="+ channels_last", channels_last=True)
 BF16 = replace(CHANNELS_LAST, name="+ bf16", precision="bf16")
 OURS = replace(BF16, name="+ fused Adam (ours)", fused=True)
-COMPILED = replace(OURS, name="+ torch.compile (not taken)", compiled=True)
+COMPILED = replace(OURS, name="torch.compile (not taken)", compiled=True)
+
+SPREAD = "+ a process a core"
+"""Rung of the ladder that is no recipe: as many folds side by side as there are cores, one thread each (`spread_rate`)."""
 
 LADDER = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, OURS)
 
@@ -168,6 +172,9 @@ def own_peak_mb(recipe, rois, profile):
     with closing(batches(recipe, rois, profile)) as stream:
         for _ in range(2):
             trainer.step(*next(stream))
+    status = Path("/proc/self/status")   # Linux: its own peak; getrusage there begins with the peak of the process that it was forked from
+    if status.is_file():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -218,19 +225,22 @@ def matrix_rate(precision="bf16", size=2048, repeats=5):
     return 2 * size ** 3 / statistics.median(taken) / 1e9
 
 
-def rates_by_threads(rois, profile, steps=20):
-    """{how the cores are used: images a second of all processes together}: one process, and one-thread processes on every core at once."""
-    cores = torch.get_num_threads()
-
-    def together(processes, threads):
-        with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-            return sum(pool.map(own_rate, *zip(*[(rois, profile, steps, threads)] * processes)))
-    return {"one process, one thread": together(1, 1), f"one process, {cores} threads": together(1, cores), f"{cores} processes, one thread each": together(cores, 1)}
+def spread_rate(rois, profile, processes, threads, steps=STEPS_A_ROUND):
+    """Images a second of all processes together, each training a network of its own (another fold, say) with this many threads."""
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return sum(pool.map(own_rate, *zip(*[(rois, profile, steps, threads)] * processes)))
 
 
 def own_rate(rois, profile, steps, threads):
     torch.set_num_threads(threads)
     return one_round(make_trainer(OURS, profile), rois, profile, steps)
+
+
+def rates_by_cores(rois, profile, steps=20):
+    """{how the cores are used: images a second}."""
+    cores = torch.get_num_threads()
+    ways = {"one process, one thread": (1, 1), f"one process, {cores} threads": (1, cores), f"{cores} processes, one thread each": (cores, 1)}
+    return {name: spread_rate(rois, profile, *way, steps) for name, way in ways.items()}
 
 
 KINDS = {"convolution": ("convolution", "mkldnn"), "batch norm": ("batch_norm",), "ReLU": ("clamp_min", "threshold", "relu"),
@@ -293,7 +303,9 @@ COLUMNS = ("what", "step", "images_per_s", "ratio", "peak_mb", "mre_mm", "machin
 
 
 def record(rows, path=RESULTS / "speed.csv"):
-    """Put these rows into results/speed.csv in the place of its older ones of the same `what`."""
-    kept = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=COLUMNS)
-    parts = [part for part in (kept[~kept["what"].isin(rows["what"])], rows) if len(part)]
-    write_table(pd.concat(parts).reindex(columns=list(COLUMNS)).sort_values("what", kind="stable", ascending=False), path)
+    """Put these rows into results/speed.csv in the place of its older ones of the same `what` and profile."""
+    rows = rows.reindex(columns=list(COLUMNS))
+    kept = pd.read_csv(path) if path.is_file() else rows[:0]
+    stale = pd.MultiIndex.from_frame(kept[["what", "profile"]].fillna("")).isin(pd.MultiIndex.from_frame(rows[["what", "profile"]].fillna("")))
+    parts = [part for part in (kept[~stale], rows) if len(part)]
+    write_table(pd.concat(parts).sort_values("what", kind="stable", ascending=False), path)
