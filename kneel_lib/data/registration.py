@@ -129,23 +129,30 @@ def patches(image, points_px, inverted, settings):
 def move(image, offsets_mm, mm_per_px, centre_px, templates, settings):
     """(scale, centre, score, inverted) of one knee after a round: the best place over all scales, between pixels and between scales.
 
-    Each landmark is compared with its average once, over all places that any scale can bring it to. An inverted crop has the same gradients
-    with the other sign, so its best place is the lowest value instead of the highest.
+    An inverted crop has the same gradients with the other sign, so its best place is the lowest value instead of the highest.
     """
-    offsets = offsets_mm / mm_per_px
-    far = settings.reach_px + int(np.ceil(np.abs(offsets).max() * settings.width / (1 - settings.width))) + 1
-    field = gradients(image, settings.sigma_px)
-    responses = [cv2.matchTemplate(window(field, centre_px + offset, settings.half_px + far), template, cv2.TM_CCORR_NORMED)
-                 for offset, template in zip(offsets, templates)]
-    totals = [sum(window(response, far + offset * (1 / factor - 1), settings.reach_px) for response, offset in zip(responses, offsets)) / landmarks.COUNT
-              for factor in settings.scales]
-    inverted = -min(total.min() for total in totals) > max(total.max() for total in totals)
+    totals = agreement(image, offsets_mm, mm_per_px, centre_px, templates, settings)
+    inverted = bool(-totals.min() > totals.max())
     peaks = [peak(-total if inverted else total) for total in totals]
     scores = np.array([score for _, score in peaks])
     best = int(scores.argmax())
     between = vertex(scores[best - 1:best + 2]) if 0 < best < len(scores) - 1 else 0.0
     factor = settings.scales[best] + between * (settings.scales[1] - settings.scales[0])
     return mm_per_px * factor, centre_px + peaks[best][0], float(scores[best]), inverted
+
+
+def agreement(image, offsets_mm, mm_per_px, centre_px, templates, settings):
+    """(9, 2 R + 1, 2 R + 1), R = reach_px: the mean correlation of a knee's sixteen patches with the averages, at each scale and shift.
+
+    Each landmark is compared with its average once, over all places that any scale can bring it to; a scale only says which of them are added up.
+    """
+    offsets = offsets_mm / mm_per_px
+    far = settings.reach_px + int(np.ceil(np.abs(offsets).max() * settings.width / (1 - settings.width))) + 1
+    field = gradients(image, settings.sigma_px)
+    responses = [cv2.matchTemplate(window(field, centre_px + offset, settings.half_px + far), template, cv2.TM_CCORR_NORMED)
+                 for offset, template in zip(offsets, templates)]
+    return np.stack([sum(window(response, far + offset * (1 / factor - 1), settings.reach_px) for response, offset in zip(responses, offsets)) / landmarks.COUNT
+                     for factor in settings.scales])
 
 
 def peak(total):
@@ -179,16 +186,20 @@ def edge_gauge(images, offsets_mm, placement, reach_px=12.0, width=0.06, jobs=1)
     outward = np.median(offsets_mm / placement.mm_per_px[:, None, None], axis=0)
     slopes = {number: cv2.GaussianBlur(templates[number] @ (np.array(direction, np.float32) / np.linalg.norm(direction)), (0, 0), 1.0)
               for number, direction in BRIGHTER.items()}
-    half = round(reach_px * 4)
-    step = 0.25
-    best = -np.inf, None
-    for factor in np.linspace(1 - width, 1 + width, 49):
-        moved = {number: EDGE_ROUND.half_px + outward[number] * (1 / factor - 1) for number in slopes}
-        total = sum(cv2.warpAffine(slope, np.array([[step, 0, moved[number][0] - half * step], [0, step, moved[number][1] - half * step]]), (2 * half + 1, 2 * half + 1),
-                                   flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP) for number, slope in slopes.items())
-        shift, value = peak(total)
-        best = max(best, (value, (factor, shift * step)), key=lambda pair: pair[0])
-    return best[1]
+    factors = np.linspace(1 - width, 1 + width, 49)
+    peaks = [peak(sum(finely(slope, EDGE_ROUND.half_px + outward[number] * (1 / factor - 1), reach_px) for number, slope in slopes.items())) for factor in factors]
+    best = int(np.argmax([value for _, value in peaks]))
+    return float(factors[best]), peaks[best][0] * FINE_PX
+
+
+FINE_PX = 0.25
+
+
+def finely(field, middle, reach_px):
+    """The square of reach_px around `middle` (x, y), sampled every FINE_PX pixels; zero outside."""
+    half = round(reach_px / FINE_PX)
+    matrix = np.array([[FINE_PX, 0, middle[0] - half * FINE_PX], [0, FINE_PX, middle[1] - half * FINE_PX]])
+    return cv2.warpAffine(field, matrix, (2 * half + 1, 2 * half + 1), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
 def regauge(placement, factor, shift_px):
@@ -196,9 +207,21 @@ def regauge(placement, factor, shift_px):
     return replace(placement, mm_per_px=placement.mm_per_px * factor, centres_px=placement.centres_px + shift_px)
 
 
-def disagreement_mm(first, second, offsets_mm):
-    """(n, 16) mm between the landmarks of two `Placement`s of the same crops, one common scale and one common shift taken out; mm are the first one's."""
+def in_gauge_of(other, placement, offsets_mm):
+    """The placement, changed by one scale and one shift common to all knees (medians over knees and landmarks), so that it lies as the other one does."""
+    placement = regauge(placement, np.median(other.mm_per_px / placement.mm_per_px), np.zeros(2))
+    apart = other.landmarks_px(offsets_mm) - placement.landmarks_px(offsets_mm)
+    return regauge(placement, 1.0, np.median(apart, axis=(0, 1)))
+
+
+def apart_mm(first, second, offsets_mm):
+    """(n, 16, 2) mm from the second to the first `Placement` of the same crops, one common scale and one common shift taken out; mm are the first one's."""
     scale = first.mm_per_px
     aligned = replace(second, mm_per_px=second.mm_per_px * np.median(scale / second.mm_per_px))
     apart = (first.landmarks_px(offsets_mm) - aligned.landmarks_px(offsets_mm)) * scale[:, None, None]
-    return np.linalg.norm(apart - np.median(apart, axis=(0, 1)), axis=2)
+    return apart - np.median(apart, axis=(0, 1))
+
+
+def disagreement_mm(first, second, offsets_mm):
+    """(n, 16) lengths of `apart_mm`."""
+    return np.linalg.norm(apart_mm(first, second, offsets_mm), axis=2)
