@@ -94,7 +94,7 @@ def register(options):
     if options.record:
         print(*registration_study.record(options.jobs), sep="\n")
     if options.compare:
-        print(*registration_study.record_comparison(options.jobs), sep="\n")
+        print(*registration_study.record_comparison(options.jobs, options.folds), sep="\n")
     return 0
 
 
@@ -223,6 +223,7 @@ def parse(arguments):
     command.add_argument("--output", help="the table's file (default: build/<cohort>_registration.csv)")
     command.add_argument("--record", action="store_true", help="also measure how good it is: results/registration.csv and the error budget")
     command.add_argument("--compare", action="store_true", help="also train the same network on both tables' labels: results/registration_tables.csv")
+    command.add_argument("--folds", nargs="*", type=int, default=range(5), help="of --compare")
     command = add(predict, "landmarks of your own radiographs: DICOM files, or pictures with --spacing")
     command.add_argument("path", help="a file or a folder")
     command.add_argument("--output", default="kneel_landmarks")

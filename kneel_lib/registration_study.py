@@ -98,11 +98,11 @@ def with_placement(cohort, placement, name):
     return check_cohort(replace(cohort, name=name, knees=knees, landmarks_mm=points * placement.mm_per_px[:, None, None]))
 
 
-def replacement_runs(cohort, placement):
-    """{table: finished runs}: `best` at profile quick on five folds, with the labels of the table on file and with those made here, in the same gauge."""
+def replacement_runs(cohort, placement, folds=range(5)):
+    """{table: finished runs}: `best` at profile quick on some folds, with the labels of the table on file and with those made here, in the same gauge."""
     crops = crops_of(cohort)
     cohorts = {ON_FILE: cohort, MADE_HERE: with_placement(cohort, in_gauge_of(crops.truth, placement, crops.offsets_mm), "crops_registered")}
-    return {name: [runs.get_run(BEST, PROFILES["quick"], known, fold) for fold in range(5)] for name, known in cohorts.items()}
+    return {name: [runs.get_run(BEST, PROFILES["quick"], known, fold) for fold in folds] for name, known in cohorts.items()}
 
 
 def compare_tables(made):
@@ -211,11 +211,11 @@ def record(jobs=1, folder=paths.RESULTS):
                   "registration_pck.csv": pck_curves(errors, placed_mm / np.sqrt(2)).assign(cohort="crops", profile="native", folds=5, seed=0, knees=len(errors))}, folder)
 
 
-def record_comparison(jobs=1, folder=paths.RESULTS):
-    """Train the same network on the labels of both tables (ten runs) and write how it does on each; returns the file."""
+def record_comparison(jobs=1, folds=range(5), folder=paths.RESULTS):
+    """Train the same network on the labels of both tables (a run a table and fold) and write how it does on each; returns the file."""
     cohort = load_cohort("crops")
     _, placement = agreement(crops_of(cohort), jobs)
-    return write({"registration_tables.csv": compare_tables(replacement_runs(cohort, placement))}, folder)
+    return write({"registration_tables.csv": compare_tables(replacement_runs(cohort, placement, folds))}, folder)
 
 
 def write(written, folder):

@@ -215,11 +215,11 @@ def in_gauge_of(other, placement, offsets_mm):
 
 
 def apart_mm(first, second, offsets_mm):
-    """(n, 16, 2) mm from the second to the first `Placement` of the same crops, one common scale and one common shift taken out; mm are the first one's."""
-    scale = first.mm_per_px
-    aligned = replace(second, mm_per_px=second.mm_per_px * np.median(scale / second.mm_per_px))
-    apart = (first.landmarks_px(offsets_mm) - aligned.landmarks_px(offsets_mm)) * scale[:, None, None]
-    return apart - np.median(apart, axis=(0, 1))
+    """(n, 16, 2) mm from the second to the first `Placement` of the same crops, the gauge taken out (`in_gauge_of`); mm are the first one's.
+
+    The common shift is one in pixels of the crop, since it is in these that the averages may slide; one in mm would leave a part of it that grows with the scale.
+    """
+    return (first.landmarks_px(offsets_mm) - in_gauge_of(first, second, offsets_mm).landmarks_px(offsets_mm)) * first.mm_per_px[:, None, None]
 
 
 def disagreement_mm(first, second, offsets_mm):
