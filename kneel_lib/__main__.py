@@ -1,4 +1,4 @@
-"""The command line: `python -m kneel_lib run | train | transfer | labels | test | predict | ship | onnx | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | train | transfer | labels | test | register | predict | ship | onnx | record | report | notebooks | verify`."""
 
 import argparse
 import os
@@ -80,6 +80,22 @@ def test(options):
             made = evaluate(dataset, method, profile, options.folds, options.seed, options.device)
             row = test_set_table([made]).iloc[0]
             print(f"{dataset}, {method}: MRE {row['mre_mm']:.3f} mm, {row['out']:.2f} % of {row['knees']} knees out, {row['missed']} missed, {made.folder}", flush=True)
+    return 0
+
+
+def register(options):
+    from kneel_lib import registration_study, registration_table
+    from kneel_lib.data.cohorts import load_cohort
+    cohort = load_cohort(options.cohort, options.knees)
+    crops = registration_study.crops_of(cohort)
+    table, placement, replaced = registration_table.make_table(crops, options.check, options.jobs)
+    path = registration_table.write_registration(table, options.output or paths.cache() / f"{crops.name}_registration.csv")
+    print(f"{len(table)} knees in {paths.shown(path)}, {int(placement.inverted.sum())} of them inverted, {int(replaced.sum())} placed by the network alone; median "
+          f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {registration_study.truth_name(crops)}: {registration_study.sentence(crops, placement)}")
+    if options.record:
+        print(*registration_study.record(options.jobs), sep="\n")
+    if options.compare:
+        print(*registration_study.record_comparison(options.jobs, options.folds), sep="\n")
     return 0
 
 
@@ -201,6 +217,15 @@ def parse(arguments):
     command.add_argument("--folds", nargs="*", type=int, help="of A and B: the fold models to average (default: as many as the profile says)")
     command.add_argument("--seed", type=int, default=0)
     command.add_argument("--device", default="cpu")
+    command = add(register, "make the registration table of the crops anew: where the published landmarks lie on them")
+    command.add_argument("--cohort", default="auto", help="crops, or simulated: crops cut at places that are known")
+    command.add_argument("--knees", type=int, help="of a simulated cohort: how many are drawn")
+    command.add_argument("--check", action="store_true", help="train the checking network too, and let it replace and correct (about ten minutes more)")
+    command.add_argument("--jobs", type=int, default=2, help="threads")
+    command.add_argument("--output", help="the table's file (default: build/<cohort>_registration.csv)")
+    command.add_argument("--record", action="store_true", help="also measure how good it is: results/registration.csv and the error budget")
+    command.add_argument("--compare", action="store_true", help="also train the same network on both tables' labels: results/registration_tables.csv")
+    command.add_argument("--folds", nargs="*", type=int, default=range(5), help="of --compare")
     command = add(predict, "landmarks of your own radiographs: DICOM files, or pictures with --spacing")
     command.add_argument("path", help="a file or a folder")
     command.add_argument("--output", default="kneel_landmarks")

@@ -3,13 +3,18 @@
 A knee's landmarks are known up to where its crop was cut: a scale (mm in a crop pixel) and the place of landmark 4. Nobody knows what a landmark
 looks like in these crops either. Both are found together: assume that every knee lies in the same place, average what is seen around each
 landmark over all knees, move each knee to where its own landmarks look most like the averages, and average again. The averages are fog at
-first and bone in the end. What no such method can know is the gauge, one scale and one shift common to all knees: here the median scale
-stays at FIRST_MM_PER_PX, and whoever compares two placements takes the gauge out first (`disagreement_mm`).
+first and bone in the end.
 
-The table `data/oai_crops_registration.csv` was made by the same idea with other code; this module does not replace it yet.
+Everything is seen in pixels of the crop. A candidate scale moves the sixteen patches apart or together, it does not magnify what is in them: a
+large knee has large condyles, and a patch magnified with the candidate would ask each knee to be as large as the average one, which draws all
+scales towards their mean.
+
+What no such method can know is the gauge, one scale and one shift common to all knees. In the rounds the median scale stays at MEDIAN_MM_PER_PX;
+`edge_gauge` then looks, in the averages, where the landmarks would lie on the edges of the bones. Whoever compares two placements takes the gauge
+out first (`disagreement_mm`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -17,138 +22,146 @@ from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
 
-GRID_MM = 0.5
-"""Crops are compared on a grid of this spacing, whatever their own."""
-
-FIRST_MM_PER_PX = 0.48
+MEDIAN_MM_PER_PX = 0.44
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round of moving all knees. sigma_mm: blur before gradients are taken. half_mm: half the side of a landmark's patch. reach_mm: how far a knee
-    may move. scales: what its scale may be multiplied with."""
+    """One round of moving all knees, in pixels of the crop. sigma_px: blur before gradients are taken. half_px: half the side of a landmark's patch.
+    reach_px: how far a knee may move. width: its scale may change by this share."""
 
-    sigma_mm: float
-    half_mm: float
-    reach_mm: float
-    scales: tuple
+    sigma_px: float
+    half_px: int
+    reach_px: int
+    width: float
+
+    @property
+    def scales(self):
+        """The nine factors that a knee's scale is tried at."""
+        return np.linspace(1 - self.width, 1 + self.width, 9)
 
 
-def steps(width, count=5):
-    """Scale factors from 1 - width to 1 + width."""
-    return tuple(np.linspace(1 - width, 1 + width, count))
-
-
-ROUNDS = (Round(2.0, 12.0, 14.0, steps(0.12, 7)), Round(2.0, 12.0, 14.0, steps(0.12, 7)), Round(1.5, 10.0, 10.0, steps(0.10, 7)), Round(1.2, 9.0, 8.0, steps(0.08)),
-          Round(1.0, 8.0, 6.0, steps(0.06)), Round(0.8, 8.0, 5.0, steps(0.04)), Round(0.6, 7.0, 4.0, steps(0.03)), Round(0.5, 7.0, 3.0, steps(0.02)))
+ROUNDS = (Round(4.0, 28, 24, 0.15), Round(4.0, 28, 24, 0.15), Round(3.0, 24, 16, 0.12), Round(2.5, 22, 14, 0.10),
+          Round(2.0, 20, 12, 0.10), Round(1.5, 18, 10, 0.08), Round(1.2, 18, 8, 0.08), Round(1.0, 18, 8, 0.08))
 LEFT_OUT = 0.15
 """Share of the knees with the lowest scores that stay out of the averages."""
+STRENGTH_SIGMA_PX = 25.0
+"""Gradients are divided by their strength over a neighbourhood of this size, so that a crop's contrast does not count."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the knees lie. mm_per_px: (n,). centres_px: (n, 2) landmark 4 in pixels of the (right-oriented) crop. scores: (n,) mean correlation with the averages."""
+    """Where the knees lie. mm_per_px: (n,). centres_px: (n, 2) landmark 4 in pixels of the (right-oriented) crop. scores: (n,) mean correlation with the
+    averages. inverted: (n,) booleans, grey values that run the other way."""
 
     mm_per_px: np.ndarray
     centres_px: np.ndarray
     scores: np.ndarray
+    inverted: np.ndarray
+
+    def landmarks_px(self, offsets_mm):
+        """(n, 16, 2) in pixels of the crops, for landmarks at offsets_mm (n, 16, 2) from landmark 4."""
+        return self.centres_px[:, None] + offsets_mm / self.mm_per_px[:, None, None]
+
+    def select(self, rows):
+        """The placement of these rows only."""
+        return Placement(self.mm_per_px[rows], self.centres_px[rows], self.scores[rows], self.inverted[rows])
 
 
-def register(images, offsets_mm, rounds=ROUNDS, jobs=-1, after_round=lambda number, placement, templates: None):
+def start(images):
+    """The placement before the first round: every knee in the middle of its crop, at the same scale, none inverted."""
+    middles = np.array([[(image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2] for image in images])
+    return Placement(np.full(len(images), MEDIAN_MM_PER_PX), middles, np.ones(len(images)), np.zeros(len(images), bool))
+
+
+def register(images, offsets_mm, rounds=ROUNDS, makers=None, jobs=1, placement=None, after_round=lambda number, placement, templates: None):
     """The `Placement` of n right-oriented crops, uint8 each, whose landmarks lie at offsets_mm (n, 16, 2) from landmark 4.
 
-    after_round(number, placement, templates) is called after every round; templates are (16, P, P, 2) averages of gradients.
+    makers: rows of the knees that the averages are taken over (None: all). placement: where to go on (default: `start`). after_round is called after
+    every round with its number, the placement, and the (16, P, P, 2) averages of gradients that the knees were moved by.
     """
-    count = len(images)
-    placement = Placement(np.full(count, FIRST_MM_PER_PX), np.array([[(image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2] for image in images]), np.ones(count))
-    with Parallel(jobs) as parallel:
+    placement = placement or start(images)
+    makers = np.arange(len(images)) if makers is None else np.asarray(makers)
+    with Parallel(jobs, prefer="threads") as parallel:
         for number, settings in enumerate(rounds, start=1):
-            templates = average_patches(images, offsets_mm, placement, settings, parallel)
+            templates = average_patches(images, offsets_mm, placement, settings, makers, parallel)
             moved = parallel(delayed(move)(image, offsets, scale, centre, templates, settings)
                              for image, offsets, scale, centre in zip(images, offsets_mm, placement.mm_per_px, placement.centres_px))
-            scales, centres, scores = (np.array(values) for values in zip(*moved))
-            placement = Placement(*hold_gauge(scales, centres), scores)
+            placement = hold_gauge(Placement(*(np.array(values) for values in zip(*moved))))
             after_round(number, placement, templates)
     return placement
 
 
-def hold_gauge(scales, centres):
-    """Scales and centres with the median scale put back to FIRST_MM_PER_PX: else all knees may drift together, one round after the other."""
-    return scales * FIRST_MM_PER_PX / np.median(scales), centres
+def hold_gauge(placement):
+    """The placement with the median scale put back: else all knees may drift together, one round after the other."""
+    return replace(placement, mm_per_px=placement.mm_per_px * MEDIAN_MM_PER_PX / np.median(placement.mm_per_px))
 
 
-def gradients(image, mm_per_px, sigma_mm):
-    """(H, W, 2) float32 on GRID_MM: the picture's gradient, blurred and divided by its local strength, so that contrast does not count."""
-    factor = mm_per_px / GRID_MM
-    size = max(round(image.shape[1] * factor), 8), max(round(image.shape[0] * factor), 8)
-    matrix = np.array([[1 / factor, 0, 0], [0, 1 / factor, 0]])
-    picture = cv2.warpAffine(image.astype(np.float32), matrix, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE)
-    picture = cv2.GaussianBlur(picture, (0, 0), sigma_mm / GRID_MM)
-    field = np.dstack([cv2.Sobel(picture, cv2.CV_32F, 1, 0), cv2.Sobel(picture, cv2.CV_32F, 0, 1)])
-    strength = cv2.GaussianBlur((field ** 2).sum(axis=2), (0, 0), 6.0 / GRID_MM)
-    return field / np.sqrt(strength + 1.0)[..., None]
+def gradients(image, sigma_px):
+    """(H, W, 2) float32: the crop's gradient along x and y, blurred and divided by its local strength."""
+    picture = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_px)
+    field = np.dstack([cv2.Sobel(picture, cv2.CV_32F, 1, 0, ksize=1), cv2.Sobel(picture, cv2.CV_32F, 0, 1, ksize=1)])
+    strength = cv2.GaussianBlur((field ** 2).sum(axis=2), (0, 0), STRENGTH_SIGMA_PX)
+    return field / np.sqrt(strength + 0.05)[..., None]
 
 
 def window(field, middle, half):
-    """The square of 2 * half + 1 grid points around `middle` (x, y), sampled between points; zero outside."""
+    """The square of 2 * half + 1 pixels around `middle` (x, y), sampled between pixels; zero outside."""
     matrix = np.array([[1, 0, middle[0] - half], [0, 1, middle[1] - half]], float)
     return cv2.warpAffine(field, matrix, (2 * half + 1, 2 * half + 1), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
-def places(offsets_mm, mm_per_px, centre_px):
-    """(16, 2) grid positions of a knee's landmarks."""
-    return (centre_px * mm_per_px + offsets_mm) / GRID_MM
-
-
-def average_patches(images, offsets_mm, placement, settings, parallel):
-    """(16, P, P, 2): what is seen around each landmark, averaged over the knees that fit best so far."""
-    chosen = np.flatnonzero(placement.scores >= np.quantile(placement.scores, LEFT_OUT))
-    half = round(settings.half_mm / GRID_MM)
-    parts = parallel(delayed(patches)(images[k], offsets_mm[k], placement.mm_per_px[k], placement.centres_px[k], settings.sigma_mm, half) for k in chosen)
+def average_patches(images, offsets_mm, placement, settings, makers, parallel):
+    """(16, P, P, 2): what is seen around each landmark, averaged over the makers that fit best so far."""
+    scores = placement.scores[makers]
+    chosen = makers[scores >= np.quantile(scores, LEFT_OUT)]
+    points = placement.landmarks_px(offsets_mm)
+    parts = parallel(delayed(patches)(images[k], points[k], placement.inverted[k], settings) for k in chosen)
     return np.mean(parts, axis=0).astype(np.float32)
 
 
-def patches(image, offsets_mm, mm_per_px, centre_px, sigma_mm, half):
-    """(16, P, P, 2) of one knee."""
-    field = gradients(image, mm_per_px, sigma_mm)
-    return np.stack([window(field, place, half) for place in places(offsets_mm, mm_per_px, centre_px)])
+def patches(image, points_px, inverted, settings):
+    """(16, P, P, 2) gradients around a knee's landmarks (16, 2)."""
+    field = gradients(image, settings.sigma_px) * (-1 if inverted else 1)
+    return np.stack([window(field, point, settings.half_px) for point in points_px])
 
 
 def move(image, offsets_mm, mm_per_px, centre_px, templates, settings):
-    """(scale, centre, score) of one knee after a round: the best peak over all scales, between grid points and between scales."""
-    found = [best_shift(image, offsets_mm, mm_per_px * factor, centre_px, templates, settings) for factor in settings.scales]
-    scores = np.array([score for _, score in found])
+    """(scale, centre, score, inverted) of one knee after a round: the best place over all scales, between pixels and between scales.
+
+    An inverted crop has the same gradients with the other sign, so its best place is the lowest value instead of the highest.
+    """
+    totals = agreement(image, offsets_mm, mm_per_px, centre_px, templates, settings)
+    inverted = bool(-totals.min() > totals.max())
+    peaks = [peak(-total if inverted else total) for total in totals]
+    scores = np.array([score for _, score in peaks])
     best = int(scores.argmax())
-    scale = mm_per_px * settings.scales[best]
-    if 0 < best < len(scores) - 1:
-        scale *= 1 + vertex(scores[best - 1:best + 2]) * (settings.scales[best + 1] - settings.scales[best]) / settings.scales[best]
-    return scale, centre_px + found[best][0] * GRID_MM / scale, float(scores[best])
+    between = vertex(scores[best - 1:best + 2]) if 0 < best < len(scores) - 1 else 0.0
+    factor = settings.scales[best] + between * (settings.scales[1] - settings.scales[0])
+    return mm_per_px * factor, centre_px + peaks[best][0], float(scores[best]), inverted
 
 
-def best_shift(image, offsets_mm, mm_per_px, centre_px, templates, settings):
-    """(shift (2,) in grid points, score) at one scale: the peak of the sixteen correlations, each looked for around its own landmark."""
-    reach = round(settings.reach_mm / GRID_MM)
-    half = templates.shape[1] // 2
-    field = gradients(image, mm_per_px, settings.sigma_mm)
-    total = sum(cv2.matchTemplate(window(field, place, half + reach), template, cv2.TM_CCORR_NORMED)
-                for place, template in zip(places(offsets_mm, mm_per_px, centre_px), templates)) / landmarks.COUNT
+def agreement(image, offsets_mm, mm_per_px, centre_px, templates, settings):
+    """(9, 2 R + 1, 2 R + 1), R = reach_px: the mean correlation of a knee's sixteen patches with the averages, at each scale and shift.
+
+    Each landmark is compared with its average once, over all places that any scale can bring it to; a scale only says which of them are added up.
+    """
+    offsets = offsets_mm / mm_per_px
+    far = settings.reach_px + int(np.ceil(np.abs(offsets).max() * settings.width / (1 - settings.width))) + 1
+    field = gradients(image, settings.sigma_px)
+    responses = [cv2.matchTemplate(window(field, centre_px + offset, settings.half_px + far), template, cv2.TM_CCORR_NORMED)
+                 for offset, template in zip(offsets, templates)]
+    return np.stack([sum(window(response, far + offset * (1 / factor - 1), settings.reach_px) for response, offset in zip(responses, offsets)) / landmarks.COUNT
+                     for factor in settings.scales])
+
+
+def peak(total):
+    """(shift (2,) in pixels from the middle, value) of the largest value of a square (2 R + 1, 2 R + 1)."""
     row, column = np.unravel_index(total.argmax(), total.shape)
-    shift = np.array([column - reach, row - reach], float)
+    shift = np.array([column, row], float) - total.shape[0] // 2
     if 0 < row < total.shape[0] - 1 and 0 < column < total.shape[1] - 1:
         shift += vertex(total[row, column - 1:column + 2]), vertex(total[row - 1:row + 2, column])
-    return shift, float(total.max())
-
-
-def disagreement_mm(first, second, offsets_mm):
-    """(n, 16) mm between the landmarks of two placements of the same crops, one common scale and one common shift taken out.
-
-    first and second: (mm_per_px (n,), centres_px (n, 2)) each; mm are the first one's.
-    """
-    (scale, centre), (other_scale, other_centre) = first, second
-    other_scale = other_scale * np.median(scale / other_scale)
-    places_px, other_px = (centre[:, None] + offsets_mm / scale[:, None, None] for scale, centre in ((scale, centre), (other_scale, other_centre)))
-    apart = (places_px - other_px) * scale[:, None, None]
-    return np.linalg.norm(apart - np.median(apart, axis=(0, 1)), axis=2)
+    return shift, float(total[row, column])
 
 
 def vertex(values):
@@ -156,3 +169,59 @@ def vertex(values):
     left, middle, right = values
     bend = left - 2 * middle + right
     return float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < 0 else 0.0
+
+
+BRIGHTER = {0: (1, 1), 1: (0, 1), 2: (0, 1), 3: (0, 1), 5: (0, 1), 6: (0, 1), 7: (0, 1), 8: (-1, 1), 12: (0, -1)}
+"""Landmarks that the paper's Fig. 2 draws on an edge of bone, and the direction (x, y) in which the picture grows brighter there."""
+EDGE_ROUND = Round(1.0, 24, 0, 0.0)
+
+
+def edge_gauge(images, offsets_mm, placement, reach_px=12.0, width=0.06, jobs=1):
+    """(factor, shift (2,) in pixels): what all scales and centres must be changed by, so that in the average the landmarks lie on the edges of the bones.
+
+    In the averages of sharp gradients, the change is tried that moves the landmarks of BRIGHTER to where the picture grows brighter fastest.
+    """
+    with Parallel(jobs, prefer="threads") as parallel:
+        templates = average_patches(images, offsets_mm, placement, EDGE_ROUND, np.arange(len(images)), parallel)
+    outward = np.median(offsets_mm / placement.mm_per_px[:, None, None], axis=0)
+    slopes = {number: cv2.GaussianBlur(templates[number] @ (np.array(direction, np.float32) / np.linalg.norm(direction)), (0, 0), 1.0)
+              for number, direction in BRIGHTER.items()}
+    factors = np.linspace(1 - width, 1 + width, 49)
+    peaks = [peak(sum(finely(slope, EDGE_ROUND.half_px + outward[number] * (1 / factor - 1), reach_px) for number, slope in slopes.items())) for factor in factors]
+    best = int(np.argmax([value for _, value in peaks]))
+    return float(factors[best]), peaks[best][0] * FINE_PX
+
+
+FINE_PX = 0.25
+
+
+def finely(field, middle, reach_px):
+    """The square of reach_px around `middle` (x, y), sampled every FINE_PX pixels; zero outside."""
+    half = round(reach_px / FINE_PX)
+    matrix = np.array([[FINE_PX, 0, middle[0] - half * FINE_PX], [0, FINE_PX, middle[1] - half * FINE_PX]])
+    return cv2.warpAffine(field, matrix, (2 * half + 1, 2 * half + 1), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
+
+def regauge(placement, factor, shift_px):
+    """The placement with every scale multiplied and every centre shifted alike."""
+    return replace(placement, mm_per_px=placement.mm_per_px * factor, centres_px=placement.centres_px + shift_px)
+
+
+def in_gauge_of(other, placement, offsets_mm):
+    """The placement, changed by one scale and one shift common to all knees (medians over knees and landmarks), so that it lies as the other one does."""
+    placement = regauge(placement, np.median(other.mm_per_px / placement.mm_per_px), np.zeros(2))
+    apart = other.landmarks_px(offsets_mm) - placement.landmarks_px(offsets_mm)
+    return regauge(placement, 1.0, np.median(apart, axis=(0, 1)))
+
+
+def apart_mm(first, second, offsets_mm):
+    """(n, 16, 2) mm from the second to the first `Placement` of the same crops, the gauge taken out (`in_gauge_of`); mm are the first one's.
+
+    The common shift is one in pixels of the crop, since it is in these that the averages may slide; one in mm would leave a part of it that grows with the scale.
+    """
+    return (first.landmarks_px(offsets_mm) - in_gauge_of(first, second, offsets_mm).landmarks_px(offsets_mm)) * first.mm_per_px[:, None, None]
+
+
+def disagreement_mm(first, second, offsets_mm):
+    """(n, 16) lengths of `apart_mm`."""
+    return np.linalg.norm(apart_mm(first, second, offsets_mm), axis=2)
