@@ -63,6 +63,6 @@ def test_the_whole_study_runs_at_profile_smoke(cohort, request, tmp_path, monkey
     assert len(made[0]) >= 30 and made[0] == made[1]
     output = tmp_path / "output" / f"{cohort}-smoke"
     for file in ("tables/table1.csv", "tables/table1.md", "tables/table1.tex", "figures/cumulative.pdf", "figures/cumulative.csv",
-                 "figures/average_knee.png", "tables/roi_search.csv", "tables/table2.tex", "figures/pipeline.png", "notebooks/10_report.ipynb"):
+                 "figures/average_knee.png", "figures/fog_to_bone.png", "tables/roi_search.csv", "tables/table2.tex", "figures/pipeline.png", "notebooks/10_report.ipynb"):
         assert (output / file).stat().st_size > 0
     assert f"{cohort}, smoke" in (output / "tables" / "table1.csv").read_text().splitlines()[0]
