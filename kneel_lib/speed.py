@@ -306,6 +306,7 @@ def record(rows, path=RESULTS / "speed.csv"):
     """Put these rows into results/speed.csv in the place of its older ones of the same `what` and profile."""
     rows = rows.reindex(columns=list(COLUMNS))
     kept = pd.read_csv(path) if path.is_file() else rows[:0]
-    stale = pd.MultiIndex.from_frame(kept[["what", "profile"]].fillna("")).isin(pd.MultiIndex.from_frame(rows[["what", "profile"]].fillna("")))
+    replaced = set(map(str, rows["what"] + rows["profile"].astype(object).fillna("")))
+    stale = (kept["what"] + kept["profile"].astype(object).fillna("")).isin(replaced)
     parts = [part for part in (kept[~stale], rows) if len(part)]
     write_table(pd.concat(parts).sort_values("what", kind="stable", ascending=False), path)
