@@ -15,7 +15,7 @@ from kneel_lib.data.cohort import check_cohort
 from kneel_lib.data.cohorts import load_cohort
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.data.registration import apart_mm, disagreement_mm, in_gauge_of
-from kneel_lib.data.simulated_crops import as_found, cut_crops
+from kneel_lib.data.simulated_crops import as_found, cut_crops, offsets_from_centre
 from kneel_lib.settings import BEST, PROFILES
 
 LOST_MM = 3.0
@@ -93,7 +93,7 @@ def repeatability(crops, jobs=1):
 
 def with_placement(cohort, placement, name):
     """The real cohort with its landmarks where another placement puts them."""
-    points = placement.landmarks_px(cohort.landmarks_mm - cohort.landmarks_mm[:, [landmarks.CENTRE]])
+    points = placement.landmarks_px(offsets_from_centre(cohort))
     knees = cohort.knees.assign(mm_per_px=placement.mm_per_px)
     return check_cohort(replace(cohort, name=name, knees=knees, landmarks_mm=points * placement.mm_per_px[:, None, None]))
 

@@ -105,9 +105,9 @@ def gradients(image, sigma_px):
     return field / np.sqrt(strength + 0.05)[..., None]
 
 
-def window(field, middle, half):
-    """The square of 2 * half + 1 pixels around `middle` (x, y), sampled between pixels; zero outside."""
-    matrix = np.array([[1, 0, middle[0] - half], [0, 1, middle[1] - half]], float)
+def window(field, middle, half, step=1.0):
+    """The square of 2 * half + 1 points around `middle` (x, y), `step` pixels apart, sampled between pixels; zero outside."""
+    matrix = np.array([[step, 0, middle[0] - half * step], [0, step, middle[1] - half * step]], float)
     return cv2.warpAffine(field, matrix, (2 * half + 1, 2 * half + 1), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
@@ -174,6 +174,7 @@ def vertex(values):
 BRIGHTER = {0: (1, 1), 1: (0, 1), 2: (0, 1), 3: (0, 1), 5: (0, 1), 6: (0, 1), 7: (0, 1), 8: (-1, 1), 12: (0, -1)}
 """Landmarks that the paper's Fig. 2 draws on an edge of bone, and the direction (x, y) in which the picture grows brighter there."""
 EDGE_ROUND = Round(1.0, 24, 0, 0.0)
+FINE_PX = 0.25
 
 
 def edge_gauge(images, offsets_mm, placement, reach_px=12.0, width=0.06, jobs=1):
@@ -187,19 +188,9 @@ def edge_gauge(images, offsets_mm, placement, reach_px=12.0, width=0.06, jobs=1)
     slopes = {number: cv2.GaussianBlur(templates[number] @ (np.array(direction, np.float32) / np.linalg.norm(direction)), (0, 0), 1.0)
               for number, direction in BRIGHTER.items()}
     factors = np.linspace(1 - width, 1 + width, 49)
-    peaks = [peak(sum(finely(slope, EDGE_ROUND.half_px + outward[number] * (1 / factor - 1), reach_px) for number, slope in slopes.items())) for factor in factors]
+    peaks = [peak(sum(window(slope, EDGE_ROUND.half_px + outward[number] * (1 / factor - 1), round(reach_px / FINE_PX), FINE_PX) for number, slope in slopes.items())) for factor in factors]
     best = int(np.argmax([value for _, value in peaks]))
     return float(factors[best]), peaks[best][0] * FINE_PX
-
-
-FINE_PX = 0.25
-
-
-def finely(field, middle, reach_px):
-    """The square of reach_px around `middle` (x, y), sampled every FINE_PX pixels; zero outside."""
-    half = round(reach_px / FINE_PX)
-    matrix = np.array([[FINE_PX, 0, middle[0] - half * FINE_PX], [0, FINE_PX, middle[1] - half * FINE_PX]])
-    return cv2.warpAffine(field, matrix, (2 * half + 1, 2 * half + 1), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
 
 
 def regauge(placement, factor, shift_px):
