@@ -117,7 +117,7 @@ def evaluate(dataset, method, profile, folds=None, seed=0, device="cpu"):
     """
     if method not in STAGES:
         raise KneelError(f"unknown pipeline '{method}': choose one of {', '.join(STAGES)}")
-    fingerprint, count, cases = load_cases(dataset, profile.simulated)
+    fingerprint, count, cases = load_cases(dataset, profile.tested)
     team = get_team(dataset, method, profile, folds, seed, device)
     config = make_config(dataset, fingerprint, count, method, team, seed)
 

@@ -110,7 +110,7 @@ def describe(setting, profile):
     """What a config says of setting and profile: all that a run's numbers depend on, without labels and counts of folds."""
     described, size = changed_fields(setting), changed_fields(profile)
     del described["label"]
-    for name in ("folds", "simulated"):
+    for name in ("folds", "simulated", "tested"):
         size.pop(name, None)
     return {"setting": described, "profile": size}
 

@@ -138,7 +138,7 @@ class Profile:
     `study` is the profile of Table 1: its 100 network runs fit into six hours of two cores. `long` is the same size, trained twice as long.
 
     knees: how many knees of the cohort take part (None: all). folds: how many of the five folds a notebook runs. simulated: how many
-    knees are simulated where there are no real ones (None: the paper's 748).
+    knees are simulated where there are no real ones (None: the paper's 748). tested: how many knees each simulated test set has (None: the paper's 161 and 209).
     """
 
     name: str
@@ -151,11 +151,12 @@ class Profile:
     knees: int | None = None
     folds: int = 5
     simulated: int | None = None
+    tested: int | None = None
 
 
 PROFILES = {profile.name: profile for profile in (
-    Profile("smoke", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, knees=40, folds=2, simulated=40),
-    Profile("quick", size_px=96, spacing_mm=1.05, width=16, depth=4, epochs=20, folds=3, simulated=200),
+    Profile("smoke", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, knees=40, folds=2, simulated=40, tested=40),
+    Profile("quick", size_px=96, spacing_mm=1.05, width=16, depth=4, epochs=20, folds=2, simulated=160, tested=60),
     Profile("study", size_px=128, spacing_mm=0.75, width=24, depth=4, epochs=20, batch=8),
     Profile("long", size_px=128, spacing_mm=0.75, width=24, depth=4, epochs=40),
     Profile("native", size_px=192, spacing_mm=0.5, width=24, depth=5, epochs=75),
@@ -164,8 +165,8 @@ PROFILES = {profile.name: profile for profile in (
 
 
 SEARCH_PROFILES = {profile.name: profile for profile in (
-    Profile("smoke", size_px=64, spacing_mm=4.0, width=4, depth=2, epochs=2, knees=40, folds=2, simulated=40),
-    Profile("quick", size_px=128, spacing_mm=2.0, width=16, depth=4, epochs=12, folds=3, simulated=200),
+    Profile("smoke", size_px=64, spacing_mm=4.0, width=4, depth=2, epochs=2, knees=40, folds=2, simulated=40, tested=40),
+    Profile("quick", size_px=128, spacing_mm=2.0, width=16, depth=4, epochs=12, folds=2, simulated=160, tested=60),
     Profile("study", size_px=256, spacing_mm=1.0, width=24, depth=4, epochs=10),
 )}
 """The same networks for the ROI search, so that their weights can be taken over: 256 mm of half a radiograph, at the paper's 1 mm from `study` on."""
