@@ -306,19 +306,22 @@ STARTS = {"scratch": ("from scratch", "o"), "low_cost": ("from the tibial centre
 
 
 def label_curve(table):
-    """MRE over the number of labelled real knees, a line a start: every fold and seed as a point, their mean as a line."""
-    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.3, ONE_COLUMN * 0.85))
-    for place, (start, (label, marker)) in enumerate(STARTS.items()):
-        rows = table[table["start"] == start]
-        if len(rows):
-            mean = rows.groupby("labels")["mre_mm"].mean()
-            line, = axes.plot(mean.index, mean, label=label)
-            axes.plot(rows["labels"] * (1 + 0.03 * (place - 1)), rows["mre_mm"], marker, color=line.get_color(), markersize=4, alpha=0.8)
-    counts = sorted(table["labels"].unique())
-    axes.set(xlabel="labelled real knees", ylabel="MRE over 16 landmarks, mm", xscale="log", ylim=(0, None))
-    axes.set_xticks(counts, [str(count) for count in counts])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.legend()
+    """MRE over the number of labelled real knees, a panel a recipe and profile, a line a start: every fold and seed as a point, their mean as a line."""
+    panels = list(table.groupby(["recipe", "profile"]))
+    figure, row = plt.subplots(1, len(panels), figsize=(ONE_COLUMN * (0.3 + len(panels)), ONE_COLUMN * 0.85), sharey=True, squeeze=False)
+    for axes, ((recipe, profile), part) in zip(row[0], panels):
+        for place, (start, (label, marker)) in enumerate(STARTS.items()):
+            rows = part[part["start"] == start]
+            if len(rows):
+                mean = rows.groupby("labels")["mre_mm"].mean()
+                line, = axes.plot(mean.index, mean, label=label, color=f"C{place}")
+                axes.plot(rows["labels"] * (1 + 0.03 * (place - 1)), rows["mre_mm"], marker, color=line.get_color(), markersize=4, alpha=0.8)
+        counts = sorted(part["labels"].unique())
+        axes.set(title=f"{recipe}, profile {profile}", xlabel="labelled real knees", xscale="log", ylim=(0, None))
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.legend()
+    row[0, 0].set_ylabel("MRE over 16 landmarks, mm")
     return figure
 
 

@@ -45,44 +45,45 @@ def cross_validated(runs):
             and started_from(run.config) == ("low_cost" if run.config["setting"].get("start") else "scratch")]
 
 
-LABEL_SETTINGS = ("best", "best_finetune")
+LABEL_RECIPES = {"best": "best", "best_finetune": "best", "wing": "wing", "wing_finetune": "wing"}
+"""{setting: recipe} of the curve of accuracy over labelled knees: a recipe from scratch, and the same from low-cost labels."""
 
 
 def label_runs(runs):
-    """{(profile, start, labels): [runs]} of the curve of accuracy over labelled real knees, for the folds and profiles in which it was run.
+    """{(recipe, profile, start, labels): [runs]} of the curve of accuracy over labelled real knees, for the folds and profiles in which it was run.
 
     start: "scratch", "simulated" (trained before on simulated knees with all landmarks) or "low_cost" (on the tibial centre alone). labels: knees
     trained on; a run on all of a fold's knees counts as the last point.
     """
-    real = [run for run in runs if run.config["cohort"] == "crops" and isinstance(run.config["fold"], int) and run.config["setting"]["name"] in LABEL_SETTINGS]
-    tried = {(run.config["profile"]["name"], run.config["fold"]) for run in real if "labels" in run.config}
+    real = [(LABEL_RECIPES[run.config["setting"]["name"]], run.config["profile"]["name"], run) for run in runs
+            if run.config["cohort"] == "crops" and isinstance(run.config["fold"], int) and run.config["setting"]["name"] in LABEL_RECIPES]
+    tried = {(recipe, profile, run.config["fold"]) for recipe, profile, run in real if "labels" in run.config}
     groups = {}
-    for run in sorted(real, key=lambda run: (run.config["fold"], run.config["seed"])):
-        config = run.config
-        if (config["profile"]["name"], config["fold"]) in tried:
-            labels = config.get("labels", config["knees"] - len(run.errors()))
-            groups.setdefault((config["profile"]["name"], started_from(config), labels), []).append(run)
+    for recipe, profile, run in sorted(real, key=lambda entry: (entry[2].config["fold"], entry[2].config["seed"])):
+        if (recipe, profile, run.config["fold"]) in tried:
+            labels = run.config.get("labels", run.config["knees"] - len(run.errors()))
+            groups.setdefault((recipe, profile, started_from(run.config), labels), []).append(run)
     return dict(sorted(groups.items()))
 
 
 def label_table(runs):
-    """Accuracy on real knees against the number of labelled real knees (`label_runs`), a row a start, label count, fold and seed."""
-    rows = [{"start": start, "setting": run.config["setting"]["name"], "profile": profile, "labels": labels, "fold": run.config["fold"], "seed": run.config["seed"],
-             "knees": len(run.errors()), **metrics.summarise(run.errors())}
-            for (profile, start, labels), group in label_runs(runs).items() for run in group]
-    return pd.DataFrame(rows, columns=["start", "setting", "profile", "labels", "fold", "seed", "knees", *METRICS])
+    """Accuracy on real knees against the number of labelled real knees (`label_runs`), a row a recipe, start, label count, fold and seed."""
+    rows = [{"recipe": recipe, "start": start, "setting": run.config["setting"]["name"], "profile": profile, "labels": labels, "fold": run.config["fold"],
+             "seed": run.config["seed"], "knees": len(run.errors()), **metrics.summarise(run.errors())}
+            for (recipe, profile, start, labels), group in label_runs(runs).items() for run in group]
+    return pd.DataFrame(rows, columns=["recipe", "start", "setting", "profile", "labels", "fold", "seed", "knees", *METRICS])
 
 
 def label_comparisons(runs):
-    """Every start against "scratch" at the same number of labels, paired by knee and seed: the columns of `comparison_table`, with start and labels."""
+    """Every start against "scratch" at the same number of labels, paired by knee, fold and seed: the columns of `comparison_table`, with recipe, start and labels."""
     groups, rows = label_runs(runs), []
-    for (profile, start, labels), group in groups.items():
-        scratch = groups.get((profile, "scratch", labels))
+    for (recipe, profile, start, labels), group in groups.items():
+        scratch = groups.get((recipe, profile, "scratch", labels))
         if start != "scratch" and scratch:
             ours, theirs = (pooled_predictions(part) for part in (group, scratch))
-            rows += [{"start": start, "against": "scratch", "profile": profile, "labels": labels, **row} for row in compare_predictions(ours, theirs)]
-    table = pd.DataFrame(rows, columns=["start", "against", "profile", "labels", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
-    for _, family in table.groupby(["profile", "quantity"]):
+            rows += [{"recipe": recipe, "start": start, "against": "scratch", "profile": profile, "labels": labels, **row} for row in compare_predictions(ours, theirs)]
+    table = pd.DataFrame(rows, columns=["recipe", "start", "against", "profile", "labels", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
+    for _, family in table.groupby(["recipe", "profile", "quantity"]):
         table.loc[family.index, "p_holm"] = holm(family["p"])
     return table
 

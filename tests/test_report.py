@@ -87,7 +87,11 @@ def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
     table = tables.label_table(made)
     assert table["start"].tolist() == ["low_cost", "scratch", "scratch"] and table["labels"].tolist() == [4, 4, 40 - len(whole.errors())]
     assert tables.label_table([]).columns.tolist() == table.columns.tolist()
-    compared = tables.label_comparisons(made)
+    others = [runs.get_run(SETTINGS[name], profile, crops, 0, labels=4) for name in ("wing", "wing_finetune")]
+    assert tables.label_table(made + others).groupby("recipe").size().to_dict() == {"best": 3, "wing": 2}
+    compared = tables.label_comparisons(made + others)
+    assert set(compared["recipe"]) == {"best", "wing"}
+    compared = compared[compared["recipe"] == "best"]
     assert compared["labels"].tolist() == [4, 4, 4] and set(compared["start"]) == {"low_cost"}
     difference = np.nanmean(started.errors()) - np.nanmean(few.errors())
     assert compared.set_index("quantity")["difference"]["mre_mm"] == pytest.approx(difference, abs=1e-6)
