@@ -61,7 +61,7 @@ def labels(options):
     real = load_cohort(options.cohort, profile.simulated)
     for seed in options.seeds:
         for start in options.starts:
-            setting = SETTINGS["best_finetune" if start == "low_cost" else "best"]
+            setting = SETTINGS[f"{options.recipe}_finetune" if start == "low_cost" else options.recipe]
             first = get_transfer(setting, profile, load_cohort("simulated", profile.simulated), real, seed, options.device) if start == "simulated" else None
             for fold in options.folds:
                 for count in options.counts:
@@ -205,6 +205,7 @@ def parse(arguments):
     command = add(labels, "accuracy against the number of labelled real knees, from scratch and pre-trained")
     command.add_argument("--profile", default="long")
     command.add_argument("--cohort", default="crops")
+    command.add_argument("--recipe", choices=["best", "wing"], default="best")
     command.add_argument("--counts", nargs="*", type=int, default=[25, 50, 100, 200, 0], help="labelled knees; 0 is all of the fold")
     command.add_argument("--starts", nargs="*", choices=["scratch", "simulated", "low_cost"], default=["simulated", "scratch", "low_cost"])
     command.add_argument("--folds", nargs="*", type=int, default=[0])
@@ -220,7 +221,7 @@ def parse(arguments):
     command = add(register, "make the registration table of the crops anew: where the published landmarks lie on them")
     command.add_argument("--cohort", default="auto", help="crops, or simulated: crops cut at places that are known")
     command.add_argument("--knees", type=int, help="of a simulated cohort: how many are drawn")
-    command.add_argument("--check", action="store_true", help="train the checking network too, and let it replace and correct (about ten minutes more)")
+    command.add_argument("--check", action="store_true", help="train the checking network too, and let it replace what lies far off (about ten minutes more)")
     command.add_argument("--jobs", type=int, default=2, help="threads")
     command.add_argument("--output", help="the table's file (default: build/<cohort>_registration.csv)")
     command.add_argument("--record", action="store_true", help="also measure how good it is: results/registration.csv and the error budget")

@@ -17,8 +17,6 @@ from kneel_lib.settings import BEST, Profile
 CHECK = Profile("check", size_px=128, spacing_mm=0.75, width=16, depth=4, epochs=40)
 REPLACED_MM = 2.0
 """Knees whose two placements are this far apart (mean over landmarks) take the network's."""
-NETWORK_SHARE = 0.3
-"""Weight of the network's placement in all others: it is the less precise of the two."""
 
 
 def halves(crops):
@@ -67,13 +65,10 @@ def fit_shape(points_px, offsets_mm, rounds=20):
 def combine(first, second, offsets_mm):
     """(the `Placement` made of both, check_mm (n,), replaced (n,) booleans). The second is brought to the first one's gauge.
 
-    Knees on which the two are REPLACED_MM or more apart take the second, the others a mean in which it has the weight NETWORK_SHARE.
+    Knees on which the two are REPLACED_MM or more apart take the second. All others keep the first: it is the more precise of the two.
     """
     check_mm = disagreement_mm(first, second, offsets_mm).mean(axis=1)
     replaced = check_mm >= REPLACED_MM
     second = in_gauge_of(first, second, offsets_mm)
-    share = np.where(replaced, 1.0, NETWORK_SHARE)
-    scales = first.mm_per_px ** (1 - share) * second.mm_per_px ** share
-    middles = [placement.landmarks_px(offsets_mm).mean(axis=1) for placement in (first, second)]
-    middle = middles[0] + share[:, None] * (middles[1] - middles[0])
-    return Placement(scales, middle - offsets_mm.mean(axis=1) / scales[:, None], first.scores, first.inverted), check_mm, replaced
+    return Placement(np.where(replaced, second.mm_per_px, first.mm_per_px), np.where(replaced[:, None], second.centres_px, first.centres_px),
+                     first.scores, first.inverted), check_mm, replaced

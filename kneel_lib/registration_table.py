@@ -13,7 +13,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.progress import Progress
 
-RECIPE = 1
+RECIPE = 2
 """Raise this when the code changes where knees are placed: older rounds are then not found any more."""
 FIELDS = ("mm_per_px", "centres_px", "scores", "inverted")
 

@@ -41,11 +41,11 @@ class Round:
         return np.linspace(1 - self.width, 1 + self.width, 9)
 
 
-ROUNDS = (Round(4.0, 28, 24, 0.15), Round(4.0, 28, 24, 0.15), Round(3.0, 24, 16, 0.12), Round(2.5, 22, 14, 0.10),
-          Round(2.0, 20, 12, 0.10), Round(1.5, 18, 10, 0.08), Round(1.2, 18, 8, 0.08), Round(1.0, 18, 8, 0.08))
+ROUNDS = (Round(4.0, 32, 24, 0.15), Round(4.0, 32, 24, 0.15), Round(3.0, 28, 16, 0.12), Round(2.5, 26, 14, 0.10),
+          Round(2.0, 24, 12, 0.10), Round(1.5, 22, 10, 0.08), Round(1.2, 22, 8, 0.08), Round(1.0, 22, 8, 0.08), Round(1.0, 22, 8, 0.08))
 LEFT_OUT = 0.15
 """Share of the knees with the lowest scores that stay out of the averages."""
-STRENGTH_SIGMA_PX = 25.0
+STRENGTH_SIGMA_PX = 30.0
 """Gradients are divided by their strength over a neighbourhood of this size, so that a crop's contrast does not count."""
 
 
