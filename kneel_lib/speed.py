@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -197,11 +198,22 @@ def held_out_errors(recipe, cohort, known, held_out, profile, seed=0):
 
 
 def cost_in_accuracy(errors, before, subjects):
-    """{mre_mm, difference, low, high}: the MRE, and its paired difference (mm, 95 %) from the recipe before; no difference for the first one."""
+    """{mre_mm, difference, low_subjects, high_subjects}: the MRE, and its paired difference (mm, 95 % over subjects) from the recipe before; none for the first one."""
     if before is None:
-        return {"mre_mm": float(np.nanmean(errors)), "difference": np.nan, "low": np.nan, "high": np.nan}
+        return {"mre_mm": float(np.nanmean(errors)), "difference": np.nan, "low_subjects": np.nan, "high_subjects": np.nan}
     difference, low, high, _ = paired_difference(errors, before, subjects)
-    return {"mre_mm": float(np.nanmean(errors)), "difference": difference, "low": low, "high": high}
+    return {"mre_mm": float(np.nanmean(errors)), "difference": difference, "low_subjects": low, "high_subjects": high}
+
+
+def with_luck(table, errors_of_seeds):
+    """The table with columns low and high: the interval over subjects, widened by how much one and the same recipe differs from seed to seed.
+
+    errors_of_seeds: MRE (mm) of one recipe, a value a seed. Each rung was trained once; the difference of two such runs carries the luck of both, whose 95 % half-width
+    is t * sqrt(2) * s with the standard deviation s of the seeds and Student's t of their number. Independent half-widths add up as squares.
+    """
+    luck = scipy.stats.t.ppf(0.975, len(errors_of_seeds) - 1) * np.sqrt(2) * np.std(errors_of_seeds, ddof=1)
+    return table.assign(low=table["difference"] - np.hypot(table["difference"] - table["low_subjects"], luck),
+                        high=table["difference"] + np.hypot(table["high_subjects"] - table["difference"], luck))
 
 
 def operations(network, profile):

@@ -42,7 +42,16 @@ def test_recipes_that_change_no_numbers_give_the_same_network(cohort):
     plain, last, fused = (speed.held_out_errors(recipe, cohort, known, held_out, TINY) for recipe in (speed.BATCHED, speed.CHANNELS_LAST, replace(speed.CHANNELS_LAST, fused=True)))
     assert np.allclose(plain, last, atol=0.05) and np.allclose(last, fused, atol=0.05) and plain.std() > 0
     cost = speed.cost_in_accuracy(last, plain, np.arange(8))
-    assert cost["low"] <= cost["difference"] <= cost["high"] and cost["mre_mm"] == pytest.approx(last.mean())
+    assert cost["low_subjects"] <= cost["difference"] <= cost["high_subjects"] and cost["mre_mm"] == pytest.approx(last.mean())
+
+
+def test_the_luck_of_two_runs_widens_the_interval_of_their_difference():
+    table = pd.DataFrame([{"step": "first"}, {"step": "second", "difference": 0.05, "low_subjects": 0.02, "high_subjects": 0.08}])
+    same, spread = (speed.with_luck(table, seeds).iloc[1] for seeds in ([1.7] * 5, [1.70, 1.74, 1.72, 1.76, 1.68]))
+    assert (same["low"], same["high"]) == pytest.approx((0.02, 0.08))
+    luck = 2.776 * 2 ** 0.5 * 0.0316   # Student's t of five seeds
+    assert (spread["low"], spread["high"]) == pytest.approx((0.05 - np.hypot(0.03, luck), 0.05 + np.hypot(0.03, luck)), abs=1e-3)
+    assert pd.isna(speed.with_luck(table, [1.7, 1.8])["low"].iloc[0])
 
 
 def test_operations_are_those_that_can_be_counted_by_hand():
