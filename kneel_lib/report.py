@@ -12,8 +12,8 @@ from kneel_lib.settings import SETTINGS
 MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
 
 
-def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROOT / "README.md"):
-    """From the recorded runs write tables to `results`, curves to `pictures`, and the results table into `readme`.
+def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROOT / "README.md", switches=paths.NOTEBOOKS / "paper_vs_code.md"):
+    """From the recorded runs write tables to `results`, curves to `pictures`, the results table into `readme` and the effect of each switch into the page `switches`.
 
     Returns the files that were written. Needs neither images nor training.
     """
@@ -25,6 +25,7 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
     written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "no_truth_cost.csv": cost, "intervals.csv": tables.interval_table(recorded),
                "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded),
                "comparisons.csv": tables.comparison_table(recorded), "comparisons_by_group.csv": tables.comparison_by_group(recorded),
+               "switches.csv": tables.switch_table(recorded),
                "label_efficiency.csv": tables.label_table(recorded), "label_comparisons.csv": tables.label_comparisons(recorded),
                "displaced.csv": tables.by_displacement(recorded), "roi_search.csv": tables.search_table(recorded), "table2.csv": tables.test_set_table(recorded)}
     for name, table in written.items():
@@ -32,8 +33,9 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
     drawn = build_figures(recorded, written, pictures)
     sentences = cost_sentence(cost), simulated_sentence(written["sim_to_real.csv"]), label_sentence(written["label_efficiency.csv"]), \
         search_sentence(written["roi_search.csv"]), test_set_markdown(written["table2.csv"])
-    write_readme(readme, results_markdown(summary, no_truth), sentences)
-    return [results / name for name in written] + drawn + [readme]
+    write_between_marks(readme, [results_markdown(summary, no_truth), *sentences])
+    write_between_marks(switches, [switch_markdown(written["switches.csv"])])
+    return [results / name for name in written] + drawn + [readme, switches]
 
 
 def recorded_groups(recorded, setting):
@@ -158,14 +160,24 @@ def test_set_markdown(table):
     return "\n".join(lines)
 
 
-def write_readme(path, table, sentences):
-    """Put the results table and what there is to say of other results between their marks in the README."""
+def switch_markdown(table):
+    """What each switch does on real knees: difference in MRE and PCK, with 95 % intervals, for the page on paper and code."""
+    lines = ["| switch | row | against | profile | knees | MRE, mm | PCK @ 2.5 mm, points |", "|---|---|---|---|---|---|---|"]
+    for (switch, setting, against, profile), rows in table[table["cohort"] == "crops"].groupby(["switch", "setting", "against", "profile"], sort=False):
+        rows = rows.set_index("quantity")
+        effects = [f"{row['difference']:+.{digits}f} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})" for row, digits in ((rows.loc["mre_mm"], 2), (rows.loc["pck_2.5"], 1))]
+        lines.append(f"| {switch} | `{setting}` | `{against}` | {profile} | {rows['knees'].iloc[0]} | {' | '.join(effects)} |")
+    return "\n".join(lines)
+
+
+def write_between_marks(path, parts):
+    """Put the parts, those that are not empty, between the marks of a markdown file."""
     start, end = MARKS
     text = path.read_text()
     if start not in text or end not in text:
         raise KneelError(f"{path} has lost the marks '{start}' and '{end}' between which the results go")
-    inside = "\n\n".join([f"{start}\n{table}", *filter(None, sentences)]) + f"\n{end}"
-    text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: inside, text, flags=re.DOTALL)
+    inside = "\n\n".join(filter(None, parts))
+    text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: f"{start}\n{inside}\n{end}", text, flags=re.DOTALL)
     write_text(path, text)
 
 

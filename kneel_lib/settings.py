@@ -130,6 +130,21 @@ SEARCH = replace(BEST, name="search", label="ROI search: the tibial centre, one 
 
 SETTINGS = {row.name: row for row in ROWS}
 
+ONE_CHANGE = {
+    "l1": ("wing", "L1 for wing"), "l2": ("wing", "L2 for wing"), "robust": ("wing", "robust for wing"), "elastic": ("wing", "elastic for wing"),
+    "l1_x5": ("wing", "5 x L1 for wing"), "wing_nowd": ("wing", "no weight decay, wing"), "l1_nowd": ("l1", "no weight decay, L1"), "l2_nowd": ("l2", "no weight decay, L2"),
+    "wing_px": ("wing", "errors in pixels, wing"), "l2_px": ("l2", "errors in pixels, L2"), "wing_bottleneck": ("wing", "bottleneck block"),
+    "released_network": ("wing", "released network"), "released_ranges": ("wing", "released augmentation"), "picked": ("wing", "best epoch picked on the reported fold"),
+    "wing_finetune": ("wing", "start from the ROI search, wing"), "wing_map": ("wing", "map term, wing"), "mixup_map": ("mixup_0.75_nowd", "map term, mixup"),
+    **{f"mixup_{alpha}": ("wing", f"mixup α = {alpha}") for alpha in (0.1, 0.2, 0.5, 0.75)},
+    **{f"mixup_{alpha}_nowd": (f"mixup_{alpha}", f"no weight decay, mixup α = {alpha}") for alpha in (0.1, 0.2, 0.5, 0.75)},
+    "mixup_standard": ("mixup_0.75_nowd", "standard mixup for the paper's"), "nodropout": ("mixup_0.75_nowd", "no dropout"), "jitter": ("mixup_0.75_nowd", "jitter"),
+    **{f"cutout_{percent}": ("mixup_0.75_nowd", f"cutout {percent}%") for percent in (5, 10, 25)}, "finetune": ("cutout_10", "start from the ROI search, mixup and cutout"),
+    "best": ("best_no_map", "map term, best"), "best_finetune": ("best", "start from the ROI search, best"),
+    **{row.name: ("best", row.label.split(": ", 1)[1]) for row in MAP_CONTROLS if row.name != "best_no_map"},
+}
+"""{row: (the row that it differs from in one thing, that thing)}: the effect of one switch at a time."""
+
 
 @dataclass(frozen=True)
 class Profile:

@@ -8,7 +8,7 @@ from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.evaluation import DATASETS, STAGES
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.runs import errors_of, started_from
-from kneel_lib.settings import SETTINGS
+from kneel_lib.settings import ONE_CHANGE, SETTINGS
 from kneel_lib.statistics import holm, mean_interval, paired_difference
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
@@ -209,6 +209,23 @@ def comparison_table(runs, against="wing", roi="truth"):
             ours, theirs = (pooled_predictions(part, roi) for part in (group, groups[cohort, profile, against]))
             rows += [{"setting": setting, "against": against, "cohort": cohort, "profile": profile, **row} for row in compare_predictions(ours, theirs)]
     table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
+    for _, family in table.groupby(["cohort", "profile", "quantity"]):
+        table.loc[family.index, "p_holm"] = holm(family["p"])
+    return table
+
+
+def switch_table(runs):
+    """The effect of one switch at a time (`settings.ONE_CHANGE`): the columns of `comparison_table` for pairs of rows that differ in one thing, which `switch` names.
+
+    Holm's family are the switches of one cohort, profile and quantity.
+    """
+    groups, rows = group_runs(runs), []
+    for (cohort, profile, setting), group in groups.items():
+        against, switch = ONE_CHANGE.get(setting, (None, None))
+        if (cohort, profile, against) in groups:
+            pair = (pooled_predictions(part) for part in (group, groups[cohort, profile, against]))
+            rows += [{"switch": switch, "setting": setting, "against": against, "cohort": cohort, "profile": profile, **row} for row in compare_predictions(*pair)]
+    table = pd.DataFrame(rows, columns=["switch", "setting", "against", "cohort", "profile", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
     for _, family in table.groupby(["cohort", "profile", "quantity"]):
         table.loc[family.index, "p_holm"] = holm(family["p"])
     return table

@@ -1,11 +1,11 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from kneel_lib import engines, paths, report, runs, tables
-from kneel_lib.settings import PROFILES, SETTINGS
+from kneel_lib.settings import ONE_CHANGE, PROFILES, SETTINGS
 
 PAPER_ROWS = {"wing": (31.68, 61.83, 78.68, 87.50), "finetune": (45.92, 72.39, 85.36, 90.91)}
 
@@ -65,7 +65,10 @@ def test_the_report_is_remade_without_pictures_or_training(tmp_path, monkeypatch
     monkeypatch.setenv("KNEEL_DATA", str(tmp_path / "nothing"))
     readme = tmp_path / "README.md"
     readme.write_text((paths.ROOT / "README.md").read_text())
-    written = report.build_report(tmp_path / "results", tmp_path / "figures", readme)
+    switches = tmp_path / "paper_vs_code.md"
+    switches.write_text((paths.NOTEBOOKS / "paper_vs_code.md").read_text())
+    written = report.build_report(tmp_path / "results", tmp_path / "figures", readme, switches)
+    assert switches.read_text() == (paths.NOTEBOOKS / "paper_vs_code.md").read_text(), "notebooks/paper_vs_code.md is out of date: run `make report`"
     assert all(path.stat().st_size > 0 for path in written) and len(written) >= 9
     assert readme.read_text() == (paths.ROOT / "README.md").read_text(), "README.md is out of date: run `make report`"
 
@@ -76,6 +79,24 @@ def test_export_writes_three_forms(tmp_path):
     assert len(pd.read_csv(csv)) == len(table) and "paper: pck_1" in csv.read_text()
     assert markdown.read_text().count("\n") == len(table) + 2
     assert r"Wing + mixup $\alpha$ = 0.75 + cutout 10\% (no wd, finetune)" in latex.read_text()
+
+
+def test_a_switch_changes_one_thing():
+    """The pairs of `ONE_CHANGE`; 5 x L1 is wing written otherwise, and Jensen-Shannon has another scale, so two fields each."""
+    for name, (against, _) in ONE_CHANGE.items():
+        first, second = SETTINGS[name], SETTINGS[against]
+        changed = {entry.name for entry in fields(first) if getattr(first, entry.name) != getattr(second, entry.name)} - {"name", "label"}
+        assert len(changed) == 1 or (name, changed) in (("l1_x5", {"loss", "loss_weight"}), ("best_js", {"map_term", "map_divergence"}))
+
+
+def test_the_switch_table_compares_each_row_with_its_nearest(crops, store):
+    profile = replace(PROFILES["smoke"], epochs=1)
+    made = [runs.get_run(SETTINGS[name], profile, crops, 0) for name in ("best", "best_no_map", "best_js", "wing")]
+    table = tables.switch_table(made)
+    assert set(zip(table["setting"], table["against"])) == {("best", "best_no_map"), ("best_js", "best")}
+    row = table[(table["setting"] == "best") & (table["quantity"] == "mre_mm")].iloc[0]
+    assert row["difference"] == pytest.approx(made[0].errors().mean() - made[1].errors().mean(), abs=1e-6) and row["low"] <= row["difference"] <= row["high"]
+    assert "map term, best" in report.switch_markdown(table.assign(cohort="crops"))
 
 
 def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
