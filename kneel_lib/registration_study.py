@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from kneel_lib import landmarks, metrics, paths, registration_check, registration_table, runs, statistics, tables
 from kneel_lib.data.cohort import check_cohort
@@ -106,7 +107,11 @@ def replacement_runs(cohort, placement, folds=range(5)):
 
 
 def compare_tables(made):
-    """results/registration_tables.csv: out-of-fold errors of the same network on both tables' labels, a row a table and grade, then their difference paired by knee."""
+    """results/registration_tables.csv: out-of-fold errors of the same network on both tables' labels, a row a table and grade, then their difference, paired by knee.
+
+    The difference stands there twice: with an interval over subjects, and with one over folds (Student's t), each of which is a training of its own: the second
+    knows the luck of a training, the first does not.
+    """
     keys = ["subject_id", "side"]
     pooled = {name: tables.pooled_predictions(group).sort_values(keys) for name, group in made.items()}
     errors = {name: runs.errors_of(table) for name, table in pooled.items()}
@@ -115,6 +120,10 @@ def compare_tables(made):
              "knees": int(chosen.sum())} for name in errors for kl, chosen in by_grade(knees["kl"].to_numpy()).items()]
     difference, low, high, p = statistics.paired_difference(errors[MADE_HERE], errors[ON_FILE], knees["subject_id"])
     rows.append({"labels": f"{MADE_HERE} - {ON_FILE}", "kl": "all", "mre_mm": difference, "low": low, "high": high, "p": p, "knees": len(knees)})
+    by_fold = [first.errors().mean() - second.errors().mean() for first, second in zip(made[MADE_HERE], made[ON_FILE])]
+    if len(by_fold) > 1:
+        middle, reach = np.mean(by_fold), t.ppf(0.975, len(by_fold) - 1) * np.std(by_fold, ddof=1) / np.sqrt(len(by_fold))
+        rows.append({"labels": f"{MADE_HERE} - {ON_FILE}, over folds", "kl": "all", "mre_mm": middle, "low": middle - reach, "high": middle + reach, "knees": len(knees)})
     size = made[ON_FILE][0].config["profile"]["name"]
     return pd.DataFrame(rows).assign(cohort="crops", setting=BEST.name, profile=size, folds=len(made[ON_FILE]), seed=0)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kneel_lib import engines, paths, report, runs, tables
+from kneel_lib import engines, paths, registration_study, report, runs, tables
 from kneel_lib.settings import ONE_CHANGE, PROFILES, SETTINGS
 
 PAPER_ROWS = {"wing": (31.68, 61.83, 78.68, 87.50), "finetune": (45.92, 72.39, 85.36, 90.91)}
@@ -116,3 +116,14 @@ def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
     assert compared["labels"].tolist() == [4, 4, 4] and set(compared["start"]) == {"low_cost"}
     difference = np.nanmean(started.errors()) - np.nanmean(few.errors())
     assert compared.set_index("quantity")["difference"]["mre_mm"] == pytest.approx(difference, abs=1e-6)
+
+
+def test_two_tables_are_compared_over_subjects_and_over_folds(crops, store):
+    profile = replace(PROFILES["smoke"], epochs=1)
+    made = {name: [runs.get_run(SETTINGS["best"], profile, crops, fold, seed) for fold in (0, 1)]
+            for seed, name in enumerate((registration_study.ON_FILE, registration_study.MADE_HERE))}
+    table = registration_study.compare_tables(made).set_index(["labels", "kl"])
+    first, second = (np.array([run.errors().mean() for run in made[name]]) for name in (registration_study.MADE_HERE, registration_study.ON_FILE))
+    subjects, folds = (table.loc[(f"made here - table on file{over}", "all")] for over in ("", ", over folds"))
+    assert folds["mre_mm"] == pytest.approx((first - second).mean()) and subjects["low"] <= subjects["mre_mm"] <= subjects["high"]
+    assert folds["high"] - folds["mre_mm"] == pytest.approx(12.706 * abs(np.diff(first - second)[0]) / 2, rel=1e-3)   # Student's t of two folds
