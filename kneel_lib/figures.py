@@ -317,11 +317,11 @@ def label_curve(table):
                 line, = axes.plot(mean.index, mean, label=label, color=f"C{place}")
                 axes.plot(rows["labels"] * (1 + 0.03 * (place - 1)), rows["mre_mm"], marker, color=line.get_color(), markersize=4, alpha=0.8)
         counts = sorted(part["labels"].unique())
-        axes.set(title=f"{recipe}, profile {profile}", xlabel="labelled real knees", xscale="log", ylim=(0, None))
+        axes.set(title=f"{recipe}, profile {profile}", xlabel="labelled real knees", xscale="log")
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.legend()
-    row[0, 0].set_ylabel("MRE over 16 landmarks, mm")
+    row[0, 0].set(ylabel="MRE over 16 landmarks, mm", ylim=(0, None))
     return figure
 
 
