@@ -306,10 +306,10 @@ STARTS = {"scratch": ("from scratch", "o"), "low_cost": ("from the tibial centre
 
 
 def label_curve(table):
-    """MRE over the number of labelled real knees, a panel a recipe and profile, a line a start: every fold and seed as a point, their mean as a line."""
-    panels = list(table.groupby(["recipe", "profile"]))
+    """MRE over the number of labelled real knees, a panel a recipe, profile and kind of weights, a line a start: every fold and seed as a point, their mean as a line."""
+    panels = list(table.groupby(["recipe", "profile", "weights"]))
     figure, row = plt.subplots(1, len(panels), figsize=(ONE_COLUMN * (0.3 + len(panels)), ONE_COLUMN * 0.85), sharey=True, squeeze=False)
-    for axes, ((recipe, profile), part) in zip(row[0], panels):
+    for axes, ((recipe, profile, weights), part) in zip(row[0], panels):
         for place, (start, (label, marker)) in enumerate(STARTS.items()):
             rows = part[part["start"] == start]
             if len(rows):
@@ -317,7 +317,7 @@ def label_curve(table):
                 line, = axes.plot(mean.index, mean, label=label, color=f"C{place}")
                 axes.plot(rows["labels"] * (1 + 0.03 * (place - 1)), rows["mre_mm"], marker, color=line.get_color(), markersize=4, alpha=0.8)
         counts = sorted(part["labels"].unique())
-        axes.set(title=f"{recipe}, profile {profile}", xlabel="labelled real knees", xscale="log")
+        axes.set(title=f"{recipe}, {profile}, {weights}", xlabel="labelled real knees", xscale="log")
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.legend()
@@ -334,6 +334,20 @@ def training_curves(histories):
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure, pd.concat([history.assign(line=label) for label, history in histories.items()])
+
+
+def held_out_curves(histories):
+    """(figure, table): MRE of the held-out fold after every epoch, of runs that noted it (the control "picked"); its least value and its last one are marked."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
+    for label, history in histories.items():
+        line, = axes.plot(history["epoch"], history["held_out_mre"], label=label)
+        best = history.loc[history["held_out_mre"].idxmin()]
+        axes.plot(best["epoch"], best["held_out_mre"], "v", color=line.get_color(), label=f"least: {best['held_out_mre']:.2f} mm")
+        axes.plot(history["epoch"].iloc[-1], history["held_out_mre"].iloc[-1], "s", color=line.get_color(), label=f"last: {history['held_out_mre'].iloc[-1]:.2f} mm")
+    axes.set(xlabel="epoch", ylabel="MRE of the held-out fold, mm", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
     return figure, pd.concat([history.assign(line=label) for label, history in histories.items()])

@@ -52,20 +52,23 @@ class Task:
 
 @dataclass(frozen=True)
 class Result:
-    """What a method hands back: `predict(rois, centre)` -> (n, 16, 2) ROI pixels, and what there is to keep."""
+    """What a method hands back: `predict(rois, centre)` -> (n, 16, 2) ROI pixels, and what there is to keep. predict_averaged: the same with averaged weights, if kept."""
 
     predict: object
     history: pd.DataFrame
     model: torch.nn.Module | None = None
     parameters: int = 0
+    predict_averaged: object = None
 
 
 def train_network(task):
     """Method "network": the hourglass for all landmarks, in ROIs around the truth."""
     rois = task.rois(margin_px=round(task.profile.size_px * MARGIN_SHARE))
     state = fit_network(task, rois, landmarks.COUNT)
-    final = state.final
-    return Result(lambda rois, centre: training.predict(final, rois, task.device), pd.DataFrame(state.history), final, count_parameters(state.model))
+    def predictor(model):
+        return lambda rois, centre: training.predict(model, rois, task.device)
+    return Result(predictor(state.model), pd.DataFrame(state.history), state.model, count_parameters(state.model),
+                  predictor(state.averaged) if state.averaged and not task.setting.picked else None)
 
 
 def search_network(task):
@@ -75,7 +78,7 @@ def search_network(task):
     """
     rois = task.rois("image", margin_px=round(task.profile.size_px * MARGIN_SHARE))
     state = fit_network(task, replace(rois, landmarks_px=rois.landmarks_px[:, [landmarks.CENTRE]]), 1)
-    final = state.final
+    final = state.model
 
     def predict(rois, centre):
         points = np.full((len(rois.images), landmarks.COUNT, 2), np.nan, np.float32)
@@ -104,7 +107,7 @@ def fit_network(task, rois, outputs):
     state = training.train(setting, profile, rois, task.seed, task.device, state, after_epoch)
     progress.close()
     if setting.picked:
-        state.final.load_state_dict(checkpoint.load_tensors(picked_path(task))[0])
+        state.model.load_state_dict(checkpoint.load_tensors(picked_path(task))[0])
         picked_path(task).unlink()
     return state
 
@@ -112,11 +115,11 @@ def fit_network(task, rois, outputs):
 def pick(task, state):
     """Control "picked": note the held-out fold's error after this epoch, and keep the network if it is the best so far, as the released code does."""
     rois = cut_rois(task.held_out, task.profile.size_px, task.profile.spacing_mm)
-    errors = metrics.landmark_errors(rois.to_mm(training.predict(state.final, rois, task.device)), task.held_out.landmarks_mm)
+    errors = metrics.landmark_errors(rois.to_mm(training.predict(state.model, rois, task.device)), task.held_out.landmarks_mm)
     before = [epoch["held_out_mre"] for epoch in state.history[:-1]]
     state.history[-1]["held_out_mre"] = float(np.nanmean(errors))
     if not before or state.history[-1]["held_out_mre"] < min(before):
-        checkpoint.save_weights(state.final, picked_path(task))
+        checkpoint.save_weights(state.model, picked_path(task))
 
 
 def picked_path(task):

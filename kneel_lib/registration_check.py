@@ -38,7 +38,7 @@ def predict_half(crops, placement, known, unseen, seed=0, profile=CHECK, after_e
     learnt = cut_rois(plain.select(known), profile.size_px, profile.spacing_mm, "image", margin_px=profile.size_px // 8)
     state = training.train(BEST, profile, learnt, seed, after_epoch=after_epoch)
     rois = cut_rois(plain.select(unseen), profile.size_px, profile.spacing_mm, "image")
-    return rois.to_mm(training.predict(state.final, rois)) / MEDIAN_MM_PER_PX
+    return rois.to_mm(training.predict(state.model, rois)) / MEDIAN_MM_PER_PX
 
 
 def fit_placement(points_px, offsets_mm, inverted):

@@ -24,9 +24,11 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
     cost = tables.cost_without_truth(recorded)
     written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "no_truth_cost.csv": cost, "intervals.csv": tables.interval_table(recorded),
                "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded),
-               "comparisons.csv": tables.comparison_table(recorded), "comparisons_by_group.csv": tables.comparison_by_group(recorded),
-               "switches.csv": tables.switch_table(recorded),
-               "label_efficiency.csv": tables.label_table(recorded), "label_comparisons.csv": tables.label_comparisons(recorded),
+               "comparisons.csv": tables.by_weights(tables.comparison_table, recorded),
+               "comparisons_by_group.csv": tables.by_weights(tables.comparison_by_group, recorded),
+               "switches.csv": tables.by_weights(tables.switch_table, recorded), "seeds.csv": tables.by_weights(tables.seed_table, recorded),
+               "table1_averaged.csv": tables.summary_table(tables.steady(recorded)),
+               "label_efficiency.csv": tables.by_weights(tables.label_table, recorded), "label_comparisons.csv": tables.by_weights(tables.label_comparisons, recorded),
                "displaced.csv": tables.by_displacement(recorded), "roi_search.csv": tables.search_table(recorded), "table2.csv": tables.test_set_table(recorded)}
     for name, table in written.items():
         tables.write_table(table, results / name)
@@ -61,7 +63,7 @@ def build_figures(recorded, written, folder):
         histories = {f"fold {run.config['fold']}": run.history for run in best}
         figure, table = figures.training_curves(histories)
         saved.append(figures.save_figure(figure, "recorded_training", folder, table))
-    rows = written["intervals.csv"]
+    rows = tables.interval_table(tables.steady(recorded))
     rows = rows[(rows["cohort"] == "crops") & (rows["profile"] == most_compared(rows))]
     if len(rows):
         labels = {name: setting.label for name, setting in SETTINGS.items() if name in set(rows["setting"])}
@@ -162,11 +164,11 @@ def test_set_markdown(table):
 
 def switch_markdown(table):
     """What each switch does on real knees: difference in MRE and PCK, with 95 % intervals, for the page on paper and code."""
-    lines = ["| switch | row | against | profile | knees | MRE, mm | PCK @ 2.5 mm, points |", "|---|---|---|---|---|---|---|"]
-    for (switch, setting, against, profile), rows in table[table["cohort"] == "crops"].groupby(["switch", "setting", "against", "profile"], sort=False):
+    lines = ["| switch | row | against | profile | weights | knees | MRE, mm | PCK @ 2.5 mm, points |", "|---|---|---|---|---|---|---|---|"]
+    for (switch, setting, against, profile, weights), rows in table[table["cohort"] == "crops"].groupby(["switch", "setting", "against", "profile", "weights"], sort=False):
         rows = rows.set_index("quantity")
         effects = [f"{row['difference']:+.{digits}f} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})" for row, digits in ((rows.loc["mre_mm"], 2), (rows.loc["pck_2.5"], 1))]
-        lines.append(f"| {switch} | `{setting}` | `{against}` | {profile} | {rows['knees'].iloc[0]} | {' | '.join(effects)} |")
+        lines.append(f"| {switch} | `{setting}` | `{against}` | {profile} | {weights} | {rows['knees'].iloc[0]} | {' | '.join(effects)} |")
     return "\n".join(lines)
 
 

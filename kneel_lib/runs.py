@@ -34,6 +34,9 @@ from kneel_lib.settings import SEARCH, Profile, Setting, profile_for
 RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
 
+AVERAGED = "truth, averaged"
+"""In the column roi of predictions: ROIs around the truth, by the moving average of the weights in place of those after the last epoch."""
+
 COORDINATES = [f"{axis}{number}" for number in range(landmarks.COUNT) for axis in "xye"]
 
 
@@ -257,6 +260,8 @@ def make_run(setting, profile, known, held_out, config, device, start=None):
         left_over.unlink()
     result = method(Task(setting, profile, known, held_out, config, work, device, start.load_network() if start else None))
     tables = [predict_held_out(result.predict, profile, held_out, config["fold"], centre) for centre in CENTRES]
+    if result.predict_averaged:
+        tables.append(predict_held_out(result.predict_averaged, profile, held_out, config["fold"], "truth").assign(roi=AVERAGED))
     manifest = {"setting": asdict(setting), "profile": asdict(profile), "started": started.isoformat(timespec="seconds"), "seconds": round(time.monotonic() - clock, 1),
                 "train_seconds": round(float(result.history["seconds"].sum()), 1), "parameters": result.parameters,
                 "device": str(device), **environment(device)}

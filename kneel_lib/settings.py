@@ -16,8 +16,7 @@ class Setting:
     "cross_entropy" or "jensen_shannon".
     mixup_alpha: 0 is off; mixup: "paper" (eq. 6 and 9), "released" (eq. 9 without the maximum of eq. 6) or "standard".
     cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
-    schedule: "constant" or "one_cycle" (then learning_rate is its peak). average: decay a step of the weights' moving
-    average, 0 is off. network: "paper", "released" or "heatmap" (from outside). picked: keep the epoch with the least error on the held-out fold, as the
+    schedule: "constant" or "one_cycle" (then learning_rate is its peak). network: "paper", "released" or "heatmap" (from outside). picked: keep the epoch with the least error on the held-out fold, as the
     released code does; a control that shows how optimistic this is, never used otherwise. start: "" is from scratch, "search" from the
     ROI network of the same fold and seed: all layers but the last, none frozen (section 4.4, "Transfer Learning from Low-cost Annotations").
     epoch_share: of the profile's epochs, for a row whose epochs cost several times as much.
@@ -41,7 +40,6 @@ class Setting:
     jitter_mm: float = 0.0
     schedule: str = "constant"
     learning_rate: float = 1e-3
-    average: float = 0.0
     augmentation: Augmentation = field(default=RELEASED_RANGES)
     features: str = ""
     picked: bool = False

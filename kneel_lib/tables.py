@@ -1,5 +1,7 @@
 """Tables from finished runs: one row a setting, always labelled with cohort, profile, folds and seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +9,7 @@ from kneel_lib import landmarks, metrics, paths
 from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.evaluation import DATASETS, STAGES
 from kneel_lib.files import write_text, write_whole
-from kneel_lib.runs import errors_of, started_from
+from kneel_lib.runs import AVERAGED, errors_of, started_from
 from kneel_lib.settings import ONE_CHANGE, SETTINGS
 from kneel_lib.statistics import holm, mean_interval, paired_difference
 
@@ -37,6 +39,27 @@ def group_runs(runs):
         key = run.config["cohort"], run.config["profile"]["name"], run.config["setting"]["name"]
         groups.setdefault(key, []).append(run)
     return dict(sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], order.get(item[0][2], len(order)))))
+
+
+def steady(runs):
+    """The same runs, judged by the moving average of their weights where the rate was constant; those of them that have none are left out.
+
+    At a constant rate the error jumps from epoch to epoch, so that the last one is a draw of luck; a falling rate has settled by itself.
+    """
+    found = []
+    for run in runs:
+        averaged = run.predictions[run.predictions["roi"] == AVERAGED]
+        if len(averaged):
+            found.append(replace(run, predictions=averaged.assign(roi="truth")))
+        elif run.config["setting"].get("method", "network") != "network" or run.config["setting"].get("schedule", "constant") != "constant":
+            found.append(run)
+    return found
+
+
+def by_weights(make, runs):
+    """The table that `make(runs)` gives, with a column weights: of the runs as they ended ("last epoch"), and of the `steady` ones ("averaged") where that differs."""
+    both = pd.concat([make(runs).assign(weights="last epoch"), make(steady(runs)).assign(weights="averaged")])
+    return both.drop_duplicates([name for name in both if name not in ("weights", "p_holm")], ignore_index=True)
 
 
 def cross_validated(runs):
@@ -212,6 +235,17 @@ def comparison_table(runs, against="wing", roi="truth"):
     for _, family in table.groupby(["cohort", "profile", "quantity"]):
         table.loc[family.index, "p_holm"] = holm(family["p"])
     return table
+
+
+def seed_table(runs):
+    """The luck of a training: how the MRE of one setting on one fold differs from seed to seed, where there are two seeds or more. sd_mm: standard deviation over seeds."""
+    groups = {}
+    for run in cross_validated(runs):
+        key = run.config["setting"]["name"], run.config["cohort"], run.config["profile"]["name"], run.config["fold"]
+        groups.setdefault(key, {})[run.config["seed"]] = run.errors().mean()
+    rows = [dict(zip(("setting", "cohort", "profile", "fold"), key), seeds=len(found), mre_mm=np.mean(list(found.values())), sd_mm=np.std(list(found.values()), ddof=1),
+                 least_mm=min(found.values()), most_mm=max(found.values())) for key, found in groups.items() if len(found) > 1]
+    return pd.DataFrame(rows, columns=["setting", "cohort", "profile", "fold", "seeds", "mre_mm", "sd_mm", "least_mm", "most_mm"])
 
 
 def switch_table(runs):

@@ -21,6 +21,8 @@ from kneel_lib.errors import KneelError
 from kneel_lib.losses import make_loss, map_divergence
 
 EVALUATION_BATCH = 64
+AVERAGE_DECAY = 0.98
+"""Of the moving average of the weights, a step: it looks back over about fifty, an epoch of `study`."""
 NETWORKS = {"paper": hourglass.PAPER, "released": hourglass.RELEASED}
 HEATMAP = "heatmap"
 """The network from outside, with heatmaps and a loss of its own (`baselines.heatmap_network`)."""
@@ -28,7 +30,11 @@ HEATMAP = "heatmap"
 
 @dataclass
 class State:
-    """Everything that training changes: what a checkpoint has to keep. `epoch` counts the finished ones."""
+    """Everything that training changes: what a checkpoint has to keep. `epoch` counts the finished ones.
+
+    averaged: the moving average of the weights, kept where the rate is constant. There the weights jump about to the end, and with them the error of whichever epoch
+    happens to be the last; the average is what they jump about. Training does not see it.
+    """
 
     model: torch.nn.Module
     loss: torch.nn.Module
@@ -37,11 +43,6 @@ class State:
     schedule: torch.optim.lr_scheduler.LRScheduler | None
     epoch: int
     history: list
-
-    @property
-    def final(self):
-        """The network to predict with: the moving average where one is kept."""
-        return self.averaged or self.model
 
 
 def make_network(setting, profile, outputs=landmarks.COUNT):
@@ -73,7 +74,7 @@ def start(setting, profile, batches, seed, device, outputs=landmarks.COUNT):
         schedule = None
     else:
         raise KneelError(f"unknown schedule '{setting.schedule}': choose constant or one_cycle")
-    averaged = deepcopy(model).requires_grad_(False) if setting.average else None
+    averaged = deepcopy(model).requires_grad_(False) if schedule is None else None
     return State(model, loss, averaged, optimizer, schedule, 0, [])
 
 
@@ -128,7 +129,7 @@ def step(state, setting, profile, images, points, generator):
     if state.schedule:
         state.schedule.step()
     if state.averaged:
-        move_average(state.averaged, state.model, setting.average)
+        move_average(state.averaged, state.model, AVERAGE_DECAY)
     return loss.detach()
 
 

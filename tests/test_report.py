@@ -81,6 +81,27 @@ def test_export_writes_three_forms(tmp_path):
     assert r"Wing + mixup $\alpha$ = 0.75 + cutout 10\% (no wd, finetune)" in latex.read_text()
 
 
+def test_runs_at_a_constant_rate_are_judged_by_averaged_weights_too(crops, store):
+    profile = replace(PROFILES["smoke"], epochs=2)
+    wing, other, best, mean, picked = (runs.get_run(SETTINGS[name], profile, crops, 0) for name in ("wing", "l1", "best", "mean_shape", "picked"))
+    settled = tables.steady([wing, other, best, mean, picked])
+    assert [run.config["setting"]["name"] for run in settled] == ["wing", "l1", "best", "mean_shape"]
+    assert not np.allclose(settled[0].errors(), wing.errors()) and np.array_equal(settled[0].errors(), wing.errors(runs.AVERAGED), equal_nan=True)
+    assert settled[2] is best
+    table = tables.by_weights(tables.summary_table, [wing, best]).set_index(["setting", "weights"])
+    assert set(table.index) == {("wing", "last epoch"), ("wing", "averaged"), ("best", "last epoch")}
+    assert table.loc[("wing", "averaged"), "mre_mm"] == pytest.approx(np.nanmean(settled[0].errors()), abs=1e-6)
+
+
+def test_seeds_say_how_much_one_setting_differs_from_itself(crops, store):
+    profile = replace(PROFILES["smoke"], epochs=1)
+    made = [runs.get_run(SETTINGS["best"], profile, crops, fold, seed) for fold, seed in ((0, 0), (0, 1), (1, 0))]
+    table = tables.seed_table(made)
+    errors = [run.errors().mean() for run in made[:2]]
+    assert table[["setting", "fold", "seeds"]].values.tolist() == [["best", 0, 2]]
+    assert table["sd_mm"].iloc[0] == pytest.approx(np.std(errors, ddof=1)) and table["most_mm"].iloc[0] == pytest.approx(max(errors))
+
+
 def test_a_switch_changes_one_thing():
     """The pairs of `ONE_CHANGE`; 5 x L1 is wing written otherwise, and Jensen-Shannon has another scale, so two fields each."""
     for name, (against, _) in ONE_CHANGE.items():
@@ -96,7 +117,7 @@ def test_the_switch_table_compares_each_row_with_its_nearest(crops, store):
     assert set(zip(table["setting"], table["against"])) == {("best", "best_no_map"), ("best_js", "best")}
     row = table[(table["setting"] == "best") & (table["quantity"] == "mre_mm")].iloc[0]
     assert row["difference"] == pytest.approx(made[0].errors().mean() - made[1].errors().mean(), abs=1e-6) and row["low"] <= row["difference"] <= row["high"]
-    assert "map term, best" in report.switch_markdown(table.assign(cohort="crops"))
+    assert "map term, best" in report.switch_markdown(table.assign(cohort="crops", weights="last epoch"))
 
 
 def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):

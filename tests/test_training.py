@@ -26,16 +26,16 @@ def test_every_setting_trains_and_predicts(name, rois):
     if SETTINGS[name].network == "heatmap":
         pytest.importorskip("landmarker", reason="the optional landmarker toolkit is not installed (requirements-heatmap.txt)")
     state = training.train(SETTINGS[name], TINY, rois, seed=0)
-    predicted = training.predict(state.final, rois)
+    predicted = training.predict(state.model, rois)
     assert state.epoch == 2 and predicted.shape == (24, 16, 2)
     assert np.isfinite(predicted).all() and 0 <= predicted.min() and predicted.max() <= TINY.size_px
 
 
 @pytest.mark.parametrize("changes", [{"network": "released"}, {"mixup": "standard", "mixup_alpha": 0.5}, {"mixup": "released", "mixup_alpha": 0.5},
-                                     {"average": 0.9}, {"loss_frame": "pixels"}])
+                                     {"loss_frame": "pixels"}])
 def test_every_switch_trains(changes, rois):
     state = training.train(replace(SETTINGS["wing"], **changes), TINY, rois, seed=0)
-    assert np.isfinite(training.predict(state.final, rois)).all()
+    assert np.isfinite(training.predict(state.model, rois)).all()
 
 
 def test_one_batch_can_be_learned_by_heart(cohort):
@@ -43,13 +43,13 @@ def test_one_batch_can_be_learned_by_heart(cohort):
     profile = replace(TINY, size_px=80, spacing_mm=1.2, width=8, epochs=150)
     few = cut_rois(cohort.select(slice(0, 8)), profile.size_px, profile.spacing_mm)
     state = training.train(setting, profile, few, seed=0)
-    errors = np.linalg.norm(training.predict(state.final, few) - few.landmarks_px, axis=2)
+    errors = np.linalg.norm(training.predict(state.model, few) - few.landmarks_px, axis=2)
     assert np.median(errors) < 0.5
 
 
 def test_a_seed_gives_the_same_network_and_another_seed_another(rois):
     setting = replace(SETTINGS["cutout_10"], jitter_mm=0.3)
-    first, again, other = (training.predict(training.train(setting, TINY, rois, seed).final, rois) for seed in (1, 1, 2))
+    first, again, other = (training.predict(training.train(setting, TINY, rois, seed).model, rois) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
 
