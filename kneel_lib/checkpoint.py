@@ -62,7 +62,10 @@ def restore_state(state, path):
     numbers = json.loads(metadata["numbers"])
     for part, module in {"model": state.model, "averaged": state.averaged, "loss": state.loss}.items():
         if module:
-            module.load_state_dict({name[len(part) + 1:]: value for name, value in tensors.items() if name.startswith(part + ".")})
+            own = {name[len(part) + 1:]: value for name, value in tensors.items() if name.startswith(part + ".")}
+            if own.keys() != module.state_dict().keys():
+                raise KneelError(f"{path} was left by another version of the training (its part '{part}' does not fit): delete it; the run is then made from the start")
+            module.load_state_dict(own)
     parameters, entries = state.optimizer.param_groups[0]["params"], {}
     for name, value in tensors.items():
         if name.startswith("optimizer."):

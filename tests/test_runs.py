@@ -126,6 +126,13 @@ def test_a_damaged_checkpoint_or_run_is_one_clear_error(cohort, store):
         runs.get_run(BEST, TINY, cohort, 0)
 
 
+def test_a_checkpoint_of_an_older_training_is_one_clear_error(cohort, tmp_path):
+    state = training.start(SETTINGS["wing"], TINY, 2, 0, "cpu")
+    checkpoint.save_state(replace(state, averaged=None), tmp_path / "checkpoint.safetensors")
+    with pytest.raises(KneelError, match="its part 'averaged' does not fit"):
+        checkpoint.restore_state(state, tmp_path / "checkpoint.safetensors")
+
+
 def test_a_store_that_cannot_be_written_is_one_clear_error(cohort, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("KNEEL_RUNS", str(tmp_path / "file"))
