@@ -56,11 +56,11 @@ def test_the_whole_study_runs_at_profile_smoke(cohort, request, tmp_path, monkey
         monkeypatch.setenv(f"KNEEL_{name}", str(tmp_path / folder))
     monkeypatch.setenv("KNEEL_DATA", str(paths.downloads() if cohort == "crops" else tmp_path / "nothing"))
     made = []
-    for chosen in ([], ["--notebook", "02", "07", "10"]):
+    for chosen in (["--parameter", "models=2", "counts=[25, 100]"], ["--notebook", "02", "07", "10"]):
         process = subprocess.run([sys.executable, "-m", "kneel_lib", "run", "--profile", "smoke", *chosen], cwd=tmp_path, capture_output=True, text=True)
         assert process.returncode == 0, process.stdout + process.stderr
         made.append({path: path.read_text() for path in (tmp_path / "runs").glob("*/smoke/*/*/manifest.json")})
-    assert len(made[0]) >= 25 and made[0] == made[1]
+    assert len(made[0]) >= 30 and made[0] == made[1]
     output = tmp_path / "output" / f"{cohort}-smoke"
     for file in ("tables/table1.csv", "tables/table1.md", "tables/table1.tex", "figures/cumulative.pdf", "figures/cumulative.csv",
                  "figures/average_knee.png", "figures/fog_to_bone.png", "tables/roi_search.csv", "tables/table2.tex", "figures/pipeline.png", "notebooks/10_report.ipynb"):
