@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from kneel_lib import landmarks, metrics, paths, registration_check, registration_table, runs, statistics, tables
 from kneel_lib.data.cohort import check_cohort
@@ -122,8 +121,8 @@ def compare_tables(made):
     rows.append({"labels": f"{MADE_HERE} - {ON_FILE}", "kl": "all", "mre_mm": difference, "low": low, "high": high, "p": p, "knees": len(knees)})
     by_fold = [first.errors().mean() - second.errors().mean() for first, second in zip(made[MADE_HERE], made[ON_FILE])]
     if len(by_fold) > 1:
-        middle, reach = np.mean(by_fold), t.ppf(0.975, len(by_fold) - 1) * np.std(by_fold, ddof=1) / np.sqrt(len(by_fold))
-        rows.append({"labels": f"{MADE_HERE} - {ON_FILE}, over folds", "kl": "all", "mre_mm": middle, "low": middle - reach, "high": middle + reach, "knees": len(knees)})
+        difference, low, high = statistics.interval_over_trainings(by_fold)
+        rows.append({"labels": f"{MADE_HERE} - {ON_FILE}, over folds", "kl": "all", "mre_mm": difference, "low": low, "high": high, "knees": len(knees)})
     size = made[ON_FILE][0].config["profile"]["name"]
     return pd.DataFrame(rows).assign(cohort="crops", setting=BEST.name, profile=size, folds=len(made[ON_FILE]), seed=0)
 

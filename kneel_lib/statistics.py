@@ -1,6 +1,9 @@
 """Intervals that respect who the knees belong to: a bootstrap that draws subjects, not knees."""
 
+from functools import lru_cache
+
 import numpy as np
+from scipy.stats import t as student
 
 SEED = 0
 DRAWS = 2000
@@ -9,8 +12,13 @@ DRAWS = 2000
 def cluster_weights(subjects, draws=DRAWS, seed=SEED):
     """(draws, n) how often each knee counts when subjects are drawn with replacement."""
     names, index = np.unique(np.asarray(subjects), return_inverse=True)
-    counts = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    return counts[:, index]
+    return subject_counts(len(names), draws, seed)[:, index]
+
+
+@lru_cache(maxsize=8)
+def subject_counts(subjects, draws, seed):
+    """(draws, subjects) how often each of so many subjects is drawn: the same for every quantity of a table, so it is made once."""
+    return np.random.default_rng(seed).multinomial(subjects, np.full(subjects, 1 / subjects), size=draws)
 
 
 def mean_interval(values, subjects, draws=DRAWS, seed=SEED):
@@ -40,6 +48,13 @@ def paired_difference(first, second, subjects, draws=DRAWS, seed=SEED):
     low, high = np.percentile(means, [2.5, 97.5])
     share = min((means <= 0).sum(), (means >= 0).sum())
     return float(sums.sum() / counts.sum()), float(low), float(high), float(min(2 * (share + 1) / (draws + 1), 1.0))
+
+
+def interval_over_trainings(values):
+    """(mean, low, high) of one value a training (two or more), by Student's t: the 95 % interval that knows the luck of a training."""
+    values = np.asarray(values, float)
+    reach = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean()), float(values.mean() - reach), float(values.mean() + reach)
 
 
 def holm(p_values):

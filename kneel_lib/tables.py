@@ -18,6 +18,7 @@ SUMMARY = "table1.csv"
 METRICS = (*PAPER_METRICS, *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM), "strict_2.5_all16", "mre_mm", "median_mm", "out")
 SUMMARY_COLUMNS = ("setting", "cohort", "profile", "spacing_mm", "folds", "seeds", "knees", *METRICS, "minutes_per_fold")
 NO_TRUTH = "no_truth.csv"
+COMPARED = ("quantity", "knees", "difference", "low", "high", "p", "p_holm")
 
 
 def paper_table(number=1):
@@ -58,7 +59,11 @@ def steady(runs):
 
 def by_weights(make, runs):
     """The table that `make(runs)` gives, with a column weights: of the runs as they ended ("last epoch"), and of the `steady` ones ("averaged") where that differs."""
-    both = pd.concat([make(runs).assign(weights="last epoch"), make(steady(runs)).assign(weights="averaged")])
+    def place(run):
+        return run.config["cohort"], run.config["profile"]["name"]
+    differ = {place(run) for run in runs if (run.predictions["roi"] == AVERAGED).any()}
+    settled = steady([run for run in runs if place(run) in differ])
+    both = pd.concat([make(runs).assign(weights="last epoch"), make(settled).assign(weights="averaged")])
     return both.drop_duplicates([name for name in both if name not in ("weights", "p_holm")], ignore_index=True)
 
 
@@ -105,10 +110,7 @@ def label_comparisons(runs):
         if start != "scratch" and scratch:
             ours, theirs = (pooled_predictions(part) for part in (group, scratch))
             rows += [{"recipe": recipe, "start": start, "against": "scratch", "profile": profile, "labels": labels, **row} for row in compare_predictions(ours, theirs)]
-    table = pd.DataFrame(rows, columns=["recipe", "start", "against", "profile", "labels", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
-    for _, family in table.groupby(["recipe", "profile", "quantity"]):
-        table.loc[family.index, "p_holm"] = holm(family["p"])
-    return table
+    return corrected(pd.DataFrame(rows, columns=["recipe", "start", "against", "profile", "labels", *COMPARED]), ["recipe", "profile", "quantity"])
 
 
 def sim_to_real_table(runs, names=("mean_shape", "best")):
@@ -226,14 +228,33 @@ def comparison_table(runs, against="wing", roi="truth"):
     quantity: mre_mm, or pck_1 and pck_2.5 in points of the paper's version. Holm's family are the settings of one cohort,
     profile and quantity. Only knees and seeds that both have are compared.
     """
-    groups, rows = group_runs(runs), []
+    return compare_groups(group_runs(runs), lambda setting: None if setting == against else against, roi)
+
+
+def switch_table(runs):
+    """The effect of one switch at a time (`settings.ONE_CHANGE`): `comparison_table` of each row with the one that it differs from in one thing, which `switch` names."""
+    relatives = {setting: relative for setting, (relative, _) in ONE_CHANGE.items()}
+    table = compare_groups(group_runs(runs), relatives.get)
+    table.insert(0, "switch", [ONE_CHANGE[setting][1] for setting in table["setting"]])
+    return table
+
+
+def compare_groups(groups, reference, roi="truth"):
+    """`comparison_table` of groups (`group_runs`), each setting against `reference(setting)` of the same cohort and profile where that is among them."""
+    rows = []
     for (cohort, profile, setting), group in groups.items():
-        if setting != against and (cohort, profile, against) in groups:
+        against = reference(setting)
+        if (cohort, profile, against) in groups:
             ours, theirs = (pooled_predictions(part, roi) for part in (group, groups[cohort, profile, against]))
             rows += [{"setting": setting, "against": against, "cohort": cohort, "profile": profile, **row} for row in compare_predictions(ours, theirs)]
-    table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
-    for _, family in table.groupby(["cohort", "profile", "quantity"]):
-        table.loc[family.index, "p_holm"] = holm(family["p"])
+    table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", *COMPARED])
+    return corrected(table, ["cohort", "profile", "quantity"])
+
+
+def corrected(table, family):
+    """The comparisons with p_holm filled in: Holm's correction over the rows that agree in the columns `family`."""
+    for _, rows in table.groupby(family):
+        table.loc[rows.index, "p_holm"] = holm(rows["p"])
     return table
 
 
@@ -246,23 +267,6 @@ def seed_table(runs):
     rows = [dict(zip(("setting", "cohort", "profile", "fold"), key), seeds=len(found), mre_mm=np.mean(list(found.values())), sd_mm=np.std(list(found.values()), ddof=1),
                  least_mm=min(found.values()), most_mm=max(found.values())) for key, found in groups.items() if len(found) > 1]
     return pd.DataFrame(rows, columns=["setting", "cohort", "profile", "fold", "seeds", "mre_mm", "sd_mm", "least_mm", "most_mm"])
-
-
-def switch_table(runs):
-    """The effect of one switch at a time (`settings.ONE_CHANGE`): the columns of `comparison_table` for pairs of rows that differ in one thing, which `switch` names.
-
-    Holm's family are the switches of one cohort, profile and quantity.
-    """
-    groups, rows = group_runs(runs), []
-    for (cohort, profile, setting), group in groups.items():
-        against, switch = ONE_CHANGE.get(setting, (None, None))
-        if (cohort, profile, against) in groups:
-            pair = (pooled_predictions(part) for part in (group, groups[cohort, profile, against]))
-            rows += [{"switch": switch, "setting": setting, "against": against, "cohort": cohort, "profile": profile, **row} for row in compare_predictions(*pair)]
-    table = pd.DataFrame(rows, columns=["switch", "setting", "against", "cohort", "profile", "quantity", "knees", "difference", "low", "high", "p", "p_holm"])
-    for _, family in table.groupby(["cohort", "profile", "quantity"]):
-        table.loc[family.index, "p_holm"] = holm(family["p"])
-    return table
 
 
 def compare_predictions(ours, theirs):
