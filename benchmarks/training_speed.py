@@ -9,13 +9,14 @@ one size changed at a time) and results/speed_profile.csv (where a step's time g
 """
 
 import argparse
+import os
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 
-from kneel_lib import runs, speed, tables
+from kneel_lib import memory, runs, speed, tables
 from kneel_lib.data.cohorts import load_cohort
 from kneel_lib.data.folds import make_folds
 from kneel_lib.paths import RESULTS
@@ -27,11 +28,11 @@ ACCURACY = RESULTS / "speed_accuracy.csv"
 PARTS = ("ladder", "memory", "accuracy", "cores", "sizes")
 
 
-def ladder(profile, cohort, rounds, recipes=speed.LADDER):
-    """A row a recipe at this profile, and one for a process a core: rate, ratio, operations, share of the machine's limit."""
+def ladder(profile, cohort, rounds, recipes=speed.LADDER, spread=True):
+    """A row a recipe at this profile, then (spread) a process a core, without and with freed memory kept: rate, ratio, operations, share of the machine's limit."""
     rois = speed.training_rois(cohort.select(slice(0, KNEES)), profile)
     steps = speed.STEPS_A_ROUND if profile.size_px > 256 else SHORT_STEPS
-    rates, cores = speed.rates(recipes, rois, profile, rounds, steps), torch.get_num_threads()
+    rates = speed.rates(recipes, rois, profile, rounds, steps)
     limits = {precision: speed.matrix_rate(precision) for precision in {recipe.precision for recipe in recipes}}
     first, rows = rates[recipes[0].name], []
 
@@ -42,7 +43,8 @@ def ladder(profile, cohort, rounds, recipes=speed.LADDER):
         print(f"{profile.name}, {name}: {rate:.2f} images/s, {100 * rows[-1]['limit_share']:.0f} % of the limit", flush=True)
     for recipe in recipes:
         add(recipe, recipe.name, rates[recipe.name])
-    add(speed.OURS, speed.SPREAD, speed.spread_rate(rois, profile, cores, 1, steps))
+    for name, rate in speed.spread_rates(rois, profile, rounds, steps).items() if spread else ():
+        add(speed.OURS, name, rate)
     return rows
 
 
@@ -75,19 +77,20 @@ def with_accuracy(table):
 def timing(profiles, cohort, rounds):
     """The rows `train` and `compile` of results/speed.csv."""
     rows = [row for profile in profiles for row in ladder(profile, cohort, rounds)]
-    rows += [row | {"what": "compile"} for row in ladder(profiles[-1], cohort, rounds, (speed.OURS, speed.COMPILED))[:2]]
+    rows += [row | {"what": "compile"} for row in ladder(profiles[-1], cohort, rounds, (speed.OURS, speed.COMPILED), spread=False)]
     speed.record(with_accuracy(pd.DataFrame(rows)))
 
 
-def memory(profiles, cohort):
+def peaks(profiles, cohort):
     """The column `peak_mb` of the rows `train` that are there; of a process a core: of all of them together."""
     table = pd.read_csv(RESULTS / "speed.csv")
     for profile in profiles:
         rois = speed.training_rois(cohort.select(slice(0, KNEES)), profile)
-        peaks = {recipe.name: speed.peak_mb(recipe, rois, profile) for recipe in speed.LADDER}
-        peaks[speed.SPREAD] = torch.get_num_threads() * peaks[speed.OURS.name]
+        most = {recipe.name: speed.peak_mb(recipe, rois, profile) for recipe in speed.LADDER}
+        most[speed.SPREAD] = torch.get_num_threads() * most[speed.OURS.name]
+        most[speed.KEPT] = torch.get_num_threads() * speed.peak_mb(speed.OURS, rois, profile, kept=True)
         rows = (table["what"] == "train") & (table["profile"] == profile.name)
-        table.loc[rows, "peak_mb"] = table.loc[rows, "step"].map(peaks)
+        table.loc[rows, "peak_mb"] = table.loc[rows, "step"].map(most)
     speed.record(table[table["what"] == "train"])
 
 
@@ -115,10 +118,12 @@ def main():
     parser.add_argument("--accuracy", default="quick", help="profile of the comparison in accuracy")
     parser.add_argument("--cohort", default="auto")
     options = parser.parse_args()
+    if memory.without(os.environ.get(memory.VARIABLE, "")) != os.environ.get(memory.VARIABLE, ""):
+        parser.error(f"{memory.VARIABLE} keeps freed memory already, which is a rung of the ladder: unset it")
     cohort, study = load_cohort(options.cohort), find_profile("study")
     profiles = [replace(find_profile(name), batch=BATCH_AT_PAPER) if name == "paper" else find_profile(name) for name in options.profiles]
     work = {"accuracy": lambda: accuracy(find_profile(options.accuracy), cohort), "ladder": lambda: timing(profiles, cohort, options.rounds),
-            "memory": lambda: memory(profiles, cohort),
+            "memory": lambda: peaks(profiles, cohort),
             "cores": lambda: cores(study, cohort), "sizes": lambda: sizes(study, cohort)}
     for part in options.parts:
         work[part]()

@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from kneel_lib import metrics, runs, training
+from kneel_lib import memory, metrics, runs, training
 from kneel_lib.augmentation import MILD, NONE, augment
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.losses import make_loss
@@ -60,8 +60,8 @@ BF16 = replace(CHANNELS_LAST, name="+ bf16", precision="bf16")
 OURS = replace(BF16, name="+ fused Adam (ours)", fused=True)
 COMPILED = replace(OURS, name="torch.compile (not taken)", compiled=True)
 
-SPREAD = "+ a process a core"
-"""Rung of the ladder that is no recipe: as many folds side by side as there are cores, one thread each (`spread_rate`)."""
+SPREAD, KEPT = "+ a process a core", "+ freed memory kept"
+"""Rungs of the ladder that are no recipe: as many folds side by side as there are cores, one thread each; and these without giving freed memory back (`spread_rates`)."""
 
 LADDER = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, OURS)
 
@@ -162,9 +162,9 @@ def one_round(trainer, rois, profile, steps):
         return steps * profile.batch / (time.perf_counter() - clock)
 
 
-def peak_mb(recipe, rois, profile):
-    """The most memory (MB) that two steps of training take in a process of their own, libraries included, loader workers not."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+def peak_mb(recipe, rois, profile, kept=False):
+    """The most memory (MB) that two steps of training take in a process of their own, libraries included, loader workers not. kept: see `kneel_lib/memory.py`."""
+    with memory.for_new_processes(kept), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(own_peak_mb, recipe, rois, profile).result()
 
 
@@ -237,9 +237,16 @@ def matrix_rate(precision="bf16", size=2048, repeats=5):
     return 2 * size ** 3 / statistics.median(taken) / 1e9
 
 
-def spread_rate(rois, profile, processes, threads, steps=STEPS_A_ROUND):
-    """Images a second of all processes together, each training a network of its own (another fold, say) with this many threads."""
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+def spread_rates(rois, profile, rounds=3, steps=STEPS_A_ROUND):
+    """{SPREAD, KEPT: images a second of a process a core}: medians over alternating rounds."""
+    cores = torch.get_num_threads()
+    seen = [{SPREAD: spread_rate(rois, profile, cores, 1, steps), KEPT: spread_rate(rois, profile, cores, 1, steps, kept=True)} for _ in range(rounds)]
+    return {name: statistics.median(rates[name] for rates in seen) for name in (SPREAD, KEPT)}
+
+
+def spread_rate(rois, profile, processes, threads, steps=STEPS_A_ROUND, kept=False):
+    """Images a second of all processes together, each training a network of its own (another fold, say) with this many threads. kept: see `kneel_lib/memory.py`."""
+    with memory.for_new_processes(kept), ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
         return sum(pool.map(own_rate, *zip(*[(rois, profile, steps, threads)] * processes)))
 
 

@@ -5,7 +5,7 @@ import nbformat
 import pytest
 
 from kneel_lib import driver, paths
-from kneel_lib.__main__ import main
+from kneel_lib.commands import main
 from kneel_lib.errors import KneelError
 
 GOOD = "from pathlib import Path\nPath(target).write_text(f'{number}')"

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from kneel_lib import evaluation, landmarks, metrics, onnx_files, pipeline, predict, shipping
-from kneel_lib.__main__ import main
+from kneel_lib.commands import main
 from kneel_lib.data import dicom, simulated
 from kneel_lib.data.crops import crop_path
 from kneel_lib.data.rois import Rois

@@ -1,0 +1,267 @@
+"""The command line: `python -m kneel_lib run | train | transfer | labels | test | register | predict | ship | onnx | record | report | notebooks | verify`."""
+
+import argparse
+import os
+import sys
+
+import numpy as np
+
+from kneel_lib import driver, paths
+from kneel_lib.errors import KneelError
+
+
+def run(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.settings import find_profile
+    profile = find_profile(options.profile)
+    cohort = load_cohort(options.cohort, profile.simulated)
+    os.environ.update(KNEEL_ENGINE=options.engine, KNEEL_JOBS=str(options.jobs))
+    given = dict([driver.parse_parameter(text) for text in options.parameter], profile=options.profile, cohort=cohort.name)
+    at_once = options.at_once or driver.side_by_side(options.engine)
+    failed = driver.run_notebooks(given, paths.output(cohort.name, options.profile), options.notebook, at_once)
+    return 1 if failed else 0
+
+
+def train(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.engines import each_run
+    from kneel_lib.settings import find_profile, find_setting, profile_for
+    settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
+    cohort = load_cohort(options.cohort, profile.simulated)
+    sizes = {profile_for(setting, profile): [] for setting in settings}
+    for setting in settings:
+        sizes[profile_for(setting, profile)].append(setting)
+    for size, rows in sizes.items():
+        for finished in each_run(rows, size, cohort, options.folds, options.seeds, options.device, options.engine, options.jobs):
+            errors = finished.errors("image" if finished.config["setting"].get("method") == "search" else "truth")
+            print(f"{finished.config['setting']['name']}, fold {finished.config['fold']}, seed {finished.config['seed']}: MRE "
+                  f"{np.nanmean(errors):.3f} mm, {finished.manifest['train_seconds'] / 60:.1f} min, {finished.folder}", flush=True)
+    return 0
+
+
+def transfer(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.runs import get_transfer
+    from kneel_lib.settings import find_profile, find_setting, profile_for
+    settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
+    source, target = (load_cohort(name, profile.simulated) for name in (options.source, options.target))
+    for seed in options.seeds:
+        for setting in settings:
+            finished = get_transfer(setting, profile_for(setting, profile), source, target, seed, options.device)
+            print(f"{setting.name}, trained on {source.name}, tried on {target.name}, seed {seed}: MRE {np.nanmean(finished.errors()):.3f} mm, "
+                  f"{finished.folder}", flush=True)
+    return 0
+
+
+def labels(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.runs import get_run, get_transfer
+    from kneel_lib.settings import SETTINGS, find_profile
+    profile = find_profile(options.profile)
+    real = load_cohort(options.cohort, profile.simulated)
+    for seed in options.seeds:
+        for start in options.starts:
+            setting = SETTINGS[f"{options.recipe}_finetune" if start == "low_cost" else options.recipe]
+            first = get_transfer(setting, profile, load_cohort("simulated", profile.simulated), real, seed, options.device) if start == "simulated" else None
+            for fold in options.folds:
+                for count in options.counts:
+                    finished = get_run(setting, profile, real, fold, seed, options.device, count or None, first)
+                    print(f"{start}, {count or 'all'} labels, fold {fold}, seed {seed}: MRE {np.nanmean(finished.errors()):.3f} mm, {finished.folder}", flush=True)
+    return 0
+
+
+def test(options):
+    from kneel_lib.evaluation import evaluate
+    from kneel_lib.settings import find_profile
+    from kneel_lib.tables import test_set_table
+    profile = find_profile(options.profile)
+    for dataset in options.dataset:
+        for method in options.methods:
+            made = evaluate(dataset, method, profile, options.folds, options.seed, options.device)
+            row = test_set_table([made]).iloc[0]
+            print(f"{dataset}, {method}: MRE {row['mre_mm']:.3f} mm, {row['out']:.2f} % of {row['knees']} knees out, {row['missed']} missed, {made.folder}", flush=True)
+    return 0
+
+
+def register(options):
+    from kneel_lib import registration_study, registration_table
+    from kneel_lib.data.cohorts import load_cohort
+    cohort = load_cohort(options.cohort, options.knees)
+    crops = registration_study.crops_of(cohort)
+    table, placement, replaced = registration_table.make_table(crops, options.check, options.jobs)
+    path = registration_table.write_registration(table, options.output or paths.cache() / f"{crops.name}_registration.csv")
+    print(f"{len(table)} knees in {paths.shown(path)}, {int(placement.inverted.sum())} of them inverted, {int(replaced.sum())} placed by the network alone; median "
+          f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {registration_study.truth_name(crops)}: {registration_study.sentence(crops, placement)}")
+    if options.record:
+        print(*registration_study.record(options.jobs), sep="\n")
+    if options.compare:
+        print(*registration_study.record_comparison(options.jobs, options.folds), sep="\n")
+    return 0
+
+
+def predict(options):
+    from kneel_lib.predict import predict_all
+    failed = predict_all(options.path, options.output, options.spacing, options.side, options.stages, options.flip)
+    print(f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under {options.output}")
+    return 1 if failed else 0
+
+
+def ship(options):
+    from kneel_lib.data.cohorts import load_cohort
+    from kneel_lib.engines import each_run
+    from kneel_lib.settings import find_profile, find_setting, profile_for
+    from kneel_lib.shipping import ship as write
+    setting = find_setting(options.setting)
+    profile = profile_for(setting, find_profile(options.profile))
+    cohort = load_cohort(options.cohort, profile.simulated)
+    for run in each_run([setting], profile, cohort, options.folds, options.seeds, options.device):
+        print(write(run, "search" if setting.method == "search" else "landmarks"))
+    return 0
+
+
+def onnx(options):
+    from pathlib import Path
+
+    from kneel_lib.onnx_files import export
+    from kneel_lib.predict import check_shipped
+    from kneel_lib.shipping import named_networks
+    for name, network in check_shipped(named_networks()).items():
+        print(export(network, Path(options.output) / f"{name}.onnx"))
+    return 0
+
+
+def record(options):
+    from kneel_lib.runs import record
+    for folder in record(options.profiles, options.settings):
+        print(folder)
+    return report(options)
+
+
+def report(options):
+    from kneel_lib.report import build_report
+    for path in build_report():
+        print(path)
+    return 0
+
+
+def notebooks(options):
+    driver.publish_notebooks(options.notebook)
+    return 0
+
+
+def verify(options):
+    from kneel_lib.data.downloads import verify
+    problems = verify(options.data or paths.downloads())
+    for row in problems.itertuples():
+        print(f"{row.problem}: {row.file}")
+    if len(problems):
+        raise KneelError(f"{len(problems)} files under {options.data or paths.downloads()} are missing or different: see data/README.md")
+    print("all files are there and as expected")
+    return 0
+
+
+def fold_name(text):
+    """A fold from the command line: a number, or val."""
+    return text if text == "val" else int(text)
+
+
+def add_engine(command):
+    """The options that say where missing runs are made."""
+    command.add_argument("--engine", default="sequential", help="sequential, processes, ray or dask: see kneel_lib/engines.py")
+    command.add_argument("--jobs", type=int, default=1, help="how many runs at once")
+
+
+def parse(arguments):
+    """The command line's options; `command` is the function to call."""
+    parser = argparse.ArgumentParser(prog="python -m kneel_lib", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    def add(function, text):
+        command = commands.add_parser(function.__name__, help=text, description=text)
+        command.set_defaults(command=function)
+        return command
+    command = add(run, "run the notebooks with papermill and build all tables and figures")
+    command.add_argument("--profile", default="quick")
+    command.add_argument("--cohort", default="auto")
+    command.add_argument("--notebook", nargs="*", help="only those whose names start so, e.g. 01 03")
+    command.add_argument("--parameter", nargs="*", default=[], metavar="NAME=VALUE", help="a notebook parameter, e.g. seed=1")
+    command.add_argument("--at-once", type=int, default=0, help="notebooks side by side (default: one a core up to 4; one where an engine is named)")
+    add_engine(command)
+    command = add(train, "make the missing runs of some settings, fold by fold")
+    command.add_argument("setting", nargs="+")
+    command.add_argument("--profile", default="native")
+    command.add_argument("--cohort", default="auto")
+    command.add_argument("--folds", nargs="*", type=fold_name, default=range(5), help="0 to 4, or val: train on the split train, hold out val")
+    command.add_argument("--seeds", nargs="*", type=int, default=[0])
+    command.add_argument("--device", default="cpu")
+    add_engine(command)
+    command = add(transfer, "train on all knees of one cohort and try on another")
+    command.add_argument("setting", nargs="+")
+    command.add_argument("--source", default="simulated")
+    command.add_argument("--target", default="crops")
+    command.add_argument("--profile", default="long")
+    command.add_argument("--seeds", nargs="*", type=int, default=[0])
+    command.add_argument("--device", default="cpu")
+    command = add(labels, "accuracy against the number of labelled real knees, from scratch and pre-trained")
+    command.add_argument("--profile", default="long")
+    command.add_argument("--cohort", default="crops")
+    command.add_argument("--recipe", choices=["best", "wing"], default="best")
+    command.add_argument("--counts", nargs="*", type=int, default=[25, 50, 100, 200, 0], help="labelled knees; 0 is all of the fold")
+    command.add_argument("--starts", nargs="*", choices=["scratch", "simulated", "low_cost"], default=["simulated", "scratch", "low_cost"])
+    command.add_argument("--folds", nargs="*", type=int, default=[0])
+    command.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
+    command.add_argument("--device", default="cpu")
+    command = add(test, "Table 2: whole pipelines on test sets, trained first where that is missing")
+    command.add_argument("dataset", nargs="+", help="A and B (simulated), val and test (splits of the real crops)")
+    command.add_argument("--methods", nargs="*", default=["rfrv_clm", "one_stage", "two_stage"])
+    command.add_argument("--profile", default="long")
+    command.add_argument("--folds", nargs="*", type=int, help="of A and B: the fold models to average (default: as many as the profile says)")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--device", default="cpu")
+    command = add(register, "make the registration table of the crops anew: where the published landmarks lie on them")
+    command.add_argument("--cohort", default="auto", help="crops, or simulated: crops cut at places that are known")
+    command.add_argument("--knees", type=int, help="of a simulated cohort: how many are drawn")
+    command.add_argument("--check", action="store_true", help="train the checking network too, and let it replace what lies far off (about ten minutes more)")
+    command.add_argument("--jobs", type=int, default=2, help="threads")
+    command.add_argument("--output", help="the table's file (default: build/<cohort>_registration.csv)")
+    command.add_argument("--record", action="store_true", help="also measure how good it is: results/registration.csv and the error budget")
+    command.add_argument("--compare", action="store_true", help="also train the same network on both tables' labels: results/registration_tables.csv")
+    command.add_argument("--folds", nargs="*", type=int, default=range(5), help="of --compare")
+    command = add(predict, "landmarks of your own radiographs: DICOM files, or pictures with --spacing")
+    command.add_argument("path", help="a file or a folder")
+    command.add_argument("--output", default="kneel_landmarks")
+    command.add_argument("--spacing", type=float, help="mm a pixel, for pictures that are no DICOM files")
+    command.add_argument("--side", choices=["L", "R"], default="", help="of single-knee pictures whose file does not say it")
+    command.add_argument("--stages", type=int, choices=[1, 2], default=2)
+    command.add_argument("--flip", action="store_true", help="look at mirror images too")
+    command = add(ship, "put trained networks (made now if they are missing) into the package, for predict")
+    command.add_argument("setting")
+    command.add_argument("--profile", default="native")
+    command.add_argument("--cohort", default="auto")
+    command.add_argument("--folds", nargs="*", type=fold_name, default=["val"])
+    command.add_argument("--seeds", nargs="*", type=int, default=[0])
+    command.add_argument("--device", default="cpu")
+    command = add(onnx, "write the shipped networks as ONNX files")
+    command.add_argument("--output", default="kneel_onnx")
+    command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
+    command.add_argument("--profiles", nargs="*", default=["study", "long", "native", "paper"])
+    command.add_argument("--settings", nargs="*", help="only these settings")
+    add(report, "re-make the recorded tables and curves from results/ alone")
+    command = add(notebooks, "refresh the outputs inside notebooks/")
+    command.add_argument("--notebook", nargs="*")
+    command = add(verify, "check the downloaded files")
+    command.add_argument("--data", help="their folder (default: KNEEL_DATA or data/downloads)")
+    return parser.parse_args(arguments)
+
+
+def main(arguments=None):
+    """Run a command; a `KneelError` becomes one line and exit code 1."""
+    options = parse(arguments)
+    try:
+        return options.command(options)
+    except KneelError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; finished epochs and runs are kept, the same command goes on from there", file=sys.stderr)
+        return 130
