@@ -134,7 +134,7 @@ def step(state, setting, profile, images, points, generator):
 
 
 def batch_loss(state, setting, inputs, truth, generator):
-    """The loss of a batch: plain, or one of the mixup forms (eq. 5 to 9)."""
+    """The loss of a batch: plain, or one of the mixup forms (eq. 5 to 9; `Setting.mixup` says which)."""
     def compare(maps, targets):
         if setting.network == HEATMAP:
             return state.loss(maps, targets)
