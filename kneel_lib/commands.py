@@ -244,7 +244,7 @@ def parse(arguments):
     command = add(onnx, "write the shipped networks as ONNX files")
     command.add_argument("--output", default="kneel_onnx")
     command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
-    command.add_argument("--profiles", nargs="*", default=["study", "long", "native", "paper"])
+    command.add_argument("--profiles", nargs="*", default=["study", "study_native", "long", "native", "paper"])
     command.add_argument("--settings", nargs="*", help="only these settings")
     add(report, "re-make the recorded tables and curves from results/ alone")
     command = add(notebooks, "refresh the outputs inside notebooks/")
