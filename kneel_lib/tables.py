@@ -11,14 +11,14 @@ from kneel_lib.evaluation import DATASETS, STAGES
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.runs import AVERAGED, errors_of, started_from
 from kneel_lib.settings import ONE_CHANGE, SETTINGS
-from kneel_lib.statistics import holm, mean_interval, paired_difference
+from kneel_lib.statistics import holm, interval_over_trainings, mean_interval, paired_difference
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
 SUMMARY = "table1.csv"
 METRICS = (*PAPER_METRICS, *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM), "strict_2.5_all16", "mre_mm", "median_mm", "out")
 SUMMARY_COLUMNS = ("setting", "cohort", "profile", "spacing_mm", "folds", "seeds", "knees", *METRICS, "minutes_per_fold")
 NO_TRUTH = "no_truth.csv"
-COMPARED = ("quantity", "knees", "difference", "low", "high", "p", "p_holm")
+COMPARED = ("quantity", "knees", "difference", "low", "high", "p", "p_holm", "trainings", "low_trainings", "high_trainings")
 
 
 def paper_table(number=1):
@@ -270,14 +270,22 @@ def seed_table(runs):
 
 
 def compare_predictions(ours, theirs):
-    """The rows of `comparison_table` of two predictions tables."""
+    """The rows of `comparison_table` of two predictions tables.
+
+    low_trainings, high_trainings: the 95 % interval by Student's t over the pairs of trainings (a fold and seed each), where there are two or more. It
+    knows the luck of a training, which the bootstrap over subjects does not, and it is wide where trainings are few.
+    """
     both, first, second = paired_errors(ours, theirs)
+    training = both.groupby(["fold", "seed"]).ngroup().to_numpy()
     quantities = {"mre_mm": (first, second)}
     for radius in (1, 2.5):
         quantities[f"pck_{radius:g}"] = tuple(100.0 * (metrics.bone_errors(errors) <= radius) for errors in (first, second))
     for quantity, (a, b) in quantities.items():
         difference, low, high, p = paired_difference(a, b, both["subject_id"])
-        yield {"quantity": quantity, "knees": both.groupby(["subject_id", "side"]).ngroups, "difference": difference, "low": low, "high": high, "p": p, "p_holm": np.nan}
+        each = [np.nanmean(a[training == number] - b[training == number]) for number in np.unique(training)]
+        _, low_trainings, high_trainings = interval_over_trainings(each) if len(each) > 1 else (np.nan,) * 3
+        yield {"quantity": quantity, "knees": both.groupby(["subject_id", "side"]).ngroups, "difference": difference, "low": low, "high": high, "p": p, "p_holm": np.nan,
+               "trainings": len(each), "low_trainings": low_trainings, "high_trainings": high_trainings}
 
 
 def comparison_by_group(runs, against="wing", roi="truth"):

@@ -107,6 +107,7 @@ def test_a_switch_changes_one_thing():
     for name, (against, _) in ONE_CHANGE.items():
         first, second = SETTINGS[name], SETTINGS[against]
         changed = {entry.name for entry in fields(first) if getattr(first, entry.name) != getattr(second, entry.name)} - {"name", "label"}
+        changed -= {"mixup"} if not (first.mixup_alpha and second.mixup_alpha) else set()   # says nothing where there is no mixup
         assert len(changed) == 1 or (name, changed) in (("l1_x5", {"loss", "loss_weight"}), ("best_js", {"map_term", "map_divergence"}))
 
 
@@ -118,6 +119,16 @@ def test_the_switch_table_compares_each_row_with_its_nearest(crops, store):
     row = table[(table["setting"] == "best") & (table["quantity"] == "mre_mm")].iloc[0]
     assert row["difference"] == pytest.approx(made[0].errors().mean() - made[1].errors().mean(), abs=1e-6) and row["low"] <= row["difference"] <= row["high"]
     assert "map term, best" in report.switch_markdown(table.assign(cohort="crops", weights="last epoch"))
+    assert row["trainings"] == 1 and np.isnan(row["low_trainings"])
+
+
+def test_a_difference_has_an_interval_over_trainings_too(crops, store):
+    profile = replace(PROFILES["smoke"], epochs=1)
+    made = {name: [runs.get_run(SETTINGS[name], profile, crops, fold) for fold in (0, 1)] for name in ("best", "best_no_map")}
+    row = tables.comparison_table(made["best"] + made["best_no_map"], against="best_no_map").set_index("quantity").loc["mre_mm"]
+    each = [first.errors().mean() - second.errors().mean() for first, second in zip(*made.values())]
+    reach = 12.706 * abs(each[0] - each[1]) / 2   # Student's t of two values
+    assert (row["trainings"], row["low_trainings"], row["high_trainings"]) == pytest.approx((2, np.mean(each) - reach, np.mean(each) + reach), abs=1e-3)
 
 
 def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
