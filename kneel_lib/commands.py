@@ -62,7 +62,7 @@ def labels(options):
     for seed in options.seeds:
         for start in options.starts:
             setting = SETTINGS[f"{options.recipe}_finetune" if start == "low_cost" else options.recipe]
-            first = get_transfer(setting, profile, load_cohort("simulated", profile.simulated), real, seed, options.device) if start == "simulated" else None
+            first = get_transfer(setting, profile, load_cohort("simulated", profile.simulated), real, seed, options.device, weights=True) if start == "simulated" else None
             for fold in options.folds:
                 for count in options.counts:
                     finished = get_run(setting, profile, real, fold, seed, options.device, count or None, first)
@@ -114,7 +114,7 @@ def ship(options):
     setting = find_setting(options.setting)
     profile = profile_for(setting, find_profile(options.profile))
     cohort = load_cohort(options.cohort, profile.simulated)
-    for run in each_run([setting], profile, cohort, options.folds, options.seeds, options.device):
+    for run in each_run([setting], profile, cohort, options.folds, options.seeds, options.device, weights=True):
         print(write(run, "search" if setting.method == "search" else "landmarks"))
     return 0
 

@@ -29,7 +29,10 @@ ATTEMPTS = 3
 
 @dataclass(frozen=True)
 class Job:
-    """One run to make, with everything that a worker needs. before: the packed run that it starts from. store: the caller's, where the worker shares its disk."""
+    """One run to make, with everything that a worker needs. before: the packed run that it starts from. store: the caller's, where the worker shares its disk.
+
+    weights: see `runs.get_run`.
+    """
 
     setting: Setting
     profile: Profile
@@ -40,6 +43,7 @@ class Job:
     threads: int = 1
     before: tuple = ()
     store: str = ""
+    weights: bool = False
 
     @property
     def config(self):
@@ -48,28 +52,29 @@ class Job:
     @property
     def finished(self):
         """The `runs.Run`, or None."""
-        return runs.find_run(self.config)
+        return runs.find_run(self.config, self.weights)
 
     def make(self):
         """The run itself, loaded or made in this process."""
-        return runs.get_run(self.setting, self.profile, self.cohort, self.fold, self.seed, self.device)
+        return runs.get_run(self.setting, self.profile, self.cohort, self.fold, self.seed, self.device, weights=self.weights)
 
 
-def get_table(settings, profile, cohort, folds=None, seeds=(0,), device="cpu", engine=None, workers=None):
+def get_table(settings, profile, cohort, folds=None, seeds=(0,), device="cpu", engine=None, workers=None, weights=False):
     """[`runs.Run`] of settings x seeds x folds (default: as many as the profile says), in this order: see `each_run`."""
-    return list(each_run(settings, profile, cohort, folds, seeds, device, engine, workers))
+    return list(each_run(settings, profile, cohort, folds, seeds, device, engine, workers, weights))
 
 
-def each_run(settings, profile, cohort, folds=None, seeds=(0,), device="cpu", engine=None, workers=None):
+def each_run(settings, profile, cohort, folds=None, seeds=(0,), device="cpu", engine=None, workers=None, weights=False):
     """One `runs.Run` after the other of settings x seeds x folds (default: as many as the profile says): loaded, or made by the engine.
 
-    engine, workers: by default what `KNEEL_ENGINE` and `KNEEL_JOBS` say, else "sequential". Raises `KneelError` for an unknown engine, and if a run
+    engine, workers: by default what `KNEEL_ENGINE` and `KNEEL_JOBS` say, else "sequential". weights: whether networks are wanted, and not only
+    predictions: see `runs.get_run`. Raises `KneelError` for an unknown engine, and if a run
     is still missing after ATTEMPTS.
     """
     engine, workers = engine or os.environ.get("KNEEL_ENGINE") or "sequential", workers or int(os.environ.get("KNEEL_JOBS") or 1)
     start = find(engine, ENGINES, "engine")
     numbers = range(profile.folds) if folds is None else folds
-    jobs = [Job(setting, profile, cohort, fold, seed, device) for setting in settings for seed in seeds for fold in numbers]
+    jobs = [Job(setting, profile, cohort, fold, seed, device, weights=weights) for setting in settings for seed in seeds for fold in numbers]
     if start:
         make_missing(jobs, engine, workers)
     for job in jobs:
@@ -103,7 +108,7 @@ def searches(jobs):
     """For each job of a table the job of the ROI search that it starts from, or None; the pictures to search in are laid out once for all."""
     starting = [job for job in jobs if job.setting.start]
     searched = search_cohort(starting[0].cohort, starting[0].profile.simulated) if starting else None
-    return [replace(job, setting=SEARCH, profile=profile_for(SEARCH, job.profile), cohort=searched) if job.setting.start else None for job in jobs]
+    return [replace(job, setting=SEARCH, profile=profile_for(SEARCH, job.profile), cohort=searched, weights=True) if job.setting.start else None for job in jobs]
 
 
 def prepared(job, first, engine, workers):

@@ -91,8 +91,8 @@ def load_predictor(run, profile):
     return Forests(runs.load_forests(run, profile, load_cohort(run.config["cohort"], profile.simulated)))
 
 
-def get_team(dataset, method, profile, folds=None, seed=0, device="cpu"):
-    """The `Team` of one row of Table 2, trained where it is missing.
+def get_team(dataset, method, profile, folds=None, seed=0, device="cpu", weights=False):
+    """The `Team` of one row of Table 2, trained where it is missing. weights: ready to predict, see `runs.get_run`.
 
     A and B: the fold models (`folds`, default: the profile's) of the simulated development cohort and of its ROI search. val and test: a
     network trained on the crops' training split. Of the forests, those of the first fold.
@@ -101,12 +101,12 @@ def get_team(dataset, method, profile, folds=None, seed=0, device="cpu"):
     folds = ["val"] if real else list(range(profile.folds) if folds is None else folds)
     cohort = load_cohort("crops" if real else "simulated", profile.simulated)
     setting = SETTINGS["rfrv_clm"] if method == "rfrv_clm" else BEST
-    found = get_table([setting], profile, cohort, folds[:1] if method == "rfrv_clm" else folds, (seed,), device)
+    found = get_table([setting], profile, cohort, folds[:1] if method == "rfrv_clm" else folds, (seed,), device, weights=weights)
     if real:
         return Team(tuple(found))
     searching = profile_for(SEARCH, profile)
     halves = load_cohort(search_name("simulated"), profile.simulated)
-    return Team(tuple(found), tuple(get_table([SEARCH], searching, halves, folds, (seed,), device)))
+    return Team(tuple(found), tuple(get_table([SEARCH], searching, halves, folds, (seed,), device, weights=weights)))
 
 
 def evaluate(dataset, method, profile, folds=None, seed=0, device="cpu"):
@@ -123,7 +123,8 @@ def evaluate(dataset, method, profile, folds=None, seed=0, device="cpu"):
 
     def make():
         started = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        predictions = predict_cases(f"{method} on {dataset}", cases, count, *team.load(profile), STAGES[method])
+        ready = get_team(dataset, method, profile, folds, seed, device, weights=True)
+        predictions = predict_cases(f"{method} on {dataset}", cases, count, *ready.load(profile), STAGES[method])
         history = pd.DataFrame({"epoch": [0], "seconds": [predictions["seconds"].sum()]})
         minutes = np.mean([run.manifest["train_seconds"] for run in team.landmark_runs]) / 60
         return runs.keep(config, {"started": started, "train_seconds": round(60 * float(minutes), 1), **runs.environment(device)}, history, predictions)

@@ -34,6 +34,7 @@ from kneel_lib.settings import SEARCH, Profile, Setting, profile_for
 RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
 
+WEIGHTS = "weights.safetensors"
 AVERAGED = "truth, averaged"
 """In the column roi of predictions: ROIs around the truth, by the moving average of the weights in place of those after the last epoch."""
 
@@ -56,9 +57,9 @@ class Run:
 
     def load_network(self):
         """The trained network, ready to predict; `KneelError` where only predictions were recorded."""
-        path = self.folder / "weights.safetensors"
+        path = self.folder / WEIGHTS
         if not path.is_file():
-            raise KneelError(f"{self.folder} holds no weights (recorded runs keep predictions only): train it, see README.md")
+            raise KneelError(f"{self.folder} holds no weights (recorded runs keep predictions only): ask for the run with weights=True, which trains it here")
         return load_network(path, self.config)
 
 
@@ -136,11 +137,12 @@ def address(config):
     return Path(config["cohort"], config["profile"]["name"], config["setting"]["name"], name)
 
 
-def find_run(config):
-    """The finished run of this config, from the working store or results/runs, or None."""
-    for store in (paths.runs(), paths.RESULTS / "runs"):
-        if (store / address(config) / "manifest.json").is_file():
-            return load_run(store / address(config))
+def find_run(config, weights=False):
+    """The finished run of this config, from the working store or results/runs, or None. weights: only one that has its network's weights."""
+    has_network = config["setting"].get("method", "network") in ("network", "search")
+    for folder in (store / address(config) for store in (paths.runs(), paths.RESULTS / "runs")):
+        if (folder / "manifest.json").is_file() and (not weights or not has_network or (folder / WEIGHTS).is_file()):
+            return load_run(folder)
     return None
 
 
@@ -155,14 +157,14 @@ def load_run(folder):
     return Run(folder, config, manifest, history, predictions)
 
 
-def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, start=None):
+def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, start=None, weights=False):
     """The finished run: loaded if it exists, else made now, going on from a checkpoint where one was left.
 
     fold: 0 to 4, or "val" to train on the cohort's split "train" and hold out its split "val". labels: how many of the fold's training knees
     may be used (None: all; the same seed gives nested sets, and few knees are repeated up to LEAST_KNEES an epoch, so that each count trains
     for as many steps). start: a finished `Run` whose network's weights are taken over wherever a layer fits; without one, the setting says
-    where to start (its `start`), and the ROI search of the same fold and seed is made first if it is missing. A second process that asks for
-    the same run waits for the first.
+    where to start (its `start`), and the ROI search of the same fold and seed is made first if it is missing. weights: a recorded run, which
+    has none, will not do, and is made again here. A second process that asks for the same run waits for the first.
     """
     chosen = take_knees(cohort, profile.knees)
 
@@ -172,7 +174,7 @@ def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, s
         first = start or starting_run(setting, profile, cohort, fold, seed, device)
         return make_run(setting, profile, chosen.select(known), chosen.select(held_out), config, device, first)
     config = plan(setting, profile, cohort, fold, seed, labels, start)
-    return find_or_make(config, make)
+    return find_or_make(config, make, weights)
 
 
 def plan(setting, profile, cohort, fold, seed=0, labels=None, start=None):
@@ -194,7 +196,7 @@ def starting_run(setting, profile, cohort, fold, seed, device):
     """The finished ROI search of the same fold and seed, made if it is missing, for a setting that starts from it; else None."""
     if not setting.start:
         return None
-    return get_run(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated), fold, seed, device)
+    return get_run(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated), fold, seed, device, weights=True)
 
 
 def started_from(config):
@@ -229,24 +231,24 @@ def choose_labels(rows, count, seed):
     return np.resize(chosen, max(count, LEAST_KNEES))
 
 
-def get_transfer(setting, profile, source, target, seed=0, device="cpu"):
+def get_transfer(setting, profile, source, target, seed=0, device="cpu", weights=False):
     """The finished run that is trained on all knees of `source` and tried on all of `target`, which it never sees before.
 
-    In its predictions the fold is "all". Kept, resumed and locked like every run.
+    In its predictions the fold is "all". Kept, resumed and locked like every run. weights: as of `get_run`.
     """
     source, target = take_knees(source, profile.knees), take_knees(target, profile.knees)
     config = make_config(setting, profile, source, "all", seed) | {"target": target.name, "target_fingerprint": target.fingerprint}
-    return find_or_make(config, lambda: make_run(setting, profile, source, target, config, device))
+    return find_or_make(config, lambda: make_run(setting, profile, source, target, config, device), weights)
 
 
-def find_or_make(config, make):
-    """The run of this config: loaded, or what `make()` gives, which is called by one process at a time."""
-    found = find_run(config)
+def find_or_make(config, make, weights=False):
+    """The run of this config: loaded, or what `make()` gives, which is called by one process at a time. weights: see `find_run`."""
+    found = find_run(config, weights)
     if found:
         return found
     folder = paths.runs() / address(config)
     with locked(folder, "KNEEL_RUNS"):
-        return find_run(config) or make()
+        return find_run(config, weights) or make()
 
 
 def make_run(setting, profile, known, held_out, config, device, start=None):
@@ -275,7 +277,7 @@ def keep(config, manifest, history, predictions, model=None):
     write_text(work / "history.csv", history.to_csv(index=False, float_format="%.6g"))
     write_text(work / "predictions.csv", predictions.to_csv(index=False, float_format="%.3f"))
     if model is not None:
-        checkpoint.save_weights(model, work / "weights.safetensors")
+        checkpoint.save_weights(model, work / WEIGHTS)
     write_text(work / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     os.replace(work, folder)
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)

@@ -211,6 +211,13 @@ def test_recording_leaves_weights_behind(cohort, store, tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(recorded.predictions, run.predictions)
     with pytest.raises(KneelError, match="holds no weights"):
         recorded.load_network()
+    monkeypatch.setenv("KNEEL_RUNS", str(tmp_path / "new machine"))
+    assert runs.get_run(BEST, TINY, cohort, 0).folder == copied, "predictions are there, so nothing is trained"
+    again, = engines.get_table([BEST], TINY, cohort, [0], weights=True)
+    assert again.folder != copied and again.load_network() and np.array_equal(again.errors(), run.errors())
+    assert runs.get_run(BEST, TINY, cohort, 0).folder == again.folder
+    mean = runs.get_run(SETTINGS["mean_shape"], TINY, cohort, 0)
+    assert runs.get_run(SETTINGS["mean_shape"], TINY, cohort, 0, weights=True).manifest == mean.manifest, "a method without a network has none to ask for"
 
 
 def test_few_labels_are_nested_sets_of_the_fold_and_keep_off_the_table(cohort, store, tmp_path):
