@@ -168,8 +168,10 @@ def publish_notebooks(names=None):
 
 
 def clean(notebook):
-    """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version."""
+    """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version, warnings of libraries with the paths of this machine."""
     for cell in notebook["cells"]:
         cell["metadata"].pop("execution", None)
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
     notebook["metadata"] = nbformat.from_dict({"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                                                "language_info": {"name": "python"}})
