@@ -10,9 +10,11 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from kneel_lib import hourglass, landmarks
 from kneel_lib.augmentation import augment, cut_out, jitter
@@ -185,10 +187,9 @@ def standardise(images):
 
 
 def move_average(averaged, model, decay):
-    """Move the averaged weights (and batch-norm statistics) towards the model's by 1 - decay."""
-    with torch.no_grad():
-        for target, source in zip(averaged.state_dict().values(), model.state_dict().values()):
-            target.lerp_(source, 1 - decay) if target.is_floating_point() else target.copy_(source)
+    """Move the averaged weights (and batch-norm statistics) towards the model's by 1 - decay; counts of batches, which nothing reads, stay."""
+    moving, current = ([tensor for tensor in chain(network.parameters(), network.buffers()) if tensor.is_floating_point()] for network in (averaged, model))
+    get_ema_multi_avg_fn(decay)(moving, current, None)
 
 
 CHOSEN_PRECISION = ContextVar("CHOSEN_PRECISION", default="")
