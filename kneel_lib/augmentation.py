@@ -168,8 +168,24 @@ def gaussian_blur(images, strength, ranges, generator):
 
 
 def median_blur(images, strength, ranges, generator):
-    around = F.pad(images, (1, 1, 1, 1), mode="replicate").unfold(2, 3, 1).unfold(3, 3, 1)
-    return around.flatten(4).median(dim=4).values
+    """The median of 3 x 3 pixels, by comparing whole pictures: columns are sorted first, then their least, middle and greatest across."""
+    low, middle, high = sort_three(around(images, 2))
+    greatest_low, median_middle, least_high = sort_three(around(low, 3))[2], sort_three(around(middle, 3))[1], sort_three(around(high, 3))[0]
+    return sort_three((greatest_low, median_middle, least_high))[1]
+
+
+def around(images, axis):
+    """Three pictures: each pixel's neighbour before it along this axis, itself, and the one after it; the edge is repeated."""
+    edges = (1, 1, 0, 0) if axis == 3 else (0, 0, 1, 1)
+    padded, length = F.pad(images, edges, mode="replicate"), images.shape[axis]
+    return [padded.narrow(axis, start, length) for start in range(3)]
+
+
+def sort_three(pictures):
+    """(least, middle, greatest) of three pictures, pixel by pixel."""
+    first, second, third = pictures
+    low, high = torch.minimum(first, second), torch.maximum(first, second)
+    return torch.minimum(low, third), torch.maximum(low, torch.minimum(high, third)), torch.maximum(high, third)
 
 
 TEXTURES = {"gaussian noise": gaussian_noise, "salt and pepper": salt_and_pepper, "gaussian blur": gaussian_blur,

@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from kneel_lib.augmentation import MILD, NONE, RELEASED, TEXTURES, augment, cut_out, jitter
 from kneel_lib.reference_augmentation import augment_one, reference_stream, seed_reference
@@ -75,6 +76,13 @@ def test_median_blur_removes_single_pixels():
     image = torch.zeros(1, 1, 9, 9)
     image[0, 0, 4, 4] = 1
     assert TEXTURES["median blur"](image, torch.ones(1), MILD, None).max() == 0
+
+
+def test_median_blur_is_the_median_of_nine():
+    image = torch.rand(2, 1, 13, 17)
+    image[0, 0, :5] = 0.5
+    nine = F.pad(image, (1, 1, 1, 1), mode="replicate").unfold(2, 3, 1).unfold(3, 3, 1).flatten(4)
+    assert torch.equal(TEXTURES["median blur"](image, torch.ones(2), MILD, None), nine.median(dim=4).values)
 
 
 def test_missing_points_stay_missing(dots):
