@@ -6,9 +6,10 @@ as `(batch, M, 2)`, x before y, in normalised coordinates: 0 is the centre of th
 later (pixel = coordinate * side).
 
 ReLU and sums work in place: nobody reads what they overwrite, and half of the network's time outside of convolutions is
-spent on moving memory.
+spent on moving memory. Batch norm and the ReLU behind it are one module, `norm_relu.NormReLU`, for the same reason.
 """
 
+from collections import OrderedDict
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from kneel_lib.errors import KneelError
+from kneel_lib.norm_relu import NormReLU
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,22 @@ def convolution_unit(inputs, outputs, kernel, norm_first, activate=True):
     `activate=False` leaves the ReLU out of the convolution-first unit.
     """
     if norm_first:
-        convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-        return nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), convolution)
-    layers = [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.BatchNorm2d(outputs)]
-    return nn.Sequential(*layers, nn.ReLU(inplace=True)) if activate else nn.Sequential(*layers)
+        return numbered(norm_relu(inputs), [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)])
+    return numbered([nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)], norm_relu(outputs) if activate else [nn.BatchNorm2d(outputs)])
+
+
+def norm_relu(channels):
+    """Batch norm with its ReLU, and the place that the ReLU would have in a list of layers."""
+    return [NormReLU(channels), None]
+
+
+def numbered(*parts):
+    """The layers of all parts one after the other, named by their places; None takes a place and does nothing.
+
+    So weights keep the names that they have where batch norm and ReLU are two layers.
+    """
+    layers = enumerate(layer for part in parts for layer in part)
+    return nn.Sequential(OrderedDict((str(place), layer) for place, layer in layers if layer is not None))
 
 
 def skip_connection(inputs, outputs, architecture):
@@ -89,7 +103,28 @@ class HierarchicalMultiScale(nn.Module):
         scale1 = self.scale1(features)
         scale2 = self.scale2(scale1)
         scale3 = self.scale3(scale2)
-        return torch.cat([scale1, scale2, scale3], dim=1).add_(self.skip(features))
+        return join((scale1, scale2, scale3), self.skip(features))
+
+
+def join(parts, skip):
+    """The parts side by side plus the skip connection; with gradients, by way of `Join`."""
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        return Join.apply(skip, *parts)
+    return torch.cat(parts, dim=1).add_(skip)
+
+
+class Join(torch.autograd.Function):
+    """`join`, with each part's gradient laid out on its own: autograd's, a slice of the whole, takes twice as long to be added to and convolved."""
+
+    @staticmethod
+    def forward(context, skip, *parts):
+        context.channels = [part.shape[1] for part in parts]
+        return torch.cat(parts, dim=1).add_(skip)
+
+    @staticmethod
+    def backward(context, gradient):
+        layout = torch.channels_last if gradient.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        return gradient, *(part.contiguous(memory_format=layout) for part in gradient.split(context.channels, dim=1))
 
 
 BLOCKS = {"hmp": HierarchicalMultiScale, "bottleneck": Bottleneck}
@@ -144,13 +179,13 @@ class Hourglass(nn.Module):
         block, width = BLOCKS[architecture.block], architecture.width
         inner = 4 * width
         out = 2 * inner if architecture.widen_levels else inner
-        self.entry = nn.Sequential(
-            nn.Conv2d(1, width, 7, stride=2, padding=3), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
-            block(width, 2 * width, architecture), nn.MaxPool2d(2),
-            block(2 * width, 2 * width, architecture), block(2 * width, 2 * width, architecture),
-            block(2 * width, inner, architecture))
+        self.entry = numbered(
+            [nn.Conv2d(1, width, 7, stride=2, padding=3)], norm_relu(width),
+            [block(width, 2 * width, architecture), nn.MaxPool2d(2),
+             block(2 * width, 2 * width, architecture), block(2 * width, 2 * width, architecture),
+             block(2 * width, inner, architecture)])
         self.hourglass = HourglassLevel(architecture.depth, inner, architecture)
-        self.mixer = nn.Sequential(*mixer_unit(out, out, architecture), *mixer_unit(out, inner, architecture))
+        self.mixer = numbered(mixer_unit(out, out, architecture), mixer_unit(out, inner, architecture))
         self.output = nn.Conv2d(inner, architecture.landmarks, 1)
 
     def maps(self, images):
@@ -170,7 +205,7 @@ def mixer_unit(inputs, outputs, architecture):
     """The output block's unit: dropout, convolution, batch norm, ReLU (section 3.1, "Output block")."""
     kernel = architecture.pointwise_kernel
     convolution = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=False)
-    return nn.Dropout2d(architecture.dropout), convolution, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)
+    return [nn.Dropout2d(architecture.dropout), convolution, *norm_relu(outputs)]
 
 
 def check_architecture(architecture):
@@ -220,7 +255,7 @@ def describe_stages(model, side):
 
     def note(name):
         return lambda module, inputs, output: stages.append((name, output.shape[1], output.shape[-1]))
-    named = {"entry 7x7": model.entry[2], "entry": model.entry, "mixer": model.mixer, "maps": model.output}
+    named = {"entry 7x7": model.entry[1], "entry": model.entry, "mixer": model.mixer, "maps": model.output}
     level, number = model.hourglass, 1
     while isinstance(level, HourglassLevel):
         named |= {f"down {number}": level.before, f"up {number}": level}

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kneel_lib.errors import KneelError
-from kneel_lib.hourglass import PAPER, RELEASED, Architecture, Hourglass, check_image_size, count_parameters, deepest, soft_argmax
+from kneel_lib.hourglass import PAPER, RELEASED, Architecture, Hourglass, check_image_size, count_parameters, deepest, join, soft_argmax
 
 TINY = Architecture(width=4, depth=2)
 
@@ -17,7 +17,7 @@ def test_parameter_counts(architecture, millions):
 
 def test_paper_block_has_the_channels_of_figure_3():
     block = Hourglass(PAPER).hourglass.before[1]
-    assert [unit[2].weight.shape[:2] for unit in (block.scale1, block.scale2, block.scale3)] == [(48, 96), (24, 48), (24, 24)]
+    assert [unit[-1].weight.shape[:2] for unit in (block.scale1, block.scale2, block.scale3)] == [(48, 96), (24, 48), (24, 24)]
 
 
 def test_released_network_has_no_1x1_convolution_but_the_last():
@@ -85,3 +85,21 @@ def test_gradients_are_finite_in_bf16():
     assert maps.dtype == torch.bfloat16
     soft_argmax(maps).square().sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_joining_has_the_gradients_of_its_parts(layout):
+    parts = [torch.randn(2, count, 5, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_() for count in (4, 2, 2, 8)]
+    assert torch.autograd.gradcheck(lambda *parts: join(parts[:3], parts[3]), parts)
+    joined = join(parts[:3], parts[3])
+    with torch.no_grad():
+        assert torch.equal(joined, join(parts[:3], parts[3]))
+    first, = torch.autograd.grad(joined.square().sum(), parts[:1])
+    assert first.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("architecture", [PAPER, RELEASED])
+def test_weights_are_named_as_if_batch_norm_and_relu_were_two_layers(architecture):
+    names = Hourglass(replace(architecture, width=4, depth=2)).state_dict()
+    first, second = ("0", "2") if architecture.norm_first else ("1", "0")
+    assert {f"hourglass.before.0.scale1.{first}.running_var", f"hourglass.before.0.scale1.{second}.weight", "entry.1.bias", "entry.3.scale1.0.weight", "mixer.6.bias"} <= set(names)
