@@ -29,7 +29,7 @@ PARTS = ("ladder", "memory", "accuracy", "cores", "sizes")
 
 
 def ladder(profile, cohort, rounds, recipes=speed.LADDER, spread=True):
-    """A row a recipe at this profile, then (spread) a process a core, without and with freed memory kept: rate, ratio, operations, share of the machine's limit."""
+    """A row a recipe at this profile, then (spread) the rungs of a process a core: rate, ratio, operations, share of the machine's limit."""
     rois = speed.training_rois(cohort.select(slice(0, KNEES)), profile)
     steps = speed.STEPS_A_ROUND if profile.size_px > 256 else SHORT_STEPS
     rates = speed.rates(recipes, rois, profile, rounds, steps)
@@ -43,8 +43,8 @@ def ladder(profile, cohort, rounds, recipes=speed.LADDER, spread=True):
         print(f"{profile.name}, {name}: {rate:.2f} images/s, {100 * rows[-1]['limit_share']:.0f} % of the limit", flush=True)
     for recipe in recipes:
         add(recipe, recipe.name, rates[recipe.name])
-    for name, rate in speed.spread_rates(rois, profile, rounds, steps).items() if spread else ():
-        add(speed.OURS, name, rate)
+    for rung, rate in speed.spread_rates(rois, profile, rounds, steps).items() if spread else ():
+        add(speed.SPREAD_LADDER[rung][0], rung, rate)
     return rows
 
 
@@ -56,8 +56,9 @@ def accuracy(profile, cohort):
     """
     known, held_out = make_folds(cohort)[0]
     subjects, before, rows = cohort.knees["subject_id"].to_numpy()[held_out], None, []
-    for recipe in speed.LADDER[1:]:
-        errors = speed.held_out_errors(recipe, cohort, known, held_out, profile)
+    for recipe in (*speed.LADDER[1:], speed.OURS):
+        with speed.threads_of(1 if recipe.fused_norm else torch.get_num_threads()):
+            errors = speed.held_out_errors(recipe, cohort, known, held_out, profile)
         rows.append({"step": recipe.name, **speed.cost_in_accuracy(errors, before, subjects), "accuracy": f"{cohort.name}, {profile.name}, fold 0, seed 0, {len(held_out)} knees"})
         print(f"{recipe.name}: MRE {rows[-1]['mre_mm']:.3f} mm", flush=True)
         before = errors
@@ -77,7 +78,7 @@ def with_accuracy(table):
 def timing(profiles, cohort, rounds):
     """The rows `train` and `compile` of results/speed.csv."""
     rows = [row for profile in profiles for row in ladder(profile, cohort, rounds)]
-    rows += [row | {"what": "compile"} for row in ladder(profiles[-1], cohort, rounds, (speed.OURS, speed.COMPILED), spread=False)]
+    rows += [row | {"what": "compile"} for row in ladder(profiles[-1], cohort, rounds, (speed.FUSED_ADAM, speed.COMPILED), spread=False)]
     speed.record(with_accuracy(pd.DataFrame(rows)))
 
 
@@ -87,8 +88,7 @@ def peaks(profiles, cohort):
     for profile in profiles:
         rois = speed.training_rois(cohort.select(slice(0, KNEES)), profile)
         most = {recipe.name: speed.peak_mb(recipe, rois, profile) for recipe in speed.LADDER}
-        most[speed.SPREAD] = torch.get_num_threads() * most[speed.OURS.name]
-        most[speed.KEPT] = torch.get_num_threads() * speed.peak_mb(speed.OURS, rois, profile, kept=True)
+        most |= {rung: torch.get_num_threads() * speed.peak_mb(recipe, rois, profile, kept, threads=1) for rung, (recipe, kept) in speed.SPREAD_LADDER.items()}
         rows = (table["what"] == "train") & (table["profile"] == profile.name)
         table.loc[rows, "peak_mb"] = table.loc[rows, "step"].map(most)
     speed.record(table[table["what"] == "train"])
@@ -106,8 +106,14 @@ def sizes(profile, cohort):
     few = cohort.select(slice(0, KNEES))
     tables.write_table(pd.DataFrame(speed.rates_over_sizes(few, profile)).assign(profile=profile.name, machine=speed.machine()), RESULTS / "speed_sizes.csv")
     shares = [{"recipe": recipe.name, "kind": kind, "share": share, "profile": profile.name, "machine": speed.machine()}
-              for recipe in (speed.PAPER, speed.OURS) for kind, share in speed.time_by_kind(recipe, speed.training_rois(few, profile), profile).items()]
+              for recipe in (speed.PAPER, speed.FUSED_ADAM, speed.OURS) for kind, share in time_by_kind(recipe, speed.training_rois(few, profile), profile).items()]
     tables.write_table(pd.DataFrame(shares), RESULTS / "speed_profile.csv")
+
+
+def time_by_kind(recipe, rois, profile):
+    """`speed.time_by_kind`, on one thread for the recipe that needs it."""
+    with speed.threads_of(1 if recipe.fused_norm else torch.get_num_threads()):
+        return speed.time_by_kind(recipe, rois, profile)
 
 
 def main():

@@ -13,7 +13,7 @@ import statistics
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from kneel_lib import memory, metrics, runs, training
+from kneel_lib import memory, metrics, norm_relu, runs, training
 from kneel_lib.augmentation import MILD, NONE, augment
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.losses import make_loss
@@ -41,7 +41,10 @@ STEPS_A_ROUND = 3
 
 @dataclass(frozen=True)
 class Recipe:
-    """How training is computed. network: "released" or "paper". augmentation: "solt" (knee by knee, in loader workers) or "batched" (ours, in torch)."""
+    """How training is computed. network: "released" or "paper". augmentation: "solt" (knee by knee, in loader workers) or "batched" (ours, in torch). fused: Adam's one pass.
+
+    fused_norm: batch norm and ReLU in one go, which a process with one thread alone can do (`norm_relu`).
+    """
 
     name: str
     network: str = "released"
@@ -50,6 +53,7 @@ class Recipe:
     precision: str = "fp32"
     fused: bool = False
     compiled: bool = False
+    fused_norm: bool = False
 
 
 RELEASED = Recipe("released recipe")
@@ -57,13 +61,16 @@ PAPER = replace(RELEASED, name="the paper's network", network="paper")
 BATCHED = replace(PAPER, name="+ batched augmentation", augmentation="batched")
 CHANNELS_LAST = replace(BATCHED, name="+ channels_last", channels_last=True)
 BF16 = replace(CHANNELS_LAST, name="+ bf16", precision="bf16")
-OURS = replace(BF16, name="+ fused Adam (ours)", fused=True)
-COMPILED = replace(OURS, name="torch.compile (not taken)", compiled=True)
+FUSED_ADAM = replace(BF16, name="+ fused Adam", fused=True)
+OURS = replace(FUSED_ADAM, name="+ fused norm and ReLU (ours)", fused_norm=True)
+COMPILED = replace(FUSED_ADAM, name="torch.compile (not taken)", compiled=True)
+
+LADDER = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, FUSED_ADAM)
+"""The rungs of one process with all threads."""
 
 SPREAD, KEPT = "+ a process a core", "+ freed memory kept"
-"""Rungs of the ladder that are no recipe: as many folds side by side as there are cores, one thread each; and these without giving freed memory back (`spread_rates`)."""
-
-LADDER = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, OURS)
+SPREAD_LADDER = {SPREAD: (FUSED_ADAM, False), KEPT: (FUSED_ADAM, True), OURS.name: (OURS, True)}
+"""{rung: (recipe, whether freed memory is kept)}: the rungs of as many folds side by side as there are cores, one thread each (`spread_rates`)."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ class Trainer:
 
     def forward(self, inputs):
         """Normalised coordinates of standardised inputs, in the recipe's precision."""
-        with torch.autocast("cpu", torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext():
+        with norm_relu.fusing(self.recipe.fused_norm), torch.autocast("cpu", torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext():
             maps = self.maps(self.in_layout(inputs))
         return self.model.coordinates(maps)
 
@@ -162,15 +169,15 @@ def one_round(trainer, rois, profile, steps):
         return steps * profile.batch / (time.perf_counter() - clock)
 
 
-def peak_mb(recipe, rois, profile, kept=False):
+def peak_mb(recipe, rois, profile, kept=False, threads=None):
     """The most memory (MB) that two steps of training take in a process of their own, libraries included, loader workers not. kept: see `kneel_lib/memory.py`."""
     with memory.for_new_processes(kept), ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(own_peak_mb, recipe, rois, profile).result()
+        return pool.submit(own_peak_mb, recipe, rois, profile, threads or torch.get_num_threads()).result()
 
 
-def own_peak_mb(recipe, rois, profile):
+def own_peak_mb(recipe, rois, profile, threads):
     trainer = make_trainer(recipe, profile)
-    with closing(batches(recipe, rois, profile)) as stream:
+    with threads_of(threads), closing(batches(recipe, rois, profile)) as stream:
         for _ in range(2):
             trainer.step(*next(stream))
     status = Path("/proc/self/status")   # Linux: its own peak; getrusage there begins with the peak of the process that it was forked from
@@ -238,21 +245,32 @@ def matrix_rate(precision="bf16", size=2048, repeats=5):
 
 
 def spread_rates(rois, profile, rounds=3, steps=STEPS_A_ROUND):
-    """{SPREAD, KEPT: images a second of a process a core}: medians over alternating rounds."""
+    """{rung of SPREAD_LADDER: images a second of a process a core}: medians over alternating rounds."""
     cores = torch.get_num_threads()
-    seen = [{SPREAD: spread_rate(rois, profile, cores, 1, steps), KEPT: spread_rate(rois, profile, cores, 1, steps, kept=True)} for _ in range(rounds)]
-    return {name: statistics.median(rates[name] for rates in seen) for name in (SPREAD, KEPT)}
+    seen = [{rung: spread_rate(rois, profile, cores, 1, steps, recipe, kept) for rung, (recipe, kept) in SPREAD_LADDER.items()} for _ in range(rounds)]
+    return {rung: statistics.median(rates[rung] for rates in seen) for rung in SPREAD_LADDER}
 
 
-def spread_rate(rois, profile, processes, threads, steps=STEPS_A_ROUND, kept=False):
+def spread_rate(rois, profile, processes, threads, steps=STEPS_A_ROUND, recipe=OURS, kept=False):
     """Images a second of all processes together, each training a network of its own (another fold, say) with this many threads. kept: see `kneel_lib/memory.py`."""
     with memory.for_new_processes(kept), ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        return sum(pool.map(own_rate, *zip(*[(rois, profile, steps, threads)] * processes)))
+        return sum(pool.map(own_rate, *zip(*[(rois, profile, steps, threads, recipe)] * processes)))
 
 
-def own_rate(rois, profile, steps, threads):
-    torch.set_num_threads(threads)
-    return one_round(make_trainer(OURS, profile), rois, profile, steps)
+def own_rate(rois, profile, steps, threads, recipe):
+    with threads_of(threads):
+        return one_round(make_trainer(recipe, profile), rois, profile, steps)
+
+
+@contextmanager
+def threads_of(count):
+    """Inside, torch uses this many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def rates_by_cores(rois, profile, steps=20):
@@ -262,7 +280,7 @@ def rates_by_cores(rois, profile, steps=20):
     return {name: spread_rate(rois, profile, *way, steps) for name, way in ways.items()}
 
 
-KINDS = {"convolution": ("convolution", "mkldnn"), "batch norm": ("batch_norm",), "ReLU": ("clamp_min", "threshold", "relu"),
+KINDS = {"convolution": ("convolution", "mkldnn"), "batch norm": ("batch_norm", "fusednormrelu"), "ReLU": ("clamp_min", "threshold", "relu"),
          "sums, joins, copies": ("add", "cat", "copy", "mul", "fill", "zero", "slice", "empty"), "pooling, up-sampling": ("pool", "upsample"),
          "soft-argmax, loss": ("softmax", "abs", "sum", "mm", "where"), "optimizer": ("adam", "optimizer")}
 
