@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kneel_lib import computing
 from kneel_lib.errors import KneelError
 from kneel_lib.norm_relu import NormReLU
 
@@ -107,8 +108,8 @@ class HierarchicalMultiScale(nn.Module):
 
 
 def join(parts, skip):
-    """The parts side by side plus the skip connection; with gradients, by way of `Join`."""
-    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+    """The parts side by side plus the skip connection; with gradients, by way of `Join` (unless `computing` says otherwise)."""
+    if not torch.compiler.is_compiling() and torch.is_grad_enabled() and computing.current().own_gradients:
         return Join.apply(skip, *parts)
     return torch.cat(parts, dim=1).add_(skip)
 

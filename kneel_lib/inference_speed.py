@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from kneel_lib import metrics, onnx_files, pipeline, predict, training
+from kneel_lib.computing import computing_in
 from kneel_lib.data.rois import cut_rois
 
 ALLOWED_MM = 0.02
@@ -32,7 +33,7 @@ class Rung:
 
     def predict(self, rois):
         """Landmarks in ROI pixels, (n, 16, 2)."""
-        with training.computing_in(self.precision):
+        with computing_in(precision=self.precision):
             return self.network.predict(rois)
 
 
@@ -132,7 +133,7 @@ def radiograph_recipes(path, networks, searches):
 
     def call(team, precision):
         def run():
-            with training.computing_in(precision):
+            with computing_in(precision=precision):
                 return predict.predict_file(path, team, searches)
         return run
     fast = training.precision("cpu")

@@ -7,9 +7,6 @@ over blocks of rows and in float64 over blocks, maps are bf16 as autocast makes 
 Maps of (batch, C, H, W) in channels_last are seen as rows: (batch * H * W, C). A bf16 number is the upper half of the float32 with the same value.
 """
 
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 import numpy as np
 import torch
 from llvmlite import ir
@@ -18,21 +15,10 @@ from numba.extending import intrinsic
 from torch import nn
 from torch.nn import functional as F
 
+from kneel_lib import computing
+
 BLOCK = 64
 """Rows that are summed in float32 before they are added to a float64 sum."""
-
-ALLOWED = ContextVar("ALLOWED", default=True)
-
-
-@contextmanager
-def fusing(allowed):
-    """Inside, batch norm and ReLU are fused where that is possible (True, as outside), or never."""
-    before = ALLOWED.set(allowed)
-    try:
-        yield
-    finally:
-        ALLOWED.reset(before)
-
 
 class NormReLU(nn.BatchNorm2d):
     """Batch norm, then ReLU: `nn.BatchNorm2d` and `nn.ReLU` in numbers, parameters and names; fused in training on one core in bf16."""
@@ -46,8 +32,8 @@ class NormReLU(nn.BatchNorm2d):
 
 def can_fuse(maps):
     """Whether `FusedNormReLU` takes these maps: bf16 on a processor, channels last, more than one row, one thread."""
-    return (ALLOWED.get() and maps.dtype == torch.bfloat16 and maps.device.type == "cpu" and torch.get_num_threads() == 1
-            and maps.numel() > maps.shape[1] and maps.permute(0, 2, 3, 1).is_contiguous() and not torch.compiler.is_compiling())
+    return (not torch.compiler.is_compiling() and computing.current().fused_norm and maps.dtype == torch.bfloat16 and maps.device.type == "cpu" and torch.get_num_threads() == 1
+            and maps.numel() > maps.shape[1] and maps.permute(0, 2, 3, 1).is_contiguous())
 
 
 class FusedNormReLU(torch.autograd.Function):

@@ -24,8 +24,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
-from kneel_lib import memory, metrics, norm_relu, runs, training
+from kneel_lib import memory, metrics, runs, training
 from kneel_lib.augmentation import MILD, NONE, augment
+from kneel_lib.computing import computing_in
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.losses import make_loss
 from kneel_lib.methods import MARGIN_SHARE
@@ -43,7 +44,7 @@ STEPS_A_ROUND = 3
 class Recipe:
     """How training is computed. network: "released" or "paper". augmentation: "solt" (knee by knee, in loader workers) or "batched" (ours, in torch). fused: Adam's one pass.
 
-    fused_norm: batch norm and ReLU in one go, which a process with one thread alone can do (`norm_relu`).
+    own_gradients, fused_norm: see `computing`; the latter takes a process with one thread.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Recipe:
     precision: str = "fp32"
     fused: bool = False
     compiled: bool = False
+    own_gradients: bool = False
     fused_norm: bool = False
 
 
@@ -62,14 +64,15 @@ BATCHED = replace(PAPER, name="+ batched augmentation", augmentation="batched")
 CHANNELS_LAST = replace(BATCHED, name="+ channels_last", channels_last=True)
 BF16 = replace(CHANNELS_LAST, name="+ bf16", precision="bf16")
 FUSED_ADAM = replace(BF16, name="+ fused Adam", fused=True)
-OURS = replace(FUSED_ADAM, name="+ fused norm and ReLU (ours)", fused_norm=True)
+OWN_GRADIENTS = replace(FUSED_ADAM, name="+ gradients of their own", own_gradients=True)
+OURS = replace(OWN_GRADIENTS, name="+ fused norm and ReLU (ours)", fused_norm=True)
 COMPILED = replace(FUSED_ADAM, name="torch.compile (not taken)", compiled=True)
 
-LADDER = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, FUSED_ADAM)
+LADDER = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, FUSED_ADAM, OWN_GRADIENTS)
 """The rungs of one process with all threads."""
 
 SPREAD, KEPT = "+ a process a core", "+ freed memory kept"
-SPREAD_LADDER = {SPREAD: (FUSED_ADAM, False), KEPT: (FUSED_ADAM, True), OURS.name: (OURS, True)}
+SPREAD_LADDER = {SPREAD: (OWN_GRADIENTS, False), KEPT: (OWN_GRADIENTS, True), OURS.name: (OURS, True)}
 """{rung: (recipe, whether freed memory is kept)}: the rungs of as many folds side by side as there are cores, one thread each (`spread_rates`)."""
 
 
@@ -85,7 +88,8 @@ class Trainer:
 
     def forward(self, inputs):
         """Normalised coordinates of standardised inputs, in the recipe's precision."""
-        with norm_relu.fusing(self.recipe.fused_norm), torch.autocast("cpu", torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext():
+        layers = computing_in(fused_norm=self.recipe.fused_norm, own_gradients=self.recipe.own_gradients)
+        with layers, torch.autocast("cpu", torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext():
             maps = self.maps(self.in_layout(inputs))
         return self.model.coordinates(maps)
 
@@ -140,6 +144,11 @@ def batches(recipe, rois, profile, seed=0, ranges=MILD):
         for chosen in torch.randperm(len(images), generator=generator).split(profile.batch)[:len(images) // profile.batch]:
             inputs, moved = augment(images[chosen], points[chosen], profile.size_px, ranges, generator)
             yield training.standardise(inputs), moved / profile.size_px
+
+
+def rungs_here():
+    """The recipes that this process can time: fused norm and ReLU only where it has one thread."""
+    return LADDER if torch.get_num_threads() > 1 else (*LADDER, OURS)
 
 
 def training_rois(cohort, profile):

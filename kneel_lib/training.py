@@ -6,8 +6,7 @@ that was cut off goes on from its checkpoint with the same numbers as one that w
 
 import math
 import time
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from kneel_lib import hourglass, landmarks
+from kneel_lib import computing, hourglass, landmarks
 from kneel_lib.augmentation import augment, cut_out, jitter
 from kneel_lib.baselines import heatmap_network
 from kneel_lib.errors import KneelError
@@ -192,24 +191,11 @@ def move_average(averaged, model, decay):
     get_ema_multi_avg_fn(decay)(moving, current, None)
 
 
-CHOSEN_PRECISION = ContextVar("CHOSEN_PRECISION", default="")
-
-
-@contextmanager
-def computing_in(chosen):
-    """Networks compute in this precision, "bf16" or "fp32", for a while, whatever the machine would do by itself."""
-    before = CHOSEN_PRECISION.set(chosen)
-    try:
-        yield
-    finally:
-        CHOSEN_PRECISION.reset(before)
-
-
 def precision(device):
-    """"bf16" where the machine computes in it, else "fp32"; or what was chosen by `computing_in`."""
+    """"bf16" where the machine computes in it, else "fp32"; or what was chosen by `computing.computing_in`."""
     kind = torch.device(device).type
-    if CHOSEN_PRECISION.get():
-        return CHOSEN_PRECISION.get()
+    if computing.current().precision:
+        return computing.current().precision
     if kind == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
     return "bf16" if kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()) else "fp32"

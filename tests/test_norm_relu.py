@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from kneel_lib import speed
-from kneel_lib.norm_relu import NormReLU, can_fuse, fusing
+from kneel_lib.computing import computing_in
+from kneel_lib.norm_relu import NormReLU, can_fuse
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def test_it_is_batch_norm_and_relu_to_the_last_bit_of_bf16(shape):
 def test_without_it_torch_gives_nearly_the_same():
     maps, gradient = maps_and_gradient((4, 24, 16, 16))
     fused = outcome(make_layer(24), maps, gradient)
-    with fusing(False):
+    with computing_in(fused_norm=False):
         assert not can_fuse(maps)
         plain = outcome(make_layer(24), maps, gradient)
     for ours, theirs in zip(fused, plain):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from kneel_lib import hourglass, inference_speed, onnx_files, speed, training
+from kneel_lib.computing import computing_in
 from kneel_lib.pipeline import Network
 from kneel_lib.settings import BEST, PROFILES, Profile
 
@@ -39,8 +40,9 @@ def test_batches_hold_the_landmarks_where_the_pictures_show_them(augmentation, r
 
 def test_recipes_that_change_no_numbers_give_the_same_network(cohort):
     known, held_out = np.arange(16), np.arange(16, 24)
-    plain, last, fused = (speed.held_out_errors(recipe, cohort, known, held_out, TINY) for recipe in (speed.BATCHED, speed.CHANNELS_LAST, replace(speed.CHANNELS_LAST, fused=True)))
-    assert np.allclose(plain, last, atol=0.05) and np.allclose(last, fused, atol=0.05) and plain.std() > 0
+    recipes = speed.BATCHED, speed.CHANNELS_LAST, replace(speed.CHANNELS_LAST, fused=True), replace(speed.CHANNELS_LAST, own_gradients=True)
+    plain, last, fused, own = (speed.held_out_errors(recipe, cohort, known, held_out, TINY) for recipe in recipes)
+    assert np.allclose(plain, last, atol=0.05) and np.allclose(last, fused, atol=0.05) and np.array_equal(last, own) and plain.std() > 0
     cost = speed.cost_in_accuracy(last, plain, np.arange(8))
     assert cost["low_subjects"] <= cost["difference"] <= cost["high_subjects"] and cost["mre_mm"] == pytest.approx(last.mean())
 
@@ -96,7 +98,7 @@ def test_every_way_to_predict_gives_the_same_landmarks(cohort, tmp_path):
 
 def test_a_precision_is_chosen_for_a_while_only():
     before = training.precision("cpu")
-    with training.computing_in("fp32"):
+    with computing_in(precision="fp32"):
         assert training.precision("cpu") == "fp32"
     assert training.precision("cpu") == before
 

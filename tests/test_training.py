@@ -8,6 +8,7 @@ from torch.utils._pytree import tree_leaves
 
 from kneel_lib import training
 from kneel_lib.augmentation import NONE
+from kneel_lib.computing import computing_in
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.settings import PROFILES, SETTINGS, Profile
@@ -54,7 +55,7 @@ def test_mixup_that_shows_whole_knees_only_scores_the_knee_that_is_shown(cohort)
     inputs, truth = training.standardise(torch.from_numpy(few.images)[:, None].float() / 255), torch.from_numpy(few.landmarks_px) / TINY.size_px
 
     def losses(setting):
-        with torch.no_grad(), training.computing_in("fp32"):
+        with torch.no_grad(), computing_in(precision="fp32"):
             return [float(training.batch_loss(state, setting, inputs, truth, torch.Generator().manual_seed(number))) for number in range(12)]
     known, whole = losses(plain)[0], replace(plain, mixup_alpha=1e-6)   # a share of 0 or 1
     assert losses(replace(whole, mixup=SETTINGS["mixup_0.75_nowd"].mixup)) == pytest.approx([known] * 12, rel=1e-3)
