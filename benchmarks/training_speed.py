@@ -1,6 +1,6 @@
 """Training speed, one change at a time from the released recipe to ours, and what each change costs in accuracy.
 
-    python benchmarks/training_speed.py [--parts ladder memory accuracy cores sizes] [--rounds 3]
+    python benchmarks/training_speed.py [--parts ladder memory accuracy cores sizes shares] [--rounds 3]
 
 Writes the rows `train` (a row a profile and recipe) and `cores` of results/speed.csv, results/speed_accuracy.csv, results/speed_sizes.csv (our recipe,
 one size changed at a time) and results/speed_profile.csv (where a step's time goes). Run it on a machine that does nothing else (but for the part
@@ -11,6 +11,7 @@ one size changed at a time) and results/speed_profile.csv (where a step's time g
 import argparse
 import os
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from kneel_lib.settings import BEST, find_profile
 KNEES, BATCH_AT_PAPER, SHORT_STEPS = 32, 8, 15
 LUCK_SEEDS = range(5)
 ACCURACY = RESULTS / "speed_accuracy.csv"
-PARTS = ("ladder", "memory", "accuracy", "cores", "sizes")
+PARTS = ("ladder", "memory", "accuracy", "cores", "sizes", "shares")
 
 
 def ladder(profile, cohort, rounds, recipes=speed.LADDER, spread=True):
@@ -48,22 +49,27 @@ def ladder(profile, cohort, rounds, recipes=speed.LADDER, spread=True):
     return rows
 
 
-def accuracy(profile, cohort):
-    """results/speed_accuracy.csv: a row a recipe, MRE on fold 0 and difference from the recipe before.
+def accuracy(profile, cohort, rungs=()):
+    """results/speed_accuracy.csv: a row a recipe, MRE on fold 0 and difference from the recipe before. rungs: measure these alone again, and keep the other rows.
 
     From the paper's network on: the released one is another method, compared in Table 1 (row "released_network"). The recipe of the study itself is trained with LUCK_SEEDS,
     so that the interval of a difference knows how much of it is the luck of a run.
     """
     known, held_out = make_folds(cohort)[0]
-    subjects, before, rows = cohort.knees["subject_id"].to_numpy()[held_out], None, []
-    for recipe in (*speed.LADDER[1:], speed.OURS):
+    subjects, climbed = cohort.knees["subject_id"].to_numpy()[held_out], (*speed.LADDER[1:], speed.OURS)
+
+    @cache
+    def errors_of(recipe):
         with speed.threads_of(1 if recipe.fused_norm else torch.get_num_threads()):
             errors = speed.held_out_errors(recipe, cohort, known, held_out, profile)
-        rows.append({"step": recipe.name, **speed.cost_in_accuracy(errors, before, subjects), "accuracy": f"{cohort.name}, {profile.name}, fold 0, seed 0, {len(held_out)} knees"})
-        print(f"{recipe.name}: MRE {rows[-1]['mre_mm']:.3f} mm", flush=True)
-        before = errors
+        print(f"{recipe.name}: MRE {errors.mean():.3f} mm", flush=True)
+        return errors
+    rows = [{"step": recipe.name, **speed.cost_in_accuracy(errors_of(recipe), before and errors_of(before), subjects),
+             "accuracy": f"{cohort.name}, {profile.name}, fold 0, seed 0, {len(held_out)} knees"} for before, recipe in zip((None, *climbed), climbed) if not rungs or recipe.name in rungs]
     seeds = [runs.get_run(BEST, profile, cohort, 0, seed).errors().mean() for seed in LUCK_SEEDS]
-    tables.write_table(speed.with_luck(pd.DataFrame(rows), seeds).assign(luck_mm=np.std(seeds, ddof=1), luck_seeds=len(seeds)), ACCURACY)
+    measured = speed.with_luck(pd.DataFrame(rows), seeds).assign(luck_mm=np.std(seeds, ddof=1), luck_seeds=len(seeds))
+    kept = pd.read_csv(ACCURACY) if rungs else measured[:0]
+    tables.write_table(pd.concat([part for part in (kept[~kept["step"].isin(rungs)], measured) if len(part)]), ACCURACY)
     table = pd.read_csv(RESULTS / "speed.csv")
     speed.record(with_accuracy(table[table["what"] == "train"]))
 
@@ -102,12 +108,19 @@ def cores(profile, cohort):
 
 
 def sizes(profile, cohort):
-    """results/speed_sizes.csv and results/speed_profile.csv."""
+    """results/speed_sizes.csv."""
     few = cohort.select(slice(0, KNEES))
     tables.write_table(pd.DataFrame(speed.rates_over_sizes(few, profile)).assign(profile=profile.name, machine=speed.machine()), RESULTS / "speed_sizes.csv")
-    shares = [{"recipe": recipe.name, "kind": kind, "share": share, "profile": profile.name, "machine": speed.machine()}
-              for recipe in (speed.PAPER, speed.FUSED_ADAM, speed.OURS) for kind, share in time_by_kind(recipe, speed.training_rois(few, profile), profile).items()]
-    tables.write_table(pd.DataFrame(shares), RESULTS / "speed_profile.csv")
+
+
+def shares(profiles, cohort):
+    """results/speed_profile.csv: where the time of a step goes."""
+    rows = []
+    for profile in profiles:
+        rois = speed.training_rois(cohort.select(slice(0, KNEES)), profile)
+        rows += [{"recipe": recipe.name, "kind": kind, "share": share, "profile": profile.name, "machine": speed.machine()}
+                 for recipe in (speed.PAPER, speed.FUSED_ADAM, speed.OURS) for kind, share in time_by_kind(recipe, rois, profile).items()]
+    tables.write_table(pd.DataFrame(rows), RESULTS / "speed_profile.csv")
 
 
 def time_by_kind(recipe, rois, profile):
@@ -122,15 +135,16 @@ def main():
     parser.add_argument("--profiles", nargs="*", default=["paper", "study"], help="of the ladder")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--accuracy", default="quick", help="profile of the comparison in accuracy")
+    parser.add_argument("--rungs", nargs="*", help="of the comparison in accuracy: measure these alone again")
     parser.add_argument("--cohort", default="auto")
     options = parser.parse_args()
     if memory.without(os.environ.get(memory.VARIABLE, "")) != os.environ.get(memory.VARIABLE, ""):
         parser.error(f"{memory.VARIABLE} keeps freed memory already, which is a rung of the ladder: unset it")
     cohort, study = load_cohort(options.cohort), find_profile("study")
     profiles = [replace(find_profile(name), batch=BATCH_AT_PAPER) if name == "paper" else find_profile(name) for name in options.profiles]
-    work = {"accuracy": lambda: accuracy(find_profile(options.accuracy), cohort), "ladder": lambda: timing(profiles, cohort, options.rounds),
+    work = {"accuracy": lambda: accuracy(find_profile(options.accuracy), cohort, options.rungs or ()), "ladder": lambda: timing(profiles, cohort, options.rounds),
             "memory": lambda: peaks(profiles, cohort),
-            "cores": lambda: cores(study, cohort), "sizes": lambda: sizes(study, cohort)}
+            "cores": lambda: cores(study, cohort), "sizes": lambda: sizes(study, cohort), "shares": lambda: shares(profiles, cohort)}
     for part in options.parts:
         work[part]()
 

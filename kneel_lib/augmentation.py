@@ -115,13 +115,12 @@ def transform_points(matrices, points):
 
 def warp(images, matrices, size_px):
     """Sample (batch, 1, S, S) images under homographies from source to output pixels: bilinear, black outside."""
-    rows, columns = torch.meshgrid(*2 * [torch.arange(size_px, device=images.device, dtype=torch.float32)], indexing="ij")
-    output = torch.stack([columns, rows, torch.ones_like(rows)]).view(3, -1)
-    x, y, depth = (torch.linalg.inv(matrices) @ output).unbind(dim=1)
-    step = 2 / ((images.shape[-1] - 1) * depth.clamp(min=1e-3))
-    behind = depth <= 1e-3
-    places = torch.stack([(x * step - 1).masked_fill(behind, -2), (y * step - 1).masked_fill(behind, -2)], dim=2)
-    return F.grid_sample(images, places.view(-1, size_px, size_px, 2), align_corners=True)
+    steps = torch.arange(size_px, device=images.device, dtype=torch.float32)
+    by_column, by_row, constant = torch.linalg.inv(matrices).unsqueeze(3).unbind(dim=2)
+    seen = (by_column * steps).unsqueeze(2) + (by_row * steps + constant).unsqueeze(3)
+    depth = seen[:, 2:]
+    places = (seen[:, :2] * (2 / ((images.shape[-1] - 1) * depth.clamp(min=1e-3)))).sub_(1).masked_fill_(depth <= 1e-3, -2)
+    return F.grid_sample(images, places.permute(0, 2, 3, 1), align_corners=True)
 
 
 def texture(images, ranges, draw):
@@ -162,9 +161,9 @@ def gaussian_blur(images, strength, ranges, generator):
     low, high = ranges.blur_px
     sigma = (low + (high - low) * strength).view(-1, 1).to(images.device)
     kernel = torch.softmax(-torch.arange(-3.0, 4.0, device=images.device).square() / (2 * sigma ** 2), dim=1)
-    count = len(images)
-    rows = F.conv2d(F.pad(images.transpose(0, 1), (3, 3, 3, 3), mode="replicate"), kernel.view(count, 1, 1, 7), groups=count)
-    return F.conv2d(rows, kernel.view(count, 1, 7, 1), groups=count).transpose(0, 1)
+    for axis in (3, 2):
+        images = sum(weight.view(-1, 1, 1, 1) * shifted for weight, shifted in zip(kernel.unbind(dim=1), around(images, axis, 3)))
+    return images
 
 
 def median_blur(images, strength, ranges, generator):
@@ -174,11 +173,11 @@ def median_blur(images, strength, ranges, generator):
     return sort_three((greatest_low, median_middle, least_high))[1]
 
 
-def around(images, axis):
-    """Three pictures: each pixel's neighbour before it along this axis, itself, and the one after it; the edge is repeated."""
-    edges = (1, 1, 0, 0) if axis == 3 else (0, 0, 1, 1)
+def around(images, axis, reach=1):
+    """2 reach + 1 pictures: each pixel's neighbours along this axis from `reach` before it to `reach` after it, itself among them; the edge is repeated."""
+    edges = (reach, reach, 0, 0) if axis == 3 else (0, 0, reach, reach)
     padded, length = F.pad(images, edges, mode="replicate"), images.shape[axis]
-    return [padded.narrow(axis, start, length) for start in range(3)]
+    return [padded.narrow(axis, start, length) for start in range(2 * reach + 1)]
 
 
 def sort_three(pictures):

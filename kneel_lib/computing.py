@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Computing:
-    """precision: "bf16", "fp32", or "" for what the machine is good at. fused_norm: batch norm and ReLU in one go where that is possible (`norm_relu`).
+    """precision: "bf16", "fp32", or "" for what the machine is good at.
 
-    own_gradients: each scale of a multi-scale block gets a gradient of its own, not a slice of a larger one (`hourglass.Join`).
+    own_gradients: each scale of a multi-scale block gets a gradient of its own, not a slice of a larger one (`fused.Join`). fused_norm: batch norm and ReLU in one go where
+    that is possible (`fused.can_fuse`).
     """
 
     precision: str = ""
-    fused_norm: bool = True
     own_gradients: bool = True
+    fused_norm: bool = True
 
 
 CURRENT = ContextVar("CURRENT", default=Computing())

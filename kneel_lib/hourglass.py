@@ -6,7 +6,8 @@ as `(batch, M, 2)`, x before y, in normalised coordinates: 0 is the centre of th
 later (pixel = coordinate * side).
 
 ReLU and sums work in place: nobody reads what they overwrite, and half of the network's time outside of convolutions is
-spent on moving memory. Batch norm and the ReLU behind it are one module, `norm_relu.NormReLU`, for the same reason.
+spent on moving memory. Batch norm and the ReLU behind it are one module, and so are the joining of
+scales and their skip connection (`fused`), for the same reason.
 """
 
 from collections import OrderedDict
@@ -16,9 +17,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kneel_lib import computing
 from kneel_lib.errors import KneelError
-from kneel_lib.norm_relu import NormReLU
+from kneel_lib.fused import NormReLU, join
 
 
 @dataclass(frozen=True)
@@ -105,27 +105,6 @@ class HierarchicalMultiScale(nn.Module):
         scale2 = self.scale2(scale1)
         scale3 = self.scale3(scale2)
         return join((scale1, scale2, scale3), self.skip(features))
-
-
-def join(parts, skip):
-    """The parts side by side plus the skip connection; with gradients, by way of `Join` (unless `computing` says otherwise)."""
-    if not torch.compiler.is_compiling() and torch.is_grad_enabled() and computing.current().own_gradients:
-        return Join.apply(skip, *parts)
-    return torch.cat(parts, dim=1).add_(skip)
-
-
-class Join(torch.autograd.Function):
-    """`join`, with each part's gradient laid out on its own: autograd's, a slice of the whole, takes twice as long to be added to and convolved."""
-
-    @staticmethod
-    def forward(context, skip, *parts):
-        context.channels = [part.shape[1] for part in parts]
-        return torch.cat(parts, dim=1).add_(skip)
-
-    @staticmethod
-    def backward(context, gradient):
-        layout = torch.channels_last if gradient.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
-        return gradient, *(part.contiguous(memory_format=layout) for part in gradient.split(context.channels, dim=1))
 
 
 BLOCKS = {"hmp": HierarchicalMultiScale, "bottleneck": Bottleneck}

@@ -88,7 +88,7 @@ class Trainer:
 
     def forward(self, inputs):
         """Normalised coordinates of standardised inputs, in the recipe's precision."""
-        layers = computing_in(fused_norm=self.recipe.fused_norm, own_gradients=self.recipe.own_gradients)
+        layers = computing_in(own_gradients=self.recipe.own_gradients, fused_norm=self.recipe.fused_norm)
         with layers, torch.autocast("cpu", torch.bfloat16) if self.recipe.precision == "bf16" else nullcontext():
             maps = self.maps(self.in_layout(inputs))
         return self.model.coordinates(maps)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from kneel_lib.errors import KneelError
-from kneel_lib.hourglass import PAPER, RELEASED, Architecture, Hourglass, check_image_size, count_parameters, deepest, join, soft_argmax
+from kneel_lib.hourglass import PAPER, RELEASED, Architecture, Hourglass, check_image_size, count_parameters, deepest, soft_argmax
 
 TINY = Architecture(width=4, depth=2)
 
@@ -85,17 +85,6 @@ def test_gradients_are_finite_in_bf16():
     assert maps.dtype == torch.bfloat16
     soft_argmax(maps).square().sum().backward()
     assert all(torch.isfinite(parameter.grad).all() for parameter in model.parameters())
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_joining_has_the_gradients_of_its_parts(layout):
-    parts = [torch.randn(2, count, 5, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_() for count in (4, 2, 2, 8)]
-    assert torch.autograd.gradcheck(lambda *parts: join(parts[:3], parts[3]), parts)
-    joined = join(parts[:3], parts[3])
-    with torch.no_grad():
-        assert torch.equal(joined, join(parts[:3], parts[3]))
-    first, = torch.autograd.grad(joined.square().sum(), parts[:1])
-    assert first.is_contiguous(memory_format=layout)
 
 
 @pytest.mark.parametrize("architecture", [PAPER, RELEASED])

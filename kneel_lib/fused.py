@@ -1,8 +1,9 @@
-"""Batch norm and the ReLU behind it in one go, for the training of a process that has one core: what stood between the convolutions and the machine's limit.
+"""Layers that go together: batch norm and ReLU in one go, for the training of a process that has one core, and the joining of scales. What stood between the convolutions and the machine's limit.
 
-By themselves the two walk over a layer's maps five times on the way forward and eight times on the way back, and at 450 px these walks wait for memory. Here it is
-three and five: one for the moments and one for the result. The mask of the ReLU is not kept but seen again from the input. Moments are summed in float32
-over blocks of rows and in float64 over blocks, maps are bf16 as autocast makes them, so the numbers are those of torch up to rounding (tested).
+By themselves batch norm and ReLU walk over a layer's maps five times on the way forward and eight times on the way back, and at 450 px these walks wait for memory.
+Here it is three and five: for the moments (one), and for the result. The mask of the ReLU is not kept but seen again from the input. Moments are summed in float32
+over blocks of rows and in float64 over blocks, maps are bf16 as autocast makes them, so the numbers are those of torch up to rounding (tested). Joining the scales
+of a block has torch's numbers to the bit, and gradients that are quicker to go on with.
 
 Maps of (batch, C, H, W) in channels_last are seen as rows: (batch * H * W, C). A bf16 number is the upper half of the float32 with the same value.
 """
@@ -32,8 +33,29 @@ class NormReLU(nn.BatchNorm2d):
 
 def can_fuse(maps):
     """Whether `FusedNormReLU` takes these maps: bf16 on a processor, channels last, more than one row, one thread."""
-    return (not torch.compiler.is_compiling() and computing.current().fused_norm and maps.dtype == torch.bfloat16 and maps.device.type == "cpu" and torch.get_num_threads() == 1
-            and maps.numel() > maps.shape[1] and maps.permute(0, 2, 3, 1).is_contiguous())
+    return (not torch.compiler.is_compiling() and computing.current().fused_norm and torch.get_num_threads() == 1 and maps.dtype == torch.bfloat16
+            and maps.device.type == "cpu" and maps.numel() > maps.shape[1] and maps.permute(0, 2, 3, 1).is_contiguous())
+
+
+def join(parts, skip):
+    """The parts side by side plus the skip connection; with gradients, by way of `Join` (unless `computing` says otherwise)."""
+    if not torch.compiler.is_compiling() and torch.is_grad_enabled() and computing.current().own_gradients:
+        return Join.apply(skip, *parts)
+    return torch.cat(parts, dim=1).add_(skip)
+
+
+class Join(torch.autograd.Function):
+    """`join`, with each part's gradient laid out on its own: autograd's, a slice of the whole, takes twice as long to be added to and convolved."""
+
+    @staticmethod
+    def forward(context, skip, *parts):
+        context.channels = [part.shape[1] for part in parts]
+        return torch.cat(parts, dim=1).add_(skip)
+
+    @staticmethod
+    def backward(context, gradient):
+        layout = torch.channels_last if gradient.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+        return gradient, *(part.contiguous(memory_format=layout) for part in gradient.split(context.channels, dim=1))
 
 
 class FusedNormReLU(torch.autograd.Function):

@@ -4,7 +4,7 @@ from torch import nn
 
 from kneel_lib import speed
 from kneel_lib.computing import computing_in
-from kneel_lib.norm_relu import NormReLU, can_fuse
+from kneel_lib.fused import NormReLU, can_fuse, join
 
 
 @pytest.fixture(autouse=True)
@@ -86,3 +86,25 @@ def test_maps_that_all_agree_give_the_bias():
     output, slope, *_ = outcome(layer, maps, torch.ones_like(maps))
     assert torch.allclose(output.float(), torch.relu(layer.bias.detach())[None, :, None, None].expand(2, 4, 3, 3), atol=0.01)
     assert torch.isfinite(slope.float()).all()
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_joining_has_the_gradients_of_its_parts(layout):
+    parts = [torch.randn(2, count, 5, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_() for count in (4, 2, 2, 8)]
+    assert torch.autograd.gradcheck(lambda *parts: join(parts[:3], parts[3]), parts)
+    joined = join(parts[:3], parts[3])
+    with torch.no_grad():
+        assert torch.equal(joined, join(parts[:3], parts[3]))
+    first, = torch.autograd.grad(joined.square().sum(), parts[:1])
+    assert first.is_contiguous(memory_format=layout)
+
+
+def test_joining_gives_the_bits_that_torch_gives():
+    parts = [torch.randn(3, count, 7, 5).bfloat16().contiguous(memory_format=torch.channels_last).requires_grad_() for count in (24, 12, 12, 48)]
+    with computing_in(own_gradients=False):
+        plain = join(parts[:3], parts[3])
+    fused = join(parts[:3], parts[3])
+    assert torch.equal(fused, plain)
+    gradient = torch.randn(fused.shape).bfloat16().contiguous(memory_format=torch.channels_last)
+    for ours, theirs in zip(torch.autograd.grad(fused, parts, gradient), torch.autograd.grad(plain, parts, gradient)):
+        assert torch.equal(ours, theirs)
