@@ -71,6 +71,9 @@ def cutout_row(percent):
     return replace(MIXED, name=f"cutout_{percent}", label=f"Wing + mixup α = 0.75 + cutout {percent}% (no wd)", cutout=percent / 100)
 
 
+LOSSES = {"l2": "L2", "l1": "L1", "robust": "robust", "elastic": "elastic", "wing": "wing"}
+"""{row of Table 1: how a control names its loss}."""
+
 CONTROLS = (
     replace(WING, name="l1_x5", label="Control: 5 x L1", loss="l1", loss_weight=5.0),
     replace(WING, name="l1_nowd", label="Control: L1 (no wd)", loss="l1", weight_decay=0.0),
@@ -84,7 +87,8 @@ CONTROLS = (
     replace(WING, name="released_ranges", label="Control: released augmentation", augmentation=RELEASED_RANGES),
     replace(WING, name="picked", label="Control: best epoch picked on the reported fold", picked=True),
     replace(WING, name="wing_finetune", label="Control: wing (finetune)", start="search"),
-    replace(WING, name="wing_map", label="Control: wing + map term", map_term=MAP_SHARE * 2.0, map_sigma=1.0),
+    *(replace(WING, name=f"{loss}_map", label=f"Control: {text} + map term", loss=loss, map_term=MAP_SHARE * 2.0, map_sigma=1.0)
+      for loss, text in LOSSES.items()),
     replace(MIXED, name="mixup_map", label="Control: wing + mixup α = 0.75 + map term (no wd)", map_term=MAP_SHARE * 2.0, map_sigma=1.0),
 )
 """Rows that the paper lacks, to tell its explanations apart."""
@@ -135,7 +139,7 @@ ONE_CHANGE = {
     "l1_x5": ("wing", "5 x L1 for wing"), "wing_nowd": ("wing", "no weight decay, wing"), "l1_nowd": ("l1", "no weight decay, L1"), "l2_nowd": ("l2", "no weight decay, L2"),
     "wing_px": ("wing", "errors in pixels, wing"), "l2_px": ("l2", "errors in pixels, L2"), "wing_bottleneck": ("wing", "bottleneck block"),
     "released_network": ("wing", "released network"), "released_ranges": ("wing", "released augmentation"), "picked": ("wing", "best epoch picked on the reported fold"),
-    "wing_finetune": ("wing", "start from the ROI search, wing"), "wing_map": ("wing", "map term, wing"), "mixup_map": ("mixup_0.75_nowd", "map term, mixup"),
+    "wing_finetune": ("wing", "start from the ROI search, wing"), **{f"{loss}_map": (loss, f"map term, {text}") for loss, text in LOSSES.items()}, "mixup_map": ("mixup_0.75_nowd", "map term, mixup"),
     **{f"mixup_{alpha}": ("wing", f"mixup α = {alpha}") for alpha in (0.1, 0.2, 0.5, 0.75)},
     **{f"mixup_{alpha}_nowd": (f"mixup_{alpha}", f"no weight decay, mixup α = {alpha}") for alpha in (0.1, 0.2, 0.5, 0.75)},
     "mixup_printed": ("mixup_0.75_nowd", "eq. 6 as printed, mixup"), "mixup_standard": ("mixup_0.75_nowd", "standard mixup for the paper's"), "nodropout": ("mixup_0.75_nowd", "no dropout"), "jitter": ("mixup_0.75_nowd", "jitter"),
