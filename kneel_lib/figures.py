@@ -249,22 +249,27 @@ def errors_by_grade(table):
 def forest_plot(intervals, paper, labels):
     """All rows at once: PCK @ 1 and 2.5 mm (paper's version) and MRE with 95 % intervals as dots, the paper's values as diamonds.
 
+    A row that has fewer folds than another is hollow: it is about other knees.
     intervals: rows of `tables.interval_table` of one cohort and profile. paper: `tables.paper_table()`. labels: {setting: label}, in order.
     """
     quantities = {"pck_1": "PCK @ 1 mm, %", "pck_2.5": "PCK @ 2.5 mm, %", "mre_mm": "MRE, mm"}
     figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, 1.1 + 0.17 * len(labels)), sharey=True, layout="constrained")
     places, published = {name: place for place, name in enumerate(labels)}, paper.set_index("setting")
+    most = intervals["folds"].max()
     for axes, (quantity, title) in zip(panels, quantities.items()):
         rows = intervals[(intervals["quantity"] == quantity) & intervals["setting"].isin(places)]
-        y = rows["setting"].map(places)
-        axes.errorbar(rows["mean"], y, xerr=[rows["mean"] - rows["low"], rows["high"] - rows["mean"]], fmt="o", markersize=3.5, capsize=2, label="here, 95 %")
+        for whole, note, fill in ((True, f"{most} fold{'s' * (most > 1)}", "C0"), (False, "fewer folds", "white")):
+            part = rows[(rows["folds"] == most) == whole]
+            if len(part):
+                axes.errorbar(part["mean"], part["setting"].map(places), xerr=[part["mean"] - part["low"], part["high"] - part["mean"]], fmt="o", color="C0", mfc=fill,
+                              markersize=3.5, capsize=2, label=f"here, 95 %, {note}")
         if quantity in published:
             known = [name for name in places if name in published.index]
             axes.plot(published.loc[known, quantity], [places[name] for name in known], "D", color=PAPER_COLOUR, mfc="white", markersize=3.5, label="paper")
         axes.set(xlabel=title)
     panels[0].set_yticks(range(len(labels)), list(labels.values()), fontsize=7)
     panels[0].set_ylim(len(labels) - 0.4, -0.6)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, fontsize=6.5)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=6.5)
     return figure
 
 

@@ -25,10 +25,14 @@ class NormReLU(nn.BatchNorm2d):
     """Batch norm, then ReLU: `nn.BatchNorm2d` and `nn.ReLU` in numbers, parameters and names; fused in training on one core in bf16."""
 
     def forward(self, maps):
+        return self.with_maps(maps)[0]
+
+    def with_maps(self, maps):
+        """(the outcome, the maps): whoever else reads the maps should read these, and the two gradients are added in passing on the way back."""
         if self.training and can_fuse(maps):
             self.num_batches_tracked.add_(1)
             return FusedNormReLU.apply(maps, self.weight, self.bias, self.running_mean, self.running_var, self.momentum, self.eps)
-        return F.relu_(super().forward(maps))
+        return F.relu_(super().forward(maps)), maps
 
 
 def can_fuse(maps):
@@ -59,7 +63,7 @@ class Join(torch.autograd.Function):
 
 
 class FusedNormReLU(torch.autograd.Function):
-    """ReLU of batch norm with the batch's own moments; moves the running ones by `momentum`."""
+    """(ReLU of batch norm with the batch's own moments, the maps as they are); moves the running moments by `momentum`."""
 
     @staticmethod
     def forward(context, maps, weight, bias, running_mean, running_var, momentum, eps):
@@ -67,13 +71,18 @@ class FusedNormReLU(torch.autograd.Function):
         forward_pass(as_bits(maps), *(tensor.detach().numpy() for tensor in (weight, bias, running_mean, running_var)), momentum, eps, line, as_bits(output))
         context.save_for_backward(maps)
         context.line = line
-        return output
+        context.set_materialize_grads(False)
+        return output, maps
 
     @staticmethod
-    def backward(context, gradient):
+    def backward(context, gradient, others):
+        """others: the gradient of the maps from elsewhere, or None."""
         maps, = context.saved_tensors
+        if gradient is None:
+            return others, *[None] * 6
         result, own = torch.empty_like(maps), torch.empty(2, maps.shape[1])
-        backward_pass(as_bits(gradient.contiguous(memory_format=torch.channels_last)), as_bits(maps), context.line, own.numpy(), as_bits(result))
+        gradient, elsewhere = (part.contiguous(memory_format=torch.channels_last) for part in (gradient, gradient if others is None else others))
+        backward_pass(as_bits(gradient), as_bits(maps), as_bits(elsewhere), others is not None, context.line, own.numpy(), as_bits(result))
         return result, *own, None, None, None, None
 
 
@@ -116,6 +125,12 @@ def passed(gradient, value, scale, shift):
     return widen(gradient) if value * scale + shift > 0 else np.float32(0)
 
 
+@njit(inline="always")
+def partner(row, count):
+    """(the next row, 1), or behind the last one (that one, 0): rows are summed two at a time, which halves the walks over the sums."""
+    return min(row + 1, count - 1), np.float32(row + 1 < count)
+
+
 @njit(cache=True, nogil=True, fastmath=True)
 def forward_pass(maps, weight, bias, running_mean, running_var, momentum, eps, line, output):
     """output = max(scale x + shift, 0) of the maps' bits; fills `line` (LINE, C) and moves the running moments."""
@@ -126,11 +141,12 @@ def forward_pass(maps, weight, bias, running_mean, running_var, momentum, eps, l
     first, second = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for start in range(0, count, BLOCK):
         first[:], second[:] = 0, 0
-        for row in range(start, min(start + BLOCK, count)):
+        for row in range(start, min(start + BLOCK, count), 2):
+            other, there = partner(row, count)
             for c in range(channels):
-                value = widen(rows[row, c])
-                first[c] += value
-                second[c] += value * value
+                value, beside = widen(rows[row, c]), there * widen(rows[other, c])
+                first[c] += value + beside
+                second[c] += value * value + beside * beside
         total += first
         square += second
     mean = total / count
@@ -146,28 +162,37 @@ def forward_pass(maps, weight, bias, running_mean, running_var, momentum, eps, l
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def backward_pass(gradient, maps, line, own, output):
-    """The maps' gradient (bits, to `output`) and that of weight and bias (to `own`, (2, C)) from the gradient's bits behind the ReLU."""
+def backward_pass(gradient, maps, elsewhere, added, line, own, output):
+    """The maps' gradient (bits, to `output`) and that of weight and bias (to `own`, (2, C)) from the gradient's bits behind the ReLU.
+
+    elsewhere: bits of another gradient of the maps, which is added if `added` says so.
+    """
     channels = maps.shape[3]
-    upstream, rows, results = gradient.reshape(-1, channels), maps.reshape(-1, channels), output.reshape(-1, channels)
+    upstream, rows, others, results = gradient.reshape(-1, channels), maps.reshape(-1, channels), elsewhere.reshape(-1, channels), output.reshape(-1, channels)
     count = len(rows)
     scale, shift, mean, inverse = line[0], line[1], line[2], line[3]
     total, product = np.zeros(channels), np.zeros(channels)
     first, second = np.empty(channels, np.float32), np.empty(channels, np.float32)
     for start in range(0, count, BLOCK):
         first[:], second[:] = 0, 0
-        for row in range(start, min(start + BLOCK, count)):
+        for row in range(start, min(start + BLOCK, count), 2):
+            other, there = partner(row, count)
             for c in range(channels):
-                value = widen(rows[row, c])
-                slope = passed(upstream[row, c], value, scale[c], shift[c])
-                first[c] += slope
-                second[c] += slope * (value - mean[c])
+                value, beside = widen(rows[row, c]), widen(rows[other, c])
+                slope, tilted = passed(upstream[row, c], value, scale[c], shift[c]), there * passed(upstream[other, c], beside, scale[c], shift[c])
+                first[c] += slope + tilted
+                second[c] += slope * (value - mean[c]) + tilted * (beside - mean[c])
         total += first
         product += second
     own[0], own[1] = product * inverse, total
     tilt = (scale * inverse ** 2 * product / count).astype(np.float32)
     offset = (scale * total / count).astype(np.float32) - mean * tilt
     for row in range(count):
-        for c in range(channels):
-            value = widen(rows[row, c])
-            results[row, c] = narrow(scale[c] * passed(upstream[row, c], value, scale[c], shift[c]) - tilt[c] * value - offset[c])
+        if added:
+            for c in range(channels):
+                value = widen(rows[row, c])
+                results[row, c] = narrow(scale[c] * passed(upstream[row, c], value, scale[c], shift[c]) - tilt[c] * value - offset[c] + widen(others[row, c]))
+        else:
+            for c in range(channels):
+                value = widen(rows[row, c])
+                results[row, c] = narrow(scale[c] * passed(upstream[row, c], value, scale[c], shift[c]) - tilt[c] * value - offset[c])

@@ -51,6 +51,17 @@ def convolution_unit(inputs, outputs, kernel, norm_first, activate=True):
     return numbered([nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)], norm_relu(outputs) if activate else [nn.BatchNorm2d(outputs)])
 
 
+def with_input(unit, features):
+    """(a unit's outcome, its input): whoever else reads the input takes it from here (`NormReLU.with_maps`)."""
+    first, *rest = unit
+    if not isinstance(first, NormReLU):
+        return unit(features), features
+    normed, features = first.with_maps(features)
+    for layer in rest:
+        normed = layer(normed)
+    return normed, features
+
+
 def norm_relu(channels):
     """Batch norm with its ReLU, and the place that the ReLU would have in a list of layers."""
     return [NormReLU(channels), None]
@@ -86,7 +97,8 @@ class Bottleneck(nn.Module):
         self.skip = skip_connection(inputs, outputs, architecture)
 
     def forward(self, features):
-        return self.expand(self.transform(self.reduce(features))).add_(self.skip(features))
+        reduced, features = with_input(self.reduce, features)
+        return self.expand(self.transform(reduced)).add_(self.skip(features))
 
 
 class HierarchicalMultiScale(nn.Module):
@@ -101,9 +113,9 @@ class HierarchicalMultiScale(nn.Module):
         self.skip = skip_connection(inputs, outputs, architecture)
 
     def forward(self, features):
-        scale1 = self.scale1(features)
-        scale2 = self.scale2(scale1)
-        scale3 = self.scale3(scale2)
+        scale1, features = with_input(self.scale1, features)
+        scale2, scale1 = with_input(self.scale2, scale1)
+        scale3, scale2 = with_input(self.scale3, scale2)
         return join((scale1, scale2, scale3), self.skip(features))
 
 

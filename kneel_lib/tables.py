@@ -218,7 +218,8 @@ def interval_table(runs, roi="truth"):
                                            for radius in metrics.THRESHOLDS_MM}}
         for quantity, values in quantities.items():
             mean, low, high = mean_interval(values, subjects)
-            rows.append({"setting": setting, "cohort": cohort, "profile": profile, "quantity": quantity, "mean": mean, "low": low, "high": high})
+            rows.append({"setting": setting, "cohort": cohort, "profile": profile, "folds": len({run.config["fold"] for run in group}), "quantity": quantity,
+                         "mean": mean, "low": low, "high": high})
     return pd.DataFrame(rows)
 
 
@@ -267,6 +268,20 @@ def seed_table(runs):
     rows = [dict(zip(("setting", "cohort", "profile", "fold"), key), seeds=len(found), mre_mm=np.mean(list(found.values())), sd_mm=np.std(list(found.values()), ddof=1),
                  least_mm=min(found.values()), most_mm=max(found.values())) for key, found in groups.items() if len(found) > 1]
     return pd.DataFrame(rows, columns=["setting", "cohort", "profile", "fold", "seeds", "mre_mm", "sd_mm", "least_mm", "most_mm"])
+
+
+def picked_table(runs):
+    """How optimistic it is to report the best epoch on the very fold that it was picked on, as the released code does; a row a run of the control "picked".
+
+    last_mm: MRE of the held-out fold after the last epoch. best_mm: after the best one (best_epoch). optimism_mm: what lies between.
+    """
+    rows = []
+    for run in cross_validated(runs):
+        if run.config["setting"].get("picked"):
+            curve = run.history.set_index("epoch")["held_out_mre"]
+            rows.append({"setting": run.config["setting"]["name"], "cohort": run.config["cohort"], "profile": run.config["profile"]["name"], "fold": run.config["fold"],
+                         "seed": run.config["seed"], "last_mm": curve.iloc[-1], "best_mm": curve.min(), "best_epoch": curve.idxmin(), "optimism_mm": curve.iloc[-1] - curve.min()})
+    return pd.DataFrame(rows, columns=["setting", "cohort", "profile", "fold", "seed", "last_mm", "best_mm", "best_epoch", "optimism_mm"])
 
 
 def compare_predictions(ours, theirs):

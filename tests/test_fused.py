@@ -75,6 +75,20 @@ def test_it_steps_aside_where_it_would_be_wrong():
     assert torch.equal(layer.running_mean, kept) and layer.num_batches_tracked == 0
 
 
+def test_a_second_reader_of_the_maps_has_its_gradient_added():
+    maps, gradient = maps_and_gradient((4, 24, 9, 8))
+    layer = make_layer(24)
+    read = maps.clone(memory_format=torch.preserve_format).requires_grad_()
+    output, passed = layer.with_maps(read)
+    (output * gradient).sum().backward(retain_graph=True)
+    alone, read.grad = read.grad, None
+    ((output * gradient).sum() + (3 * passed).sum()).backward(retain_graph=True)
+    assert torch.allclose(read.grad.float(), alone.float() + 3, rtol=2 ** -7)
+    read.grad = None
+    (3 * passed).sum().backward()
+    assert torch.equal(read.grad, torch.full_like(maps, 3)), "a reader may also be the only one that counts"
+
+
 def test_a_single_row_has_no_variance_and_is_refused_as_by_torch():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         NormReLU(24)(torch.ones(1, 24, 1, 1, dtype=torch.bfloat16))

@@ -102,6 +102,15 @@ def test_seeds_say_how_much_one_setting_differs_from_itself(crops, store):
     assert table["sd_mm"].iloc[0] == pytest.approx(np.std(errors, ddof=1)) and table["most_mm"].iloc[0] == pytest.approx(max(errors))
 
 
+def test_picking_the_epoch_on_the_reported_fold_is_never_worse_than_the_last(crops, store):
+    profile = replace(PROFILES["smoke"], epochs=3)
+    picked, wing = (runs.get_run(SETTINGS[name], profile, crops, 0) for name in ("picked", "wing"))
+    row = tables.picked_table([picked, wing]).squeeze()
+    assert row["setting"] == "picked" and row["best_mm"] == pytest.approx(np.nanmean(picked.errors()), abs=1e-3)
+    assert row["last_mm"] == pytest.approx(np.nanmean(wing.errors()), abs=1e-3), "looking at the held-out fold changes no weight"
+    assert row["optimism_mm"] == pytest.approx(row["last_mm"] - row["best_mm"]) and row["optimism_mm"] >= 0
+
+
 def test_a_switch_changes_one_thing():
     """The pairs of `ONE_CHANGE`; 5 x L1 is wing written otherwise, and Jensen-Shannon has another scale, so two fields each."""
     for name, (against, _) in ONE_CHANGE.items():
