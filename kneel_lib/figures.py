@@ -258,7 +258,7 @@ def forest_plot(intervals, paper, labels):
     most = intervals["folds"].max()
     for axes, (quantity, title) in zip(panels, quantities.items()):
         rows = intervals[(intervals["quantity"] == quantity) & intervals["setting"].isin(places)]
-        for whole, note, fill in ((True, f"{most} fold{'s' * (most > 1)}", "C0"), (False, "fewer folds", "white")):
+        for whole, note, fill in ((True, f"{most} folds" if most > 1 else "1 fold", "C0"), (False, "fewer folds", "white")):
             part = rows[(rows["folds"] == most) == whole]
             if len(part):
                 axes.errorbar(part["mean"], part["setting"].map(places), xerr=[part["mean"] - part["low"], part["high"] - part["mean"]], fmt="o", color="C0", mfc=fill,

@@ -189,10 +189,10 @@ def test_set_table(runs):
 
 
 def counted(runs):
-    """How many folds, seeds and knees there are in runs of one setting, and how long they took."""
+    """How many folds, seeds and knees there are in runs of one setting, and how long they took: epochs times the median epoch, since a machine may have been paused."""
     knees = pd.concat([run.predictions[["subject_id", "side"]] for run in runs]).drop_duplicates()
     return {"folds": len({run.config["fold"] for run in runs}), "seeds": len({run.config["seed"] for run in runs}), "knees": len(knees),
-            "minutes_per_fold": np.mean([run.manifest["train_seconds"] for run in runs]) / 60}
+            "minutes_per_fold": np.mean([run.history["seconds"].median() * len(run.history) for run in runs]) / 60}
 
 
 def summary_row(runs, roi="truth"):
