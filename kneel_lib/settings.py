@@ -124,8 +124,8 @@ ROWS = (
     cutout_row(5), cutout_row(10), cutout_row(25),
     replace(cutout_row(10), name="finetune", label="Wing + mixup α = 0.75 + cutout 10% (no wd, finetune)", start="search"),
     *CONTROLS, *MAP_CONTROLS,
-    Setting("heatmap", "SpatialConfigurationNet (landmarker)", network="heatmap", weight_decay=0.0, schedule="one_cycle", learning_rate=2e-3,
-            augmentation=MILD, epoch_share=0.3),
+    Setting("heatmap", "SpatialConfigurationNet (landmarker)", network="heatmap", weight_decay=0.0, schedule="one_cycle", learning_rate=5e-4,
+            augmentation=MILD, epoch_share=0.9),
     replace(BEST, name="best_finetune", label="L1 in mm + map term, one cycle (ours, finetune)", start="search"), BEST,
 )
 

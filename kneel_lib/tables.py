@@ -33,13 +33,23 @@ def pooled_predictions(runs, roi="truth"):
 
 
 def group_runs(runs):
-    """{(cohort, profile, setting): [runs]} of cross-validation, in the order of Table 1; transfers are left out."""
+    """{(cohort, profile, setting): [runs]} of cross-validation, of `whole_seeds` alone, in the order of Table 1; transfers are left out."""
     order = {name: place for place, name in enumerate(SETTINGS)}
     groups = {}
     for run in sorted(cross_validated(runs), key=lambda run: (run.config["fold"], run.config["seed"])):
         key = run.config["cohort"], run.config["profile"]["name"], run.config["setting"]["name"]
         groups.setdefault(key, []).append(run)
-    return dict(sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], order.get(item[0][2], len(order)))))
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1], order.get(item[0][2], len(order))))
+    return {key: whole_seeds(group) for key, group in ordered}
+
+
+def whole_seeds(runs):
+    """The runs of those seeds that have most folds. A seed that was tried on one fold alone would make that fold's knees count twice; it is for `seed_table`."""
+    folds = {}
+    for run in runs:
+        folds.setdefault(run.config["seed"], set()).add(run.config["fold"])
+    most = max(map(len, folds.values()), default=0)
+    return [run for run in runs if len(folds[run.config["seed"]]) == most]
 
 
 def steady(runs):

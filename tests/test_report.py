@@ -111,6 +111,15 @@ def test_picking_the_epoch_on_the_reported_fold_is_never_worse_than_the_last(cro
     assert row["optimism_mm"] == pytest.approx(row["last_mm"] - row["best_mm"]) and row["optimism_mm"] >= 0
 
 
+def test_a_seed_that_was_tried_on_one_fold_does_not_make_its_knees_count_twice(crops, store):
+    profile = replace(PROFILES["smoke"], epochs=1)
+    made = [runs.get_run(SETTINGS["best"], profile, crops, fold, seed) for fold, seed in ((0, 0), (1, 0), (0, 1))]
+    row = tables.summary_table(made).squeeze()
+    assert (row["folds"], row["seeds"]) == (2, 1)
+    assert row["mre_mm"] == pytest.approx(np.concatenate([run.errors() for run in made[:2]]).mean(), abs=1e-6)
+    assert tables.summary_table([made[0], made[2]]).squeeze()["seeds"] == 2, "two seeds that have as many folds both count"
+
+
 def test_a_switch_changes_one_thing():
     """The pairs of `ONE_CHANGE`; 5 x L1 is wing written otherwise, and Jensen-Shannon has another scale, so two fields each."""
     for name, (against, _) in ONE_CHANGE.items():
