@@ -1,4 +1,6 @@
-"""Layers that go together: batch norm and ReLU in one go, for the training of a process that has one core, and the joining of scales. What stood between the convolutions and the machine's limit.
+"""Layers that go together: batch norm and ReLU in one go, for the training of a process that has one core, and the joining of scales.
+
+They are what stood between the convolutions and the machine's limit.
 
 By themselves batch norm and ReLU walk over a layer's maps five times on the way forward and eight times on the way back, and at 450 px these walks wait for memory.
 Here it is three and five: for the moments (one), and for the result. The mask of the ReLU is not kept but seen again from the input. Moments are summed in float32
@@ -20,6 +22,7 @@ from kneel_lib import computing
 
 BLOCK = 64
 """Rows that are summed in float32 before they are added to a float64 sum."""
+
 
 class NormReLU(nn.BatchNorm2d):
     """Batch norm, then ReLU: `nn.BatchNorm2d` and `nn.ReLU` in numbers, parameters and names; fused in training on one core in bf16."""
