@@ -60,8 +60,7 @@ def accuracy(profile, cohort, rungs=()):
 
     @cache
     def errors_of(recipe):
-        with speed.threads_of(1 if recipe.fused_norm else torch.get_num_threads()):
-            errors = speed.held_out_errors(recipe, cohort, known, held_out, profile)
+        errors = speed.held_out_errors(recipe, cohort, known, held_out, profile)
         print(f"{recipe.name}: MRE {errors.mean():.3f} mm", flush=True)
         return errors
     rows = [{"step": recipe.name, **speed.cost_in_accuracy(errors_of(recipe), before and errors_of(before), subjects),
@@ -119,14 +118,8 @@ def shares(profiles, cohort):
     for profile in profiles:
         rois = speed.training_rois(cohort.select(slice(0, KNEES)), profile)
         rows += [{"recipe": recipe.name, "kind": kind, "share": share, "profile": profile.name, "machine": speed.machine()}
-                 for recipe in (speed.PAPER, speed.FUSED_ADAM, speed.OURS) for kind, share in time_by_kind(recipe, rois, profile).items()]
+                 for recipe in (speed.PAPER, speed.FUSED_ADAM, speed.OURS) for kind, share in speed.time_by_kind(recipe, rois, profile).items()]
     tables.write_table(pd.DataFrame(rows), RESULTS / "speed_profile.csv")
-
-
-def time_by_kind(recipe, rois, profile):
-    """`speed.time_by_kind`, on one thread for the recipe that needs it."""
-    with speed.threads_of(1 if recipe.fused_norm else torch.get_num_threads()):
-        return speed.time_by_kind(recipe, rois, profile)
 
 
 def main():

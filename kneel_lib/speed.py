@@ -200,7 +200,7 @@ def held_out_errors(recipe, cohort, known, held_out, profile, seed=0):
     rois, trainer = training_rois(cohort.select(known), profile), make_trainer(recipe, profile, seed)
     steps = profile.epochs * (len(known) // profile.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(trainer.optimizer, BEST.learning_rate, total_steps=steps)
-    with closing(batches(recipe, rois, profile, seed)) as stream:
+    with threads_for(recipe), closing(batches(recipe, rois, profile, seed)) as stream:
         for _ in range(steps):
             trainer.step(*next(stream))
             schedule.step()
@@ -282,6 +282,11 @@ def threads_of(count):
         torch.set_num_threads(before)
 
 
+def threads_for(recipe):
+    """Inside, as many threads as the recipe can use: one for fused norm and ReLU, else all that torch has."""
+    return threads_of(1 if recipe.fused_norm else torch.get_num_threads())
+
+
 def rates_by_cores(rois, profile, steps=20):
     """{how the cores are used: images a second}."""
     cores = torch.get_num_threads()
@@ -297,12 +302,12 @@ KINDS = {"convolution": ("convolution", "mkldnn"), "batch norm": ("batch_norm", 
 def time_by_kind(recipe, rois, profile, steps=3):
     """{kind of operation: share of a training step's time}, by torch's profiler; augmentation measured beside it."""
     trainer = make_trainer(recipe, profile)
-    with closing(batches(recipe, rois, profile)) as stream:
+    with threads_for(recipe), closing(batches(recipe, rois, profile)) as stream:
         trainer.step(*next(stream))
         clock = time.perf_counter()
         ready = [next(stream) for _ in range(steps)]
         augmentation = 1e6 * (time.perf_counter() - clock)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+    with threads_for(recipe), torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         for batch in ready:
             trainer.step(*batch)
     taken = dict.fromkeys(KINDS, 0.0) | {"other": 0.0, "augmentation": augmentation}
