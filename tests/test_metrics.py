@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kneel_lib import metrics
-from kneel_lib.statistics import cluster_weights, holm, mean_interval, paired_difference
+from kneel_lib.statistics import DRAWS, holm, mean_interval, paired_difference, resampled_means
 
 
 @pytest.fixture
@@ -55,9 +55,17 @@ def test_summary_has_the_columns_of_table1(errors):
 
 
 def test_bootstrap_draws_subjects_whole():
-    weights = cluster_weights(["a", "b", "a", "c"], draws=50)
-    assert (weights[:, 0] == weights[:, 2]).all()
-    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+    """Three subjects, the first with two knees that are 1, the others with one that is 0: k draws of the first mean 2k knees of k + 3."""
+    mean, means = resampled_means([1, 0, 1, 0], ["a", "b", "a", "c"], draws=200)
+    assert mean == 0.5
+    assert set(means) == {2 * k / (k + 3) for k in range(4)}
+
+
+def test_a_clear_difference_stays_clear_after_correction_over_a_long_table():
+    difference = np.random.default_rng(0).normal(-1, 0.5, 100)
+    smallest = paired_difference(difference, np.zeros(100), np.arange(100))[3]
+    assert smallest == 2 / (DRAWS + 1)
+    assert max(holm([smallest] * 60)) < 0.05
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says():
