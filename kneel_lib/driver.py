@@ -168,10 +168,16 @@ def publish_notebooks(names=None):
 
 
 def clean(notebook):
-    """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version, warnings of libraries with the paths of this machine."""
+    """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version, warnings of libraries with the paths of this machine.
+
+    A table is kept as HTML, without the same once more as plain text.
+    """
     for cell in notebook["cells"]:
         cell["metadata"].pop("execution", None)
         if "outputs" in cell:
             cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+            for output in cell["outputs"]:
+                if "text/html" in output.get("data", {}):
+                    output["data"].pop("text/plain", None)
     notebook["metadata"] = nbformat.from_dict({"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
                                                "language_info": {"name": "python"}})

@@ -19,6 +19,7 @@ from scipy.interpolate import RBFInterpolator
 from kneel_lib import landmarks, metrics
 from kneel_lib.data import phantom
 from kneel_lib.data.cohort import knee_name
+from kneel_lib.data.cohorts import load_cohort
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.data.simulated import POPULATIONS
 from kneel_lib.files import write_whole
@@ -29,11 +30,14 @@ ONE_COLUMN, TWO_COLUMNS = 88 / 25.4, 180 / 25.4
 TIBIA_COLOUR, FEMUR_COLOUR, PAPER_COLOUR = "#D55E00", "#56B4E9", "#000000"
 BONES = {"tibia": (landmarks.TIBIA, TIBIA_COLOUR), "femur": (landmarks.FEMUR, FEMUR_COLOUR)}
 WITHOUT_PICTURES = "KNEEL_WITHOUT_PICTURES"
+MATRIX_MM = 0.5
+"""Where the colours of `difference_matrix` end: a third of the MRE."""
 
 
 def use_style():
-    """Take the project's matplotlib style for all figures from here on."""
+    """Take the project's matplotlib style for all figures from here on, and show tables whole."""
     plt.style.use(STYLE)
+    pd.set_option("display.max_rows", 100, "display.max_columns", 50)
 
 
 def pictures_allowed(cohort):
@@ -50,6 +54,11 @@ def with_pictures(cohort, draw, *arguments):
         return draw(*arguments)
     print("A picture of real knees stands here when you run this notebook; the published copy leaves it out.")
     return None
+
+
+def stand_in(cohort):
+    """The cohort itself where its pixels may be shown, else ten simulated knees: for pictures of what is done to an image, whosever it is."""
+    return cohort if pictures_allowed(cohort) else load_cohort("simulated", 10)
 
 
 def save_figure(figure, name, folder, table=None):
@@ -286,6 +295,27 @@ def differences_by_group(table):
         axes.set(xlabel=label, xticks=sorted(table.loc[table["group"] == group, "value"].unique()))
     panels[0].set_ylabel(f"MRE minus that of {table['against'].iloc[0]}, mm")
     panels[1].legend(fontsize=7)
+    return figure
+
+
+def difference_matrix(table, labels):
+    """Where each row gains (green) or loses (purple) against another: a field for each KL grade and landmark, a dot where the 95 % interval leaves out zero.
+
+    table: rows of `tables.comparison_by_group` of one cohort and profile, against one setting. labels: of its settings, in order.
+    """
+    names = list(dict.fromkeys(table["setting"]))
+    figure, panels = plt.subplots(1, 2, figsize=(TWO_COLUMNS, 1.0 + 0.17 * len(names)), sharey=True, width_ratios=(5, 16), layout="constrained")
+    for axes, (group, label) in zip(panels, (("kl", "Kellgren-Lawrence grade"), ("landmark", "landmark"))):
+        rows = table[table["group"] == group]
+        fields = rows.pivot(index="setting", columns="value", values="difference").loc[names]
+        image = axes.imshow(fields, cmap="PRGn_r", vmin=-MATRIX_MM, vmax=MATRIX_MM, aspect="auto")
+        clear = rows[(rows["low"] > 0) | (rows["high"] < 0)]
+        axes.plot(clear["value"].map({value: place for place, value in enumerate(fields)}), clear["setting"].map(names.index), "o", color="black", mec="white", mew=0.4, markersize=3)
+        axes.set(xlabel=label)
+        axes.set_xticks(range(fields.shape[1]), [f"{value:g}" for value in fields])
+        axes.grid(False)
+    panels[0].set_yticks(range(len(names)), labels, fontsize=7)
+    figure.colorbar(image, ax=panels, extend="both", shrink=min(1, 12 / len(names)), label=f"MRE minus that of {table['against'].iloc[0]}, mm")
     return figure
 
 

@@ -64,10 +64,14 @@ def build_figures(recorded, written, folder):
         figure, table = figures.training_curves(histories)
         saved.append(figures.save_figure(figure, "recorded_training", folder, table))
     rows = tables.interval_table(tables.steady(recorded))
-    rows = rows[(rows["cohort"] == "crops") & (rows["profile"] == most_compared(rows))]
+    rows = real_rows(rows)
     if len(rows):
         labels = {name: setting.label for name, setting in SETTINGS.items() if name in set(rows["setting"])}
         saved.append(figures.save_figure(figures.forest_plot(rows, tables.paper_table(), labels), "recorded_rows", folder, rows))
+    groups = real_rows(written["comparisons_by_group.csv"])
+    groups = groups[groups["weights"] == "averaged"]
+    if len(groups):
+        saved.append(figures.save_figure(figures.difference_matrix(groups, tables.row_labels(groups["setting"].unique())), "recorded_groups", folder, groups))
     labels, displaced = written["label_efficiency.csv"], written["displaced.csv"]
     if len(labels):
         saved.append(figures.save_figure(figures.label_curve(labels), "recorded_labels", folder, labels))
@@ -76,10 +80,9 @@ def build_figures(recorded, written, folder):
     return saved
 
 
-def most_compared(intervals):
-    """The profile at which most settings were run on real knees, of those that are there for Table 1."""
-    counts = intervals[intervals["cohort"] == "crops"].groupby("profile")["setting"].nunique()
-    return max(("study", "long"), key=lambda name: counts.get(name, 0))
+def real_rows(table):
+    """Of a table with cohort and profile the rows on real knees at the profile of Table 1."""
+    return table[(table["cohort"] == "crops") & (table["profile"] == tables.TABLE1_PROFILE)]
 
 
 def cumulative_figure(recorded):
@@ -163,15 +166,13 @@ def test_set_markdown(table):
 
 
 def switch_markdown(table):
-    """What each switch does on real knees: difference in MRE and PCK, with 95 % intervals over subjects and, where there are two trainings or more, over these."""
-    lines = ["| switch | row | against | profile | weights | knees | MRE, mm | over trainings | PCK @ 2.5 mm, points |", "|---|---|---|---|---|---|---|---|---|"]
-    for (switch, setting, against, profile, weights), rows in table[table["cohort"] == "crops"].groupby(["switch", "setting", "against", "profile", "weights"], sort=False):
-        rows = rows.set_index("quantity")
-        effects = [f"{row['difference']:+.{digits}f} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})" for row, digits in ((rows.loc["mre_mm"], 2), (rows.loc["pck_2.5"], 1))]
-        mre = rows.loc["mre_mm"]
-        trainings = f"{mre['low_trainings']:+.2f} to {mre['high_trainings']:+.2f} ({mre['trainings']})" if mre["trainings"] > 1 else "-"
-        lines.append(f"| {switch} | `{setting}` | `{against}` | {profile} | {weights} | {mre['knees']} | {effects[0]} | {trainings} | {effects[1]} |")
-    return "\n".join(lines)
+    """What each switch does on real knees (`tables.effects`) as markdown: with averaged weights where there are any, and below these rows once more after the last epoch."""
+    shown = tables.effects(table[table["cohort"] == "crops"]).drop(columns="cohort").rename(columns={"setting": "row"})
+    averaged = shown["weights"] == "averaged"
+    again = ~averaged & shown.set_index(["row", "profile"]).index.isin(shown[averaged].set_index(["row", "profile"]).index)
+    quoted = shown.assign(**{name: [f"`{row}`" for row in shown[name]] for name in ("row", "against")}).astype(str)
+    parts = [tables.markdown(quoted[~again])]
+    return "\n".join([*parts, "### The same rows after the last epoch\n", tables.markdown(quoted[again])] if again.any() else parts)
 
 
 def write_between_marks(path, parts):

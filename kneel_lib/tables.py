@@ -15,8 +15,11 @@ from kneel_lib.statistics import holm, interval_over_trainings, mean_interval, p
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
 SUMMARY = "table1.csv"
+TABLE1_PROFILE = "study"
+"""At which all networks of Table 1 are compared."""
 METRICS = (*PAPER_METRICS, *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM), "strict_2.5_all16", "mre_mm", "median_mm", "out")
 SUMMARY_COLUMNS = ("setting", "cohort", "profile", "spacing_mm", "folds", "seeds", "knees", *METRICS, "minutes_per_fold")
+COUNTS = ("folds", "seeds", "knees", "missed", "doubted")
 NO_TRUTH = "no_truth.csv"
 COMPARED = ("quantity", "knees", "difference", "low", "high", "p", "p_holm", "trainings", "low_trainings", "high_trainings")
 
@@ -313,6 +316,28 @@ def compare_predictions(ours, theirs):
                "trainings": len(each), "low_trainings": low_trainings, "high_trainings": high_trainings}
 
 
+def effects(comparisons):
+    """Comparisons to read: one row instead of one a quantity, each difference with its 95 % interval over subjects, as text.
+
+    comparisons: of `comparison_table`, `switch_table` or `label_comparisons`. The columns that say what is compared come first. "over trainings" is the interval of the
+    MRE over pairs of trainings (their number in brackets), "-" where there is but one. p: of the MRE, after Holm.
+    """
+    names = [name for name in comparisons if name not in COMPARED]
+    rows = []
+    for _, part in comparisons.groupby(names, sort=False):
+        by_quantity = part.set_index("quantity")
+        mre = by_quantity.loc["mre_mm"]
+        over = f"{mre['low_trainings']:+.2f} to {mre['high_trainings']:+.2f} ({mre['trainings']})" if mre["trainings"] > 1 else "-"
+        rows.append({**part.iloc[0][names], "knees": mre["knees"], "MRE, mm": difference_text(mre, 2), "over trainings": over,
+                     **{f"PCK @ {radius} mm, points": difference_text(by_quantity.loc[f"pck_{radius}"], 1) for radius in ("1", "2.5")}, "p": f"{mre['p_holm']:.3f}"})
+    return pd.DataFrame(rows, columns=[*names, "knees", "MRE, mm", "over trainings", "PCK @ 1 mm, points", "PCK @ 2.5 mm, points", "p"])
+
+
+def difference_text(row, digits):
+    """A difference and its interval: "-0.07 (-0.09 to -0.05)"."""
+    return f"{row['difference']:+.{digits}f} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})"
+
+
 def comparison_by_group(runs, against="wing", roi="truth"):
     """Where a setting's difference in MRE from another comes from: by KL grade and by landmark, in mm with 95 % intervals, without correction.
 
@@ -349,16 +374,28 @@ def cost_without_truth(runs):
 
 
 def beside_paper(summary):
-    """The paper's Table 1 in the paper's form with this summary's rows beside it; the column groups name their origin."""
+    """The paper's Table 1 in the paper's form with the rows of `summary` beside it; the column groups name their origin.
+
+    summary: of `summary_table`. A column `origin`, if it has one, is the name of a row's group; else the group is called by cohort and profile.
+    """
     paper = paper_table().set_index("setting")
     parts = {("", "setting"): paper["label"], **{("paper", name): paper[name] for name in (*PAPER_METRICS, "out")}}
-    for (cohort, profile), rows in summary.groupby(["cohort", "profile"]):
+    named = "origin" in summary
+    for origin, rows in summary.groupby(summary["origin"] if named else summary["cohort"] + ", " + summary["profile"], sort=False):
         rows = rows.set_index("setting")
-        parts |= {(f"{cohort}, {profile}", name): rows[name] for name in (*PAPER_METRICS, "out", "mre_mm", "folds")}
+        parts |= {(origin, name): rows[name] for name in (*PAPER_METRICS, "out", "mre_mm", "folds", *(["profile"] if named else []))}
     names = [*paper.index, *(name for name in SETTINGS if name not in paper.index and name in set(summary["setting"]))]
     table = pd.DataFrame({column: values.reindex(names) for column, values in parts.items()})
     table[("", "setting")] = row_labels(names)
     return table
+
+
+def recorded_rows(runs):
+    """`summary_table` of the runs on real crops, one row a setting: at the profile of Table 1 where it was run there, else where it has most folds (then the finest pixels)."""
+    summary = summary_table(runs)
+    real = summary[summary["cohort"] == "crops"].assign(elsewhere=lambda rows: rows["profile"] != TABLE1_PROFILE)
+    ordered = real.sort_values(["elsewhere", "folds", "spacing_mm"], ascending=[True, False, True], kind="stable")
+    return ordered.drop_duplicates("setting").drop(columns="elsewhere").sort_index()
 
 
 def row_labels(names):
@@ -368,8 +405,14 @@ def row_labels(names):
 
 
 def chosen_rows(runs, names):
-    """`beside_paper` of these runs for the settings `names` alone, in that order; those without a run are left empty."""
-    return beside_paper(summary_table(runs)).set_index(("", "setting")).reindex(row_labels(names)).rename_axis("setting")
+    """`beside_paper` of these runs for the settings `names` alone, in that order; those without a run are left empty.
+
+    Where weights were averaged (`steady`) a second group of columns has the same runs so; rows with a falling rate are the same in both.
+    """
+    parts = [summary_table(runs)]
+    if any((run.predictions["roi"] == AVERAGED).any() for run in runs):
+        parts.append(summary_table(steady(runs)).assign(profile=lambda rows: rows["profile"] + ", averaged"))
+    return beside_paper(pd.concat(parts)).set_index(("", "setting")).reindex(row_labels(names)).rename_axis("setting")
 
 
 def by_grade(runs, roi="truth"):
@@ -424,9 +467,13 @@ def export(table, folder, name):
     return files
 
 
-def as_text(table, digits=2):
-    """The table with every cell as text: numbers to `digits` places, missing ones empty."""
-    return table.map(lambda value: value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.{digits}f}").astype(object)
+def as_text(table, digits=1):
+    """The table with every cell as text: percentages to `digits` places, millimetres (*_mm) to one more, counts (`COUNTS`) whole, missing ones empty."""
+    def column_as_text(column):
+        name = (column.name[-1] if isinstance(column.name, tuple) else column.name).split(": ")[-1]
+        places = 0 if name in COUNTS else digits + name.endswith("_mm")
+        return column.map(lambda value: value if isinstance(value, str) else "" if pd.isna(value) else f"{value:.{places}f}")
+    return table.apply(column_as_text).astype(object)
 
 
 def markdown(table):

@@ -147,6 +147,32 @@ def test_a_difference_has_an_interval_over_trainings_too(crops, store):
     each = [first.errors().mean() - second.errors().mean() for first, second in zip(*made.values())]
     reach = 12.706 * abs(each[0] - each[1]) / 2   # Student's t of two values
     assert (row["trainings"], row["low_trainings"], row["high_trainings"]) == pytest.approx((2, np.mean(each) - reach, np.mean(each) + reach), abs=1e-3)
+    shown = tables.effects(tables.comparison_table(made["best"] + made["best_no_map"], against="best_no_map"))
+    assert len(shown) == 1 and shown["MRE, mm"][0].startswith(f"{row['difference']:+.2f} ({row['low']:+.2f} to") and shown["over trainings"][0].endswith("(2)")
+
+
+def test_tables_to_read_give_each_quantity_its_own_number_of_places():
+    table = tables.beside_paper(tables.summary_table(runs.recorded_runs()))
+    row = tables.as_text(table).loc["wing"]
+    assert row[("paper", "pck_1")] == "31.7" and row[("crops, study", "folds")] == "5" and row[("crops, study", "mre_mm")] == "1.59" and row[("", "setting")] == "Wing loss"
+    assert tables.as_text(table).loc["finetune", ("crops, long", "folds")] == ""
+
+
+def test_the_recorded_column_of_table1_has_one_row_a_setting():
+    recorded = runs.recorded_runs()
+    rows = tables.recorded_rows(recorded).set_index("setting")
+    assert rows.index.is_unique and set(rows["cohort"]) == {"crops"}
+    assert rows.loc[["wing", "best"], "profile"].tolist() == ["study", "study"] and rows.loc["aam_igo", "profile"] == "native"
+    beside = tables.beside_paper(tables.recorded_rows(recorded).assign(origin="recorded"))
+    assert beside.loc["aam_igo", ("recorded", "profile")] == "native"
+
+
+def test_chosen_rows_stand_in_their_order_after_the_last_epoch_and_averaged():
+    studied = [run for run in runs.recorded_runs() if (run.config["cohort"], run.config["profile"]["name"]) == ("crops", "study")]
+    table = tables.chosen_rows(studied, ["best", "wing", "l1"])
+    assert table.index.tolist() == tables.row_labels(["best", "wing", "l1"])
+    last, averaged = table[("crops, study", "mre_mm")], table[("crops, study, averaged", "mre_mm")]
+    assert last.iloc[0] == averaged.iloc[0] and averaged.iloc[1] < last.iloc[1]
 
 
 def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
