@@ -107,6 +107,13 @@ MAP_CONTROLS = (
 )
 """What the map term does: its weight, its width, its form."""
 
+BEST_CONTROLS = (
+    replace(BEST, name="best_nodropout", label="Control: best, no dropout", dropout=0.0),
+    replace(BEST, name="best_rate", label="Control: best, peak rate x 2", learning_rate=4e-3),
+    replace(BEST, name="best_nodropout_map_8", label="Control: best, no dropout, map term x 8", dropout=0.0, map_term=8.0),
+)
+"""What else might make `best` better."""
+
 ROWS = (
     Setting("mean_shape", "Mean shape", method="mean_shape"),
     *(Setting(f"{method}_{features}", f"{method.upper()} ({features.upper()})", method=method, features=features)
@@ -123,7 +130,7 @@ ROWS = (
     replace(MIXED, name="jitter", label="Wing + mixup α = 0.75 + jitter (no wd)", jitter_mm=0.3),
     cutout_row(5), cutout_row(10), cutout_row(25),
     replace(cutout_row(10), name="finetune", label="Wing + mixup α = 0.75 + cutout 10% (no wd, finetune)", start="search"),
-    *CONTROLS, *MAP_CONTROLS,
+    *CONTROLS, *MAP_CONTROLS, *BEST_CONTROLS,
     Setting("heatmap", "SpatialConfigurationNet (landmarker)", network="heatmap", weight_decay=0.0, schedule="one_cycle", learning_rate=5e-4,
             augmentation=MILD, epoch_share=0.9),
     replace(BEST, name="best_finetune", label="L1 in mm + map term, one cycle (ours, finetune)", start="search"), BEST,
@@ -145,7 +152,8 @@ ONE_CHANGE = {
     "mixup_printed": ("mixup_0.75_nowd", "eq. 6 as printed, mixup"), "mixup_standard": ("mixup_0.75_nowd", "standard mixup for the paper's"), "nodropout": ("mixup_0.75_nowd", "no dropout"), "jitter": ("mixup_0.75_nowd", "jitter"),
     **{f"cutout_{percent}": ("mixup_0.75_nowd", f"cutout {percent}%") for percent in (5, 10, 25)}, "finetune": ("cutout_10", "start from the ROI search, mixup and cutout"),
     "best": ("best_no_map", "map term, best"), "best_finetune": ("best", "start from the ROI search, best"),
-    **{row.name: ("best", row.label.split(": ", 1)[1]) for row in MAP_CONTROLS if row.name != "best_no_map"},
+    **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8")},
+    "best_nodropout_map_8": ("best_nodropout", "best without dropout, map term x 8"),
 }
 """{row: (the row that it differs from in one thing, that thing)}: the effect of one switch at a time."""
 
