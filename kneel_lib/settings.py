@@ -110,6 +110,7 @@ MAP_CONTROLS = (
 BEST_CONTROLS = (
     replace(BEST, name="best_nodropout", label="Control: best, no dropout", dropout=0.0),
     replace(BEST, name="best_rate", label="Control: best, peak rate x 2", learning_rate=4e-3),
+    replace(BEST, name="best_released_network", label="Control: best, released network", network="released"),
     replace(BEST, name="best_nodropout_map_8", label="Control: best, no dropout, map term x 8", dropout=0.0, map_term=8.0),
 )
 """What else might make `best` better."""
