@@ -20,7 +20,7 @@ class Setting:
     schedule: "constant" or "one_cycle" (then learning_rate is its peak). network: "paper", "released" or "heatmap" (from outside). picked: keep the epoch with the least error on the held-out fold, as the
     released code does; a control that shows how optimistic this is, never used otherwise. start: "" is from scratch, "search" from the
     ROI network of the same fold and seed: all layers but the last, none frozen (section 4.4, "Transfer Learning from Low-cost Annotations").
-    epoch_share: of the profile's epochs, for a row whose epochs cost several times as much.
+    epoch_share: of the profile's epochs, for a row whose epochs cost several times as much, or one that is trained longer.
     """
 
     name: str
@@ -111,6 +111,7 @@ BEST_CONTROLS = (
     replace(BEST, name="best_nodropout", label="Control: best, no dropout", dropout=0.0),
     replace(BEST, name="best_rate", label="Control: best, peak rate x 2", learning_rate=4e-3),
     replace(BEST, name="best_released_network", label="Control: best, released network", network="released"),
+    replace(BEST, name="best_nodropout_long", label="Control: best, no dropout, three times the epochs", dropout=0.0, epoch_share=3.0),
     replace(BEST, name="best_nodropout_map_8", label="Control: best, no dropout, map term x 8", dropout=0.0, map_term=8.0),
 )
 """What else might make `best` better."""
@@ -153,8 +154,8 @@ ONE_CHANGE = {
     "mixup_printed": ("mixup_0.75_nowd", "eq. 6 as printed, mixup"), "mixup_standard": ("mixup_0.75_nowd", "standard mixup for the paper's"), "nodropout": ("mixup_0.75_nowd", "no dropout"), "jitter": ("mixup_0.75_nowd", "jitter"),
     **{f"cutout_{percent}": ("mixup_0.75_nowd", f"cutout {percent}%") for percent in (5, 10, 25)}, "finetune": ("cutout_10", "start from the ROI search, mixup and cutout"),
     "best": ("best_no_map", "map term, best"), "best_finetune": ("best", "start from the ROI search, best"),
-    **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8")},
-    "best_nodropout_map_8": ("best_nodropout", "best without dropout, map term x 8"),
+    **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8", "best_nodropout_long")},
+    "best_nodropout_map_8": ("best_nodropout", "best without dropout, map term x 8"), "best_nodropout_long": ("best_nodropout", "best without dropout, three times the epochs"),
 }
 """{row: (the row that it differs from in one thing, that thing)}: the effect of one switch at a time."""
 
