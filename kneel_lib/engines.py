@@ -19,10 +19,10 @@ from joblib import Parallel, delayed, parallel_config
 
 from kneel_lib import paths, runs
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.cohorts import search_cohort
+from kneel_lib.data.cohorts import load_cohort, search_cohort
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
-from kneel_lib.settings import SEARCH, Profile, Setting, find, profile_for
+from kneel_lib.settings import SEARCH, Profile, Setting, find, from_scratch, profile_for
 
 ATTEMPTS = 3
 
@@ -31,7 +31,7 @@ ATTEMPTS = 3
 class Job:
     """One run to make, with everything that a worker needs. before: the packed run that it starts from. store: the caller's, where the worker shares its disk.
 
-    weights: see `runs.get_run`.
+    source: a cohort to train on, all of it, in place of a fold's training knees (`runs.get_transfer`). weights: see `runs.get_run`.
     """
 
     setting: Setting
@@ -44,9 +44,12 @@ class Job:
     before: tuple = ()
     store: str = ""
     weights: bool = False
+    source: Cohort | None = None
 
     @property
     def config(self):
+        if self.source is not None:
+            return runs.plan_transfer(self.setting, self.profile, self.source, self.cohort, self.seed)
         return runs.plan(self.setting, self.profile, self.cohort, self.fold, self.seed)
 
     @property
@@ -56,6 +59,8 @@ class Job:
 
     def make(self):
         """The run itself, loaded or made in this process."""
+        if self.source is not None:
+            return runs.get_transfer(self.setting, self.profile, self.source, self.cohort, self.seed, self.device, self.weights)
         return runs.get_run(self.setting, self.profile, self.cohort, self.fold, self.seed, self.device, weights=self.weights)
 
 
@@ -87,7 +92,7 @@ def make_missing(jobs, engine, workers):
         missing = [job for job in jobs if not job.finished]
         if not missing:
             return
-        before = searches(missing)
+        before = starts(missing)
         make_missing([first for first in before if first], engine, workers)
         try:
             with ENGINES[engine](workers) as work_off:
@@ -104,11 +109,18 @@ def make_missing(jobs, engine, workers):
                          "the same command goes on from there")
 
 
-def searches(jobs):
-    """For each job of a table the job of the ROI search that it starts from, or None; the pictures to search in are laid out once for all."""
-    starting = [job for job in jobs if job.setting.start]
-    searched = search_cohort(starting[0].cohort, starting[0].profile.simulated) if starting else None
-    return [replace(job, setting=SEARCH, profile=profile_for(SEARCH, job.profile), cohort=searched, weights=True) if job.setting.start else None for job in jobs]
+def starts(jobs):
+    """For each job of a table the job that it starts from, or None; the pictures to search in are laid out once for all."""
+    wanted = {job.setting.start for job in jobs}
+    cohort, simulated = jobs[0].cohort, jobs[0].profile.simulated
+    searched = search_cohort(cohort, simulated) if "search" in wanted else None
+    source = load_cohort(runs.SIMULATED, simulated) if runs.SIMULATED in wanted else None
+
+    def before(job):
+        if job.setting.start == runs.SIMULATED:
+            return replace(job, setting=from_scratch(job.setting), source=source, weights=True)
+        return replace(job, setting=SEARCH, profile=profile_for(SEARCH, job.profile), cohort=searched, weights=True) if job.setting.start else None
+    return [before(job) for job in jobs]
 
 
 def prepared(job, first, engine, workers):

@@ -23,18 +23,22 @@ import pandas as pd
 import torch
 
 from kneel_lib import checkpoint, landmarks, metrics, paths, training
-from kneel_lib.data.cohorts import search_cohort, search_name
+from kneel_lib.data.cohorts import load_cohort, search_cohort, search_name
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
+from kneel_lib.data.simulated import SIMULATOR
 from kneel_lib.errors import KneelError
 from kneel_lib.files import locked, make_folder, write_text
 from kneel_lib.methods import FORESTS, METHODS, Task, forest_options, run_seed
-from kneel_lib.settings import SEARCH, Profile, Setting, profile_for
+from kneel_lib.settings import SEARCH, Profile, Setting, from_scratch, profile_for
 
 RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
 
 WEIGHTS = "weights.safetensors"
+SIMULATED = "simulated"
+"""The cohort, and the start of a setting, of knees that are drawn."""
+
 AVERAGED = "truth, averaged"
 """In the column roi of predictions: ROIs around the truth, by the moving average of the weights in place of those after the last epoch."""
 
@@ -163,7 +167,7 @@ def get_run(setting, profile, cohort, fold, seed=0, device="cpu", labels=None, s
     fold: 0 to 4, or "val" to train on the cohort's split "train" and hold out its split "val". labels: how many of the fold's training knees
     may be used (None: all; the same seed gives nested sets, and few knees are repeated up to LEAST_KNEES an epoch, so that each count trains
     for as many steps). start: a finished `Run` whose network's weights are taken over wherever a layer fits; without one, the setting says
-    where to start (its `start`), and the ROI search of the same fold and seed is made first if it is missing. weights: a recorded run, which
+    where to start (its `start`), and that run is made first if it is missing. weights: a recorded run, which
     has none, will not do, and is made again here. A second process that asks for the same run waits for the first.
     """
     chosen = take_knees(cohort, profile.knees)
@@ -187,16 +191,22 @@ def plan(setting, profile, cohort, fold, seed=0, labels=None, start=None):
                            "hash": content_hash(start.config)}
     elif setting.start == "search":
         config["start"] = {"cohort": search_name(cohort.name), "setting": SEARCH.name, "described": describe(SEARCH, profile_for(SEARCH, profile))}
+    elif setting.start == SIMULATED:
+        if cohort.name == SIMULATED:
+            raise KneelError(f"setting {setting.name} starts from the simulated knees and cannot be tried on the same ones: choose another cohort, such as crops")
+        config["start"] = {"cohort": SIMULATED, "setting": from_scratch(setting).name, "described": describe(from_scratch(setting), profile), "simulator": SIMULATOR}
     elif setting.start:
-        raise KneelError(f"setting {setting.name}: unknown start '{setting.start}': choose \"\" or search")
+        raise KneelError(f"setting {setting.name}: unknown start '{setting.start}': choose \"\", search or {SIMULATED}")
     return config
 
 
 def starting_run(setting, profile, cohort, fold, seed, device):
-    """The finished ROI search of the same fold and seed, made if it is missing, for a setting that starts from it; else None."""
-    if not setting.start:
-        return None
-    return get_run(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated), fold, seed, device, weights=True)
+    """The finished run that a setting starts from, made if it is missing: the ROI search of the same fold and seed, or the same recipe on all simulated knees; else None."""
+    if setting.start == SIMULATED:
+        return get_transfer(from_scratch(setting), profile, load_cohort(SIMULATED, profile.simulated), cohort, seed, device, weights=True)
+    if setting.start:
+        return get_run(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated), fold, seed, device, weights=True)
+    return None
 
 
 def started_from(config):
@@ -236,9 +246,15 @@ def get_transfer(setting, profile, source, target, seed=0, device="cpu", weights
 
     In its predictions the fold is "all". Kept, resumed and locked like every run. weights: as of `get_run`.
     """
-    source, target = take_knees(source, profile.knees), take_knees(target, profile.knees)
-    config = make_config(setting, profile, source, "all", seed) | {"target": target.name, "target_fingerprint": target.fingerprint}
-    return find_or_make(config, lambda: make_run(setting, profile, source, target, config, device), weights)
+    config = plan_transfer(setting, profile, source, target, seed)
+    known, tried = take_knees(source, profile.knees), take_knees(target, profile.knees)
+    return find_or_make(config, lambda: make_run(setting, profile, known, tried, config, device), weights)
+
+
+def plan_transfer(setting, profile, source, target, seed=0):
+    """The config of a run that `get_transfer` would load or make, without making it."""
+    target = take_knees(target, profile.knees)
+    return make_config(setting, profile, take_knees(source, profile.knees), "all", seed) | {"target": target.name, "target_fingerprint": target.fingerprint}
 
 
 def find_or_make(config, make, weights=False):

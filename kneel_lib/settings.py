@@ -19,7 +19,8 @@ class Setting:
     cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
     schedule: "constant" or "one_cycle" (then learning_rate is its peak). network: "paper", "released" or "heatmap" (from outside). picked: keep the epoch with the least error on the held-out fold, as the
     released code does; a control that shows how optimistic this is, never used otherwise. start: "" is from scratch, "search" from the
-    ROI network of the same fold and seed: all layers but the last, none frozen (section 4.4, "Transfer Learning from Low-cost Annotations").
+    ROI network of the same fold and seed: all layers but the last, none frozen (section 4.4, "Transfer Learning from Low-cost Annotations"), "simulated" from the same recipe
+    trained on all simulated knees (`from_scratch`): all layers, none frozen; for real knees alone.
     epoch_share: of the profile's epochs, for a row whose epochs cost several times as much, or one that is trained longer.
     """
 
@@ -136,12 +137,21 @@ ROWS = (
     Setting("heatmap", "SpatialConfigurationNet (landmarker)", network="heatmap", weight_decay=0.0, schedule="one_cycle", learning_rate=5e-4,
             augmentation=MILD, epoch_share=0.9),
     replace(BEST, name="best_finetune", label="L1 in mm + map term, one cycle (ours, finetune)", start="search"), BEST,
+    replace(BEST, name="best_simulated", label="L1 in mm + map term, one cycle (ours, from simulated knees)", start="simulated"),
+    replace(BEST, name="best_simulated_long", label="L1 in mm + map term, one cycle (ours, from simulated knees, twice the epochs)", start="simulated", epoch_share=2.0),
 )
 
 SEARCH = replace(BEST, name="search", label="ROI search: the tibial centre, one cycle", method="search")
 """Section 4.4: one landmark, the tibial centre, in half a radiograph at 1 mm; no row of Table 1."""
 
 SETTINGS = {row.name: row for row in ROWS}
+
+
+def from_scratch(setting):
+    """What a setting that starts from simulated knees is trained with there: the row that is the same recipe from scratch, for the profile's own epochs."""
+    plain = replace(setting, start="", epoch_share=1.0)
+    return next((row for row in ROWS if replace(row, name=plain.name, label=plain.label) == plain), plain)
+
 
 ONE_CHANGE = {
     "l1": ("wing", "L1 for wing"), "l2": ("wing", "L2 for wing"), "robust": ("wing", "robust for wing"), "elastic": ("wing", "elastic for wing"),
@@ -153,7 +163,7 @@ ONE_CHANGE = {
     **{f"mixup_{alpha}_nowd": (f"mixup_{alpha}", f"no weight decay, mixup α = {alpha}") for alpha in (0.1, 0.2, 0.5, 0.75)},
     "mixup_printed": ("mixup_0.75_nowd", "eq. 6 as printed, mixup"), "mixup_standard": ("mixup_0.75_nowd", "standard mixup for the paper's"), "nodropout": ("mixup_0.75_nowd", "no dropout"), "jitter": ("mixup_0.75_nowd", "jitter"),
     **{f"cutout_{percent}": ("mixup_0.75_nowd", f"cutout {percent}%") for percent in (5, 10, 25)}, "finetune": ("cutout_10", "start from the ROI search, mixup and cutout"),
-    "best": ("best_no_map", "map term, best"), "best_finetune": ("best", "start from the ROI search, best"),
+    "best": ("best_no_map", "map term, best"), "best_simulated": ("best", "start from simulated knees, best"), "best_simulated_long": ("best_simulated", "twice the epochs, from simulated knees"), "best_finetune": ("best", "start from the ROI search, best"),
     **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8", "best_nodropout_long")},
     "best_nodropout_map_8": ("best_nodropout", "best without dropout, map term x 8"), "best_nodropout_long": ("best_nodropout", "best without dropout, three times the epochs"),
 }

@@ -80,10 +80,14 @@ def by_weights(make, runs):
     return both.drop_duplicates([name for name in both if name not in ("weights", "p_holm")], ignore_index=True)
 
 
+STARTS = {"": "scratch", "search": "low_cost", "simulated": "simulated"}
+"""{start of a setting: where `started_from` says that its run began}."""
+
+
 def cross_validated(runs):
     """The runs that held out a fold of their own cohort and trained on all the rest of it, started as their setting says."""
     return [run for run in runs if isinstance(run.config["fold"], int) and run.config["setting"].get("method") != "search" and "labels" not in run.config
-            and started_from(run.config) == ("low_cost" if run.config["setting"].get("start") else "scratch")]
+            and started_from(run.config) == STARTS[run.config["setting"].get("start", "")]]
 
 
 LABEL_RECIPES = {"best": "best", "best_finetune": "best", "wing": "wing", "wing_finetune": "wing"}

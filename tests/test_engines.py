@@ -71,6 +71,12 @@ def test_what_is_finished_is_not_made_again(cohort, sequential, store):
     assert [(run.folder / "manifest.json").stat().st_mtime_ns for run in again] == stamps
 
 
+def test_what_all_folds_start_from_is_made_before_them_and_travels_along(cohort, store):
+    made = engines.get_table([SETTINGS["best_simulated"]], SMOKE, cohort, [0, 1], engine="processes", workers=2)
+    (before,) = [run for run in runs.recorded_runs(store) if run.config["fold"] == "all"]
+    assert [runs.started_from(run.config) for run in made] == ["simulated", "simulated"] and before.config["cohort"] == "simulated"
+
+
 def test_a_packed_run_is_the_same_run_elsewhere(cohort, store, tmp_path):
     run = runs.get_run(SETTINGS["best"], SMOKE, cohort, 0)
     address = engines.unpack(engines.pack(run), tmp_path / "elsewhere")

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from kneel_lib import checkpoint, engines, methods, paths, runs, tables, training
+from kneel_lib.data.cohorts import load_cohort
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
@@ -276,6 +277,17 @@ def test_fine_tuning_starts_from_the_search_network_of_its_own_fold(cohort, stor
     assert taken["output.weight"].shape[0] == 16
     shutil.rmtree(search.folder)
     assert runs.get_run(SETTINGS["best_finetune"], profile, cohort, 1).folder == tuned.folder and not search.folder.exists()
+
+
+def test_a_row_from_simulated_knees_starts_with_the_network_of_its_plain_recipe(cohort, store):
+    """Trained on all simulated knees once for every fold; never tried on these themselves."""
+    profile = replace(PROFILES["smoke"], epochs=1)
+    made = [runs.get_run(SETTINGS["best_simulated"], profile, cohort, fold) for fold in (0, 1)]
+    (before,) = [run for run in runs.recorded_runs(store) if run.config["cohort"] == "simulated"]
+    assert (before.config["setting"]["name"], before.config["fold"], before.config["target"]) == ("best", "all", "drawn")
+    assert runs.started_from(made[0].config) == "simulated" and len(tables.cross_validated([*made, before])) == 2
+    with pytest.raises(KneelError, match="cannot be tried on the same ones"):
+        runs.get_run(SETTINGS["best_simulated"], profile, load_cohort("simulated", 40), 0)
 
 
 def test_a_setting_with_an_unknown_start_is_refused(cohort, store):
