@@ -26,6 +26,7 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
                "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded),
                "comparisons.csv": tables.by_weights(tables.comparison_table, recorded),
                "comparisons_by_group.csv": tables.by_weights(tables.comparison_by_group, recorded),
+               "comparisons_across.csv": tables.across_profiles(recorded),
                "switches.csv": tables.by_weights(tables.switch_table, recorded), "seeds.csv": tables.by_weights(tables.seed_table, recorded), "picked.csv": tables.picked_table(recorded),
                "table1_averaged.csv": tables.summary_table(tables.steady(recorded)),
                "label_efficiency.csv": tables.by_weights(tables.label_table, recorded), "label_comparisons.csv": tables.by_weights(tables.label_comparisons, recorded),

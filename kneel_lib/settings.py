@@ -170,6 +170,13 @@ ONE_CHANGE = {
 """{row: (the row that it differs from in one thing, that thing)}: the effect of one switch at a time."""
 
 
+ACROSS_PROFILES = (
+    (("study_native", "best_simulated_long"), ("native", "best")),
+    (("long", "best"), ("study", "heatmap")), (("study", "best_nodropout_long"), ("study", "heatmap")), (("study", "best_simulated"), ("study", "heatmap")),
+)
+"""((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than one thing, as one compares two products."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """How big a run is. The ROI measures `size_px` pixels of `spacing_mm`; width and depth are the network's N and d.

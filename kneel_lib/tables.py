@@ -10,7 +10,7 @@ from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.evaluation import DATASETS, STAGES
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.runs import AVERAGED, errors_of, started_from
-from kneel_lib.settings import ONE_CHANGE, SETTINGS
+from kneel_lib.settings import ACROSS_PROFILES, ONE_CHANGE, SETTINGS
 from kneel_lib.statistics import holm, interval_over_trainings, mean_interval, paired_difference
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
@@ -125,8 +125,7 @@ def label_comparisons(runs):
     for (recipe, profile, start, labels), group in groups.items():
         scratch = groups.get((recipe, profile, "scratch", labels))
         if start != "scratch" and scratch:
-            ours, theirs = (pooled_predictions(part) for part in (group, scratch))
-            rows += [{"recipe": recipe, "start": start, "against": "scratch", "profile": profile, "labels": labels, **row} for row in compare_predictions(ours, theirs)]
+            rows += paired_rows(group, scratch, recipe=recipe, start=start, against="scratch", profile=profile, labels=labels)
     return corrected(pd.DataFrame(rows, columns=["recipe", "start", "against", "profile", "labels", *COMPARED]), ["recipe", "profile", "quantity"])
 
 
@@ -263,10 +262,28 @@ def compare_groups(groups, reference, roi="truth"):
     for (cohort, profile, setting), group in groups.items():
         against = reference(setting)
         if (cohort, profile, against) in groups:
-            ours, theirs = (pooled_predictions(part, roi) for part in (group, groups[cohort, profile, against]))
-            rows += [{"setting": setting, "against": against, "cohort": cohort, "profile": profile, **row} for row in compare_predictions(ours, theirs)]
+            rows += paired_rows(group, groups[cohort, profile, against], roi, setting=setting, against=against, cohort=cohort, profile=profile)
     table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", *COMPARED])
     return corrected(table, ["cohort", "profile", "quantity"])
+
+
+def paired_rows(ours, theirs, roi="truth", **named):
+    """The rows of `comparison_table` of two lists of runs, with the columns `named` in front."""
+    return [{**named, **row} for row in compare_predictions(*(pooled_predictions(runs, roi) for runs in (ours, theirs)))]
+
+
+def across_profiles(runs, pairs=ACROSS_PROFILES):
+    """The pairs of rows at real crops that differ in more than one thing (`settings.ACROSS_PROFILES`), compared as in `comparison_table` where both have been run.
+
+    minutes, minutes_against: a fold's training. Only knees that both have been tried on are compared.
+    """
+    groups, rows = group_runs(runs), []
+    for (profile, setting), (other_profile, other) in pairs:
+        ours, theirs = groups.get(("crops", profile, setting)), groups.get(("crops", other_profile, other))
+        if ours and theirs:
+            rows += paired_rows(ours, theirs, setting=setting, profile=profile, minutes=counted(ours)["minutes_per_fold"], against=other, against_profile=other_profile,
+                                minutes_against=counted(theirs)["minutes_per_fold"])
+    return corrected(pd.DataFrame(rows, columns=["setting", "profile", "minutes", "against", "against_profile", "minutes_against", *COMPARED]), ["quantity"])
 
 
 def corrected(table, family):
