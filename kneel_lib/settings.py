@@ -139,6 +139,8 @@ ROWS = (
     replace(BEST, name="best_finetune", label="L1 in mm + map term, one cycle (ours, finetune)", start="search"), BEST,
     replace(BEST, name="best_simulated", label="L1 in mm + map term, one cycle (ours, from simulated knees)", start="simulated"),
     replace(BEST, name="best_simulated_long", label="L1 in mm + map term, one cycle (ours, from simulated knees, twice the epochs)", start="simulated", epoch_share=2.0),
+    replace(BEST, name="best_simulated_nodropout", label="L1 in mm + map term, one cycle (ours, from simulated knees, twice the epochs, no dropout)", start="simulated", epoch_share=2.0,
+            dropout=0.0),
 )
 
 SEARCH = replace(BEST, name="search", label="ROI search: the tibial centre, one cycle", method="search")
@@ -163,7 +165,8 @@ ONE_CHANGE = {
     **{f"mixup_{alpha}_nowd": (f"mixup_{alpha}", f"no weight decay, mixup α = {alpha}") for alpha in (0.1, 0.2, 0.5, 0.75)},
     "mixup_printed": ("mixup_0.75_nowd", "eq. 6 as printed, mixup"), "mixup_standard": ("mixup_0.75_nowd", "standard mixup for the paper's"), "nodropout": ("mixup_0.75_nowd", "no dropout"), "jitter": ("mixup_0.75_nowd", "jitter"),
     **{f"cutout_{percent}": ("mixup_0.75_nowd", f"cutout {percent}%") for percent in (5, 10, 25)}, "finetune": ("cutout_10", "start from the ROI search, mixup and cutout"),
-    "best": ("best_no_map", "map term, best"), "best_simulated": ("best", "start from simulated knees, best"), "best_simulated_long": ("best_simulated", "twice the epochs, from simulated knees"), "best_finetune": ("best", "start from the ROI search, best"),
+    "best": ("best_no_map", "map term, best"), "best_simulated": ("best", "start from simulated knees, best"), "best_simulated_long": ("best_simulated", "twice the epochs, from simulated knees"),
+    "best_simulated_nodropout": ("best_simulated_long", "no dropout, from simulated knees"), "best_finetune": ("best", "start from the ROI search, best"),
     **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8", "best_nodropout_long")},
     "best_nodropout_map_8": ("best_nodropout", "best without dropout, map term x 8"), "best_nodropout_long": ("best_nodropout", "best without dropout, three times the epochs"),
 }
@@ -171,7 +174,7 @@ ONE_CHANGE = {
 
 
 ACROSS_PROFILES = (
-    (("study_native", "best_simulated_long"), ("native", "best")),
+    (("study_native", "best_simulated_long"), ("native", "best")), (("study_native", "best_simulated_nodropout"), ("native", "best")),
     (("long", "best"), ("study", "heatmap")), (("study", "best_nodropout_long"), ("study", "heatmap")), (("study", "best_simulated"), ("study", "heatmap")),
 )
 """((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than one thing, as one compares two products."""
