@@ -99,10 +99,10 @@ BEST = Setting("best", "L1 in mm + map term, one cycle (ours)", loss="l1", loss_
 
 MAP_CONTROLS = (
     replace(BEST, name="best_no_map", label="Control: best without the map term", map_term=0.0),
-    replace(BEST, name="best_map_0.5", label="Control: best, map term x 0.5", map_term=0.5),
-    replace(BEST, name="best_map_8", label="Control: best, map term x 8", map_term=8.0),
-    replace(BEST, name="best_sigma_0.5", label="Control: best, map σ 0.5", map_sigma=0.5),
-    replace(BEST, name="best_sigma_2", label="Control: best, map σ 2", map_sigma=2.0),
+    replace(BEST, name="best_map_0.5", label="Control: best, map weight 0.5 for 2", map_term=0.5),
+    replace(BEST, name="best_map_8", label="Control: best, map weight 8 for 2", map_term=8.0),
+    replace(BEST, name="best_sigma_0.5", label="Control: best, map σ 0.5 for 1", map_sigma=0.5),
+    replace(BEST, name="best_sigma_2", label="Control: best, map σ 2 for 1", map_sigma=2.0),
     replace(BEST, name="best_js", label="Control: best, Jensen-Shannon for cross-entropy", map_divergence="jensen_shannon", map_term=20.0),
     replace(BEST, name="best_map_only", label="Control: best, map term alone", loss_weight=0.0),
 )
@@ -113,7 +113,7 @@ BEST_CONTROLS = (
     replace(BEST, name="best_rate", label="Control: best, peak rate x 2", learning_rate=4e-3),
     replace(BEST, name="best_released_network", label="Control: best, released network", network="released"),
     replace(BEST, name="best_nodropout_long", label="Control: best, no dropout, three times the epochs", dropout=0.0, epoch_share=3.0),
-    replace(BEST, name="best_nodropout_map_8", label="Control: best, no dropout, map term x 8", dropout=0.0, map_term=8.0),
+    replace(BEST, name="best_nodropout_map_8", label="Control: best, no dropout, map weight 8 for 2", dropout=0.0, map_term=8.0),
 )
 """What else might make `best` better."""
 
@@ -168,7 +168,7 @@ ONE_CHANGE = {
     "best": ("best_no_map", "map term, best"), "best_simulated": ("best", "start from simulated knees, best"), "best_simulated_long": ("best_simulated", "twice the epochs, from simulated knees"),
     "best_simulated_nodropout": ("best_simulated_long", "no dropout, from simulated knees"), "best_finetune": ("best", "start from the ROI search, best"),
     **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8", "best_nodropout_long")},
-    "best_nodropout_map_8": ("best_nodropout", "best without dropout, map term x 8"), "best_nodropout_long": ("best_nodropout", "best without dropout, three times the epochs"),
+    "best_nodropout_map_8": ("best_nodropout", "best without dropout, map weight 8 for 2"), "best_nodropout_long": ("best_nodropout", "best without dropout, three times the epochs"),
 }
 """{row: (the row that it differs from in one thing, that thing)}: the effect of one switch at a time."""
 
