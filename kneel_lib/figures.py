@@ -37,7 +37,7 @@ MATRIX_MM = 0.5
 def use_style():
     """Take the project's matplotlib style for all figures from here on, and show tables whole."""
     plt.style.use(STYLE)
-    pd.set_option("display.max_rows", 100, "display.max_columns", 50)
+    pd.set_option("display.max_rows", 100, "display.max_columns", 50, "display.max_colwidth", 100)
 
 
 def pictures_allowed(cohort):
