@@ -30,6 +30,8 @@ ONE_COLUMN, TWO_COLUMNS = 88 / 25.4, 180 / 25.4
 TIBIA_COLOUR, FEMUR_COLOUR, PAPER_COLOUR = "#D55E00", "#56B4E9", "#000000"
 BONES = {"tibia": (landmarks.TIBIA, TIBIA_COLOUR), "femur": (landmarks.FEMUR, FEMUR_COLOUR)}
 WITHOUT_PICTURES = "KNEEL_WITHOUT_PICTURES"
+OFF_SCALE = 2.0
+"""Times the median MRE of the rows: where the axis of `forest_plot` ends, if it must."""
 MATRIX_MM = 0.5
 """Where the colours of `difference_matrix` end: a third of the MRE."""
 
@@ -258,7 +260,7 @@ def errors_by_grade(table):
 def forest_plot(intervals, paper, labels):
     """All rows at once: PCK @ 1 and 2.5 mm (paper's version) and MRE with 95 % intervals as dots, the paper's values as diamonds.
 
-    A row that has fewer folds than another is hollow: it is about other knees.
+    A row that has fewer folds than another is hollow: it is about other knees. An MRE far beyond the others is written, so that these keep their scale.
     intervals: rows of `tables.interval_table` of one cohort and profile. paper: `tables.paper_table()`. labels: {setting: label}, in order.
     """
     quantities = {"pck_1": "PCK @ 1 mm, %", "pck_2.5": "PCK @ 2.5 mm, %", "mre_mm": "MRE, mm"}
@@ -276,6 +278,11 @@ def forest_plot(intervals, paper, labels):
             known = [name for name in places if name in published.index]
             axes.plot(published.loc[known, quantity], [places[name] for name in known], "D", color=PAPER_COLOUR, mfc="white", markersize=3.5, label="paper")
         axes.set(xlabel=title)
+        end = OFF_SCALE * rows["mean"].median()
+        if rows["mean"].max() > end and quantity == "mre_mm":
+            axes.set_xlim(right=end)
+            for row in rows[rows["mean"] > end].itertuples():
+                axes.text(end, places[row.setting], f"{row.mean:.1f} → ", ha="right", va="center", fontsize=6.5, bbox={"fc": "white", "ec": "none", "pad": 1})
     panels[0].set_yticks(range(len(labels)), list(labels.values()), fontsize=7)
     panels[0].set_ylim(len(labels) - 0.4, -0.6)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, fontsize=6.5)
@@ -312,7 +319,7 @@ def difference_matrix(table, labels):
         clear = rows[(rows["low"] > 0) | (rows["high"] < 0)]
         axes.plot(clear["value"].map({value: place for place, value in enumerate(fields)}), clear["setting"].map(names.index), "o", color="black", mec="white", mew=0.4, markersize=3)
         axes.set(xlabel=label)
-        axes.set_xticks(range(fields.shape[1]), [f"{value:g}" for value in fields])
+        axes.set_xticks(range(fields.shape[1]), [f"{value:g}" for value in fields], fontsize=6.5)
         axes.grid(False)
     panels[0].set_yticks(range(len(names)), labels, fontsize=7)
     figure.colorbar(image, ax=panels, extend="both", shrink=min(1, 12 / len(names)), label=f"MRE minus that of {table['against'].iloc[0]}, mm")
@@ -378,10 +385,10 @@ def held_out_curves(histories):
     """(figure, table): MRE of the held-out fold after every epoch, of runs that noted it (the control "picked"); its least value and its last one are marked."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
     for label, history in histories.items():
-        line, = axes.plot(history["epoch"], history["held_out_mre"], label=label)
-        best = history.loc[history["held_out_mre"].idxmin()]
-        axes.plot(best["epoch"], best["held_out_mre"], "v", color=line.get_color(), label=f"least: {best['held_out_mre']:.2f} mm")
-        axes.plot(history["epoch"].iloc[-1], history["held_out_mre"].iloc[-1], "s", color=line.get_color(), label=f"last: {history['held_out_mre'].iloc[-1]:.2f} mm")
+        best, last = history.loc[history["held_out_mre"].idxmin()], history.iloc[-1]
+        line, = axes.plot(history["epoch"], history["held_out_mre"], label=f"{label}: least {best['held_out_mre']:.2f} mm (▾), last {last['held_out_mre']:.2f} mm (■)")
+        for epoch, marker in ((best, "v"), (last, "s")):
+            axes.plot(epoch["epoch"], epoch["held_out_mre"], marker, color=line.get_color())
     axes.set(xlabel="epoch", ylabel="MRE of the held-out fold, mm", ylim=(0, None))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
