@@ -93,7 +93,7 @@ def make_missing(jobs, engine, workers):
         if not missing:
             return
         before = starts(missing)
-        make_missing([first for first in before if first], engine, workers)
+        make_missing(list({runs.address(first.config): first for first in before if first}.values()), engine, workers)
         try:
             with ENGINES[engine](workers) as work_off:
                 for packed in work_off([prepared(job, first, engine, workers) for job, first in zip(missing, before)]):

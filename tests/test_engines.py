@@ -71,10 +71,11 @@ def test_what_is_finished_is_not_made_again(cohort, sequential, store):
     assert [(run.folder / "manifest.json").stat().st_mtime_ns for run in again] == stamps
 
 
-def test_what_all_folds_start_from_is_made_before_them_and_travels_along(cohort, store):
+def test_what_all_folds_start_from_is_made_once_before_them_and_travels_along(cohort, store, capsys):
     made = engines.get_table([SETTINGS["best_simulated"]], SMOKE, cohort, [0, 1], engine="processes", workers=2)
     (before,) = [run for run in runs.recorded_runs(store) if run.config["fold"] == "all"]
     assert [runs.started_from(run.config) for run in made] == ["simulated", "simulated"] and before.config["cohort"] == "simulated"
+    assert capsys.readouterr().out.count(f"processes: finished {runs.address(before.config)}") == 1, "one job for both folds, not one for each"
 
 
 def test_a_packed_run_is_the_same_run_elsewhere(cohort, store, tmp_path):
