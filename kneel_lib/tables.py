@@ -46,6 +46,11 @@ def group_runs(runs):
     return {key: whole_seeds(group) for key, group in ordered}
 
 
+def table1_runs(runs):
+    """Of these runs those on real crops at the profile of Table 1."""
+    return [run for run in runs if (run.config["cohort"], run.config["profile"]["name"]) == ("crops", TABLE1_PROFILE)]
+
+
 def whole_seeds(runs):
     """The runs of those seeds that have most folds. A seed that was tried on one fold alone would make that fold's knees count twice; it is for `seed_table`."""
     folds = {}

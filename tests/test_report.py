@@ -168,8 +168,7 @@ def test_the_recorded_column_of_table1_has_one_row_a_setting():
 
 
 def test_chosen_rows_stand_in_their_order_after_the_last_epoch_and_averaged():
-    studied = [run for run in runs.recorded_runs() if (run.config["cohort"], run.config["profile"]["name"]) == ("crops", "study")]
-    table = tables.chosen_rows(studied, ["best", "wing", "l1"])
+    table = tables.chosen_rows(tables.table1_runs(runs.recorded_runs()), ["best", "wing", "l1"])
     assert table.index.tolist() == tables.row_labels(["best", "wing", "l1"])
     last, averaged = table[("crops, study", "mre_mm")], table[("crops, study, averaged", "mre_mm")]
     assert last.iloc[0] == averaged.iloc[0] and averaged.iloc[1] < last.iloc[1]
