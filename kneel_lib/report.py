@@ -3,11 +3,13 @@
 import re
 
 from kneel_lib import figures, metrics, paths, runs, tables
+from kneel_lib.agreement import agreement_table
 from kneel_lib.classical_figures import final_against_initial
+from kneel_lib.data.folds import FOLDS
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
 from kneel_lib.runs import errors_of
-from kneel_lib.settings import SETTINGS
+from kneel_lib.settings import CONTROL_NAMES, SETTINGS
 
 MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
 
@@ -28,6 +30,7 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
                "comparisons_by_group.csv": tables.by_weights(tables.comparison_by_group, recorded),
                "comparisons_across.csv": tables.across_profiles(recorded),
                "switches.csv": tables.by_weights(tables.switch_table, recorded), "seeds.csv": tables.by_weights(tables.seed_table, recorded), "picked.csv": tables.picked_table(recorded),
+               "agreement.csv": agreement_table(recorded),
                "table1_averaged.csv": tables.summary_table(tables.steady(recorded)),
                "label_efficiency.csv": tables.by_weights(tables.label_table, recorded), "label_comparisons.csv": tables.by_weights(tables.label_comparisons, recorded),
                "displaced.csv": tables.by_displacement(recorded), "roi_search.csv": tables.search_table(recorded), "table2.csv": tables.test_set_table(recorded)}
@@ -44,7 +47,7 @@ def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROO
 def recorded_groups(recorded, setting):
     """The runs of one setting on real knees, at the profile with the finest pixels among those that have all folds."""
     groups = [group for key, group in tables.group_runs(recorded).items() if key[0] == "crops" and key[2] == setting]
-    complete = [group for group in groups if len({run.config["fold"] for run in group}) == 5]
+    complete = [group for group in groups if len({run.config["fold"] for run in group}) == FOLDS]
     return min(complete or groups, key=lambda group: group[0].config["profile"]["spacing_mm"], default=[])
 
 
@@ -102,15 +105,18 @@ def cumulative_figure(recorded):
 
 
 def results_markdown(summary, no_truth, settled):
-    """The README's results table: real crops beside the paper, each labelled. settled: the summary of `tables.steady`, whose MRE stands beside that of the last epoch."""
+    """The README's results table: real crops beside the paper, each labelled; controls are left to results/, and so are rows without truth that lack folds.
+
+    settled: the summary of `tables.steady`, whose MRE stands beside that of the last epoch.
+    """
     paper, keys = tables.paper_table().set_index("setting"), ["cohort", "profile", "setting"]
     averaged = settled.set_index(keys)["mre_mm"]
     lines = ["| row | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm | median, mm | MRE with averaged weights, mm |", "|---|---|---|---|---|---|---|"]
     for name in ("clm_igo", "wing", "finetune"):
         row = paper.loc[name]
         lines.append(f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - | - |")
-    for table, note in ((summary, ""), (no_truth, ", no truth used")):
-        for _, row in table[table["cohort"] == "crops"].iterrows():
+    for table, note in ((summary, ""), (no_truth[no_truth["folds"] == FOLDS], ", no truth used")):
+        for _, row in table[(table["cohort"] == "crops") & ~table["setting"].isin(CONTROL_NAMES)].iterrows():
             folds = f"{row['folds']} folds" if row["folds"] > 1 else "1 fold"
             steady = averaged.get(tuple(row[keys])) if table is summary else None
             lines.append(f"| {SETTINGS[row['setting']].label}{note} | real crops, {row['knees']} knees, {folds}, seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "

@@ -117,6 +117,8 @@ BEST_CONTROLS = (
 )
 """What else might make `best` better."""
 
+CONTROL_NAMES = tuple(row.name for row in (*CONTROLS, *MAP_CONTROLS, *BEST_CONTROLS))
+
 ROWS = (
     Setting("mean_shape", "Mean shape", method="mean_shape"),
     *(Setting(f"{method}_{features}", f"{method.upper()} ({features.upper()})", method=method, features=features)
@@ -178,6 +180,12 @@ ACROSS_PROFILES = (
     (("long", "best"), ("study", "heatmap")), (("study", "best_nodropout_long"), ("study", "heatmap")), (("study", "best_simulated"), ("study", "heatmap")),
 )
 """((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than one thing, as one compares two products."""
+
+TOGETHER = {
+    "four recipes at 0.5 mm a pixel": (("native", "best"), ("native", "best_nodropout"), ("study_native", "best_simulated_long"), ("study_native", "best_simulated_nodropout")),
+    "seeds of best at study": (("study", "best"),), "seeds of wing at study": (("study", "wing"),),
+}
+"""{name: rows, as (profile, row)}: trainings whose answers are compared with one another (`agreement`)."""
 
 
 @dataclass(frozen=True)
