@@ -109,7 +109,7 @@ def fit_network(task, rois, outputs):
     if setting.picked:
         state.model.load_state_dict(checkpoint.load_tensors(picked_path(task))[0])
         picked_path(task).unlink()
-    return state
+    return training.finish(setting, state)
 
 
 def pick(task, state):

@@ -22,9 +22,9 @@ from kneel_lib.errors import KneelError
 from kneel_lib.losses import make_loss, map_divergence
 
 EVALUATION_BATCH = 64
-AVERAGE_DECAY = 0.98
-"""Of the moving average of the weights, a step: it looks back over about fifty, an epoch of `study`."""
 NETWORKS = {"paper": hourglass.PAPER, "released": hourglass.RELEASED}
+AVERAGED = "averaged"
+"""The schedule under which the moving average of the weights is what a run ends with."""
 HEATMAP = "heatmap"
 """The network from outside, with heatmaps and a loss of its own (`baselines.heatmap_network`)."""
 
@@ -34,7 +34,7 @@ class State:
     """Everything that training changes: what a checkpoint has to keep. `epoch` counts the finished ones.
 
     averaged: the moving average of the weights, kept where the rate is constant. There the weights jump about to the end, and with them the error of whichever epoch
-    happens to be the last; the average is what they jump about. Training does not see it.
+    happens to be the last; the average is what they jump about. Training does not see it. Under the schedule "averaged" `finish` puts it in the model's place.
     """
 
     model: torch.nn.Module
@@ -71,10 +71,10 @@ def start(setting, profile, batches, seed, device, outputs=landmarks.COUNT):
     optimizer = torch.optim.Adam(parameters, lr=setting.learning_rate, weight_decay=setting.weight_decay, fused=True)
     if setting.schedule == "one_cycle":
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, setting.learning_rate, total_steps=profile.epochs * batches)
-    elif setting.schedule == "constant":
+    elif setting.schedule in ("constant", AVERAGED):
         schedule = None
     else:
-        raise KneelError(f"unknown schedule '{setting.schedule}': choose constant or one_cycle")
+        raise KneelError(f"unknown schedule '{setting.schedule}': choose constant, one_cycle or {AVERAGED}")
     averaged = deepcopy(model).requires_grad_(False) if schedule is None else None
     return State(model, loss, averaged, optimizer, schedule, 0, [])
 
@@ -106,6 +106,11 @@ def train(setting, profile, rois, seed, device="cpu", state=None, after_epoch=la
     return state
 
 
+def finish(setting, state):
+    """The state with the network that the run ends with: that of the last epoch, or under the schedule "averaged" the moving average."""
+    return replace(state, model=state.averaged, averaged=None) if setting.schedule == AVERAGED else state
+
+
 def epoch_seed(seed, epoch):
     """One number for each pair of seed and epoch."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
@@ -130,7 +135,7 @@ def step(state, setting, profile, images, points, generator):
     if state.schedule:
         state.schedule.step()
     if state.averaged:
-        move_average(state.averaged, state.model, AVERAGE_DECAY)
+        move_average(state.averaged, state.model, setting.average_decay)
     return loss.detach()
 
 

@@ -106,6 +106,13 @@ def test_moving_average_moves_by_its_share():
     assert torch.allclose(average.weight, torch.full((3,), 1.1))
 
 
+def test_an_averaged_run_ends_with_the_average_of_what_a_constant_one_does(rois):
+    constant = replace(SETTINGS["best_averaged"], schedule="constant")
+    plain, averaged = (training.finish(setting, training.train(setting, TINY, rois, seed=3)) for setting in (constant, SETTINGS["best_averaged"]))
+    assert np.array_equal(training.predict(averaged.model, rois), training.predict(plain.averaged, rois))
+    assert averaged.averaged is None and not np.array_equal(training.predict(averaged.model, rois), training.predict(plain.model, rois))
+
+
 class OnHost(TorchDispatchMode):
     """Notes the shape of every tensor that is made on the host."""
 
