@@ -22,7 +22,7 @@ from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.cohorts import load_cohort, search_cohort
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
-from kneel_lib.settings import SEARCH, Profile, Setting, find, from_scratch, profile_for
+from kneel_lib.settings import SEARCH, SETTINGS, Profile, Setting, find, from_scratch, profile_for
 
 ATTEMPTS = 3
 
@@ -119,6 +119,8 @@ def starts(jobs):
     def before(job):
         if job.setting.start == runs.SIMULATED:
             return replace(job, setting=from_scratch(job.setting), source=source, weights=True)
+        if job.setting.start in SETTINGS:
+            return replace(job, setting=SETTINGS[job.setting.start], weights=True)
         return replace(job, setting=SEARCH, profile=profile_for(SEARCH, job.profile), cohort=searched, weights=True) if job.setting.start else None
     return [before(job) for job in jobs]
 

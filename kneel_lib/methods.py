@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from kneel_lib import checkpoint, landmarks, metrics, training
+from kneel_lib import checkpoint, landmarks, looks, metrics, training
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.hourglass import count_parameters
@@ -141,6 +141,11 @@ def take_over(network, state):
         model.load_state_dict(own | fitting)
 
 
+def look_again(task):
+    """Method "looks": a trained network, and the mean of its answers to several views of each ROI. Its seconds are those of no training."""
+    return Result(lambda rois, centre: looks.predict(task.first, rois, task.device), one_step(0.0), parameters=count_parameters(task.first))
+
+
 def average_shape(task):
     """Method "mean_shape": the training knees' mean landmarks in the ROI, whatever the picture shows."""
     means = mean_shapes(task)
@@ -186,4 +191,4 @@ def forest_options(profile):
     return replace(forest_voting.Options(), samples=4, candidates=100) if profile.width < 24 else forest_voting.Options()
 
 
-METHODS = {"network": train_network, "search": search_network, "mean_shape": average_shape, "aam": fit_menpo, "clm": fit_menpo, "rfrv_clm": vote_with_forests}
+METHODS = {"network": train_network, "search": search_network, "mean_shape": average_shape, "aam": fit_menpo, "clm": fit_menpo, "rfrv_clm": vote_with_forests, "looks": look_again}

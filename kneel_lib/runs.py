@@ -30,7 +30,7 @@ from kneel_lib.data.simulated import SIMULATOR
 from kneel_lib.errors import KneelError
 from kneel_lib.files import locked, make_folder, write_text
 from kneel_lib.methods import FORESTS, METHODS, Task, forest_options, run_seed
-from kneel_lib.settings import SEARCH, Profile, Setting, from_scratch, profile_for
+from kneel_lib.settings import SEARCH, SETTINGS, Profile, Setting, from_scratch, profile_for
 
 RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
@@ -195,25 +195,31 @@ def plan(setting, profile, cohort, fold, seed=0, labels=None, start=None):
         if cohort.name == SIMULATED:
             raise KneelError(f"setting {setting.name} starts from the simulated knees and cannot be tried on the same ones: choose another cohort, such as crops")
         config["start"] = {"cohort": SIMULATED, "setting": from_scratch(setting).name, "described": describe(from_scratch(setting), profile), "simulator": SIMULATOR}
+    elif setting.start in SETTINGS:
+        config["start"] = {"cohort": cohort.name, "setting": setting.start, "hash": content_hash(plan(SETTINGS[setting.start], profile, cohort, fold, seed))}
     elif setting.start:
-        raise KneelError(f"setting {setting.name}: unknown start '{setting.start}': choose \"\", search or {SIMULATED}")
+        raise KneelError(f"setting {setting.name}: unknown start '{setting.start}': choose \"\", search, {SIMULATED} or the name of a row")
     return config
 
 
 def starting_run(setting, profile, cohort, fold, seed, device):
-    """The finished run that a setting starts from, made if it is missing: the ROI search of the same fold and seed, or the same recipe on all simulated knees; else None."""
+    """The finished run that a setting starts from, made if it is missing: the same recipe on all simulated knees, or of the same fold and seed another row or the ROI search; else None."""
     if setting.start == SIMULATED:
         return get_transfer(from_scratch(setting), profile, load_cohort(SIMULATED, profile.simulated), cohort, seed, device, weights=True)
+    if setting.start in SETTINGS:
+        return get_run(SETTINGS[setting.start], profile, cohort, fold, seed, device, weights=True)
     if setting.start:
         return get_run(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated), fold, seed, device, weights=True)
     return None
 
 
 def started_from(config):
-    """Where a run of this config started: "scratch", "low_cost" (the ROI search: one landmark a knee), or the cohort it was trained on before."""
+    """Where a run of this config started: "scratch", "low_cost" (the ROI search: one landmark a knee), "row" (the network of another row), or the cohort it was trained on before."""
     start = config.get("start")
     if start is None:
         return "scratch"
+    if config["setting"].get("start") in SETTINGS:
+        return "row"
     return "low_cost" if start["setting"] == SEARCH.name else start["cohort"]
 
 

@@ -11,7 +11,7 @@ from kneel_lib.errors import KneelError
 class Setting:
     """One row of Table 1, or a control that the paper lacks; a row names only what it changes.
 
-    method: "network", "mean_shape", "aam", "clm" or "rfrv_clm". features: of AAM and CLM, "igo" or "lbp". loss_frame: normalised, pixels or mm. loss_weight multiplies the loss.
+    method: "network", "mean_shape", "aam", "clm", "rfrv_clm" or "looks": no training, the network of the row `start` and the mean of its answers to several views (`kneel_lib.looks`). features: of AAM and CLM, "igo" or "lbp". loss_frame: normalised, pixels or mm. loss_weight multiplies the loss.
     map_term: weight of the term between the softmax map and a gaussian of `map_sigma` cells (not in the paper); map_divergence: which term,
     "cross_entropy" or "jensen_shannon".
     mixup_alpha: 0 is off; mixup: "released" (eq. 9 with one share for image and loss, as the code runs it: all rows), "paper" (as printed: the image
@@ -21,7 +21,7 @@ class Setting:
     average, a step; under "constant" it is kept beside the last weights. 0.98 looks back over about fifty steps, an epoch of `study`, 0.995 over two hundred. network: "paper", "released" or "heatmap" (from outside). picked: keep the epoch with the least error on the held-out fold, as the
     released code does; a control that shows how optimistic this is, never used otherwise. start: "" is from scratch, "search" from the
     ROI network of the same fold and seed: all layers but the last, none frozen (section 4.4, "Transfer Learning from Low-cost Annotations"), "simulated" from the same recipe
-    trained on all simulated knees (`from_scratch`): all layers, none frozen; for real knees alone.
+    trained on all simulated knees (`from_scratch`): all layers, none frozen; for real knees alone. With method "looks" the name of a row.
     epoch_share: of the profile's epochs, for a row whose epochs cost several times as much, or one that is trained longer.
     """
 
@@ -148,6 +148,9 @@ ROWS = (
             dropout=0.0),
     replace(BEST, name="best_simulated_averaged", label="L1 in mm + map term, averaged weights (ours, from simulated knees, three times the epochs)", start="simulated", epoch_share=3.0,
             schedule="averaged", learning_rate=1e-3, average_decay=0.995),
+    Setting("best_looks", "L1 in mm + map term, one cycle (ours), 13 looks", method="looks", start="best"),
+    Setting("best_simulated_averaged_looks", "L1 in mm + map term, averaged weights (ours, from simulated knees, three times the epochs), 13 looks", method="looks",
+            start="best_simulated_averaged"),
 )
 
 SEARCH = replace(BEST, name="search", label="ROI search: the tibial centre, one cycle", method="search")
@@ -174,6 +177,7 @@ ONE_CHANGE = {
     **{f"cutout_{percent}": ("mixup_0.75_nowd", f"cutout {percent}%") for percent in (5, 10, 25)}, "finetune": ("cutout_10", "start from the ROI search, mixup and cutout"),
     "best": ("best_no_map", "map term, best"), "best_simulated": ("best", "start from simulated knees, best"), "best_simulated_long": ("best_simulated", "twice the epochs, from simulated knees"),
     "best_simulated_nodropout": ("best_simulated_long", "no dropout, from simulated knees"), "best_finetune": ("best", "start from the ROI search, best"),
+    "best_looks": ("best", "13 looks, best"), "best_simulated_averaged_looks": ("best_simulated_averaged", "13 looks, averaged weights"),
     **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8", "best_nodropout_long")},
     "best_nodropout_map_8": ("best_nodropout", "best without dropout, map weight 8 for 2"), "best_nodropout_long": ("best_nodropout", "best without dropout, three times the epochs"),
 }
@@ -181,7 +185,7 @@ ONE_CHANGE = {
 
 
 ACROSS_PROFILES = (
-    (("study_native", "best_simulated_averaged"), ("native", "best")),
+    (("study_native", "best_simulated_averaged"), ("native", "best")), (("study_native", "best_simulated_averaged_looks"), ("native", "best")),
     (("study_native", "best_simulated_long"), ("native", "best")), (("study_native", "best_simulated_nodropout"), ("native", "best")),
     (("long", "best"), ("study", "heatmap")), (("study", "best_nodropout_long"), ("study", "heatmap")), (("study", "best_simulated"), ("study", "heatmap")),
 )

@@ -86,13 +86,13 @@ def by_weights(make, runs):
 
 
 STARTS = {"": "scratch", "search": "low_cost", "simulated": "simulated"}
-"""{start of a setting: where `started_from` says that its run began}."""
+"""{start of a setting: where `started_from` says that its run began}; of the name of a row it says "row"."""
 
 
 def cross_validated(runs):
     """The runs that held out a fold of their own cohort and trained on all the rest of it, started as their setting says."""
     return [run for run in runs if isinstance(run.config["fold"], int) and run.config["setting"].get("method") != "search" and "labels" not in run.config
-            and started_from(run.config) == STARTS[run.config["setting"].get("start", "")]]
+            and started_from(run.config) == STARTS.get(run.config["setting"].get("start", ""), "row")]
 
 
 LABEL_RECIPES = {"best": "best", "best_finetune": "best", "wing": "wing", "wing_finetune": "wing"}

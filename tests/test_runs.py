@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
-from kneel_lib import checkpoint, engines, methods, paths, runs, tables, training
+from kneel_lib import checkpoint, engines, looks, methods, paths, runs, tables, training
 from kneel_lib.data.cohorts import load_cohort
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import cut_rois
@@ -288,6 +288,18 @@ def test_a_row_from_simulated_knees_starts_with_the_network_of_its_plain_recipe(
     assert runs.started_from(made[0].config) == "simulated" and len(tables.cross_validated([*made, before])) == 2
     with pytest.raises(KneelError, match="cannot be tried on the same ones"):
         runs.get_run(SETTINGS["best_simulated"], profile, load_cohort("simulated", 40), 0)
+
+
+def test_a_row_of_looks_uses_the_network_of_its_row_and_trains_nothing(cohort, store):
+    profile = replace(PROFILES["smoke"], epochs=1)
+    looked = runs.get_run(SETTINGS["best_looks"], profile, cohort, 0)
+    plain = runs.get_run(SETTINGS["best"], profile, cohort, 0)
+    assert looked.config["start"]["hash"] == runs.content_hash(plain.config) and not (looked.folder / runs.WEIGHTS).exists()
+    _, held_out = runs.split_rows(cohort, 0)
+    rois = cut_rois(cohort.select(held_out), profile.size_px, profile.spacing_mm)
+    expected = rois.to_mm(looks.predict(plain.load_network(), rois))
+    assert np.allclose(looked.predictions.query("roi == 'truth'")[["x4", "y4"]], expected[:, 4], atol=1e-3)
+    assert len(tables.cross_validated([looked, plain])) == 2 and tables.steady([looked]) == [looked]
 
 
 def test_a_setting_with_an_unknown_start_is_refused(cohort, store):
