@@ -79,18 +79,17 @@ def fit_by_step(errors):
 
 
 def final_against_initial(table):
-    """Final error over the displacement of the ROI, with 95 % intervals, a line a setting, from `tables.by_displacement`.
+    """Final error over the displacement of the ROI, with 95 % intervals, a line a setting, from `tables.by_displacement` of one cohort and one profile a setting.
 
-    The classical systems are solid, and of the networks the paper's plain row and ours are dashed.
+    The classical systems are solid, networks dashed.
     """
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.85))
-    settings = {name: rows for name, rows in table.groupby("setting", sort=False) if name in ("wing", "best") or SETTINGS[name].method != "network"}
-    for place, (setting, rows) in enumerate(settings.items()):
+    for place, (setting, rows) in enumerate(table.groupby("setting", sort=False)):
         network = SETTINGS[setting].method == "network"
         middle = (rows["from_mm"] + rows["to_mm"]) / 2 + 0.08 * (place - 3)
         spread = [rows["mre_mm"] - rows["low"], rows["high"] - rows["mre_mm"]]
         axes.errorbar(middle, rows["mre_mm"], spread, fmt="s--" if network else "o-", markersize=3, capsize=2,
-                      label=f"{SETTINGS[setting].label}, {'/'.join(rows['profile'].unique())}")
+                      label=f"{SETTINGS[setting].label}, {rows['profile'].iloc[0]}")
     axes.set(xlabel="displacement of the ROI from landmark 4, mm", ylabel="MRE over 16 landmarks, mm", xlim=(0, 10), yscale="log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")

@@ -192,7 +192,7 @@ ACROSS_PROFILES = (
 """((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than one thing, as one compares two products."""
 
 TOGETHER = {
-    "four recipes at 0.5 mm a pixel": (("native", "best"), ("native", "best_nodropout"), ("study_native", "best_simulated_long"), ("study_native", "best_simulated_nodropout")),
+    "recipes at 0.5 mm a pixel": (("native", "best"), ("native", "best_nodropout"), *(("study_native", f"best_simulated_{kind}") for kind in ("long", "nodropout", "averaged"))),
     "seeds of best at study": (("study", "best"),), "seeds of wing at study": (("study", "wing"),),
 }
 """{name: rows, as (profile, row)}: trainings whose answers are compared with one another (`agreement`)."""
