@@ -177,8 +177,7 @@ ONE_CHANGE = {
     **{f"cutout_{percent}": ("mixup_0.75_nowd", f"cutout {percent}%") for percent in (5, 10, 25)}, "finetune": ("cutout_10", "start from the ROI search, mixup and cutout"),
     "best": ("best_no_map", "map term, best"), "best_simulated": ("best", "start from simulated knees, best"), "best_simulated_long": ("best_simulated", "twice the epochs, from simulated knees"),
     "best_simulated_nodropout": ("best_simulated_long", "no dropout, from simulated knees"), "best_finetune": ("best", "start from the ROI search, best"),
-    "best_looks": ("best", "13 looks, best"), "best_simulated_averaged_looks": ("best_simulated_averaged", "13 looks, averaged weights"),
-    **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8", "best_nodropout_long")},
+    **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8", "best_nodropout_long", "best_averaged")},
     "best_nodropout_map_8": ("best_nodropout", "best without dropout, map weight 8 for 2"), "best_nodropout_long": ("best_nodropout", "best without dropout, three times the epochs"),
 }
 """{row: (the row that it differs from in one thing, that thing)}: the effect of one switch at a time."""
@@ -186,6 +185,8 @@ ONE_CHANGE = {
 
 ACROSS_PROFILES = (
     (("study_native", "best_simulated_averaged"), ("native", "best")), (("study_native", "best_simulated_averaged_looks"), ("native", "best")),
+    (("study_native", "best_simulated_averaged_looks"), ("study_native", "best_simulated_averaged")), (("study", "best_looks"), ("study", "best")),
+    (("study", "best_averaged"), ("study", "best")),
     (("study_native", "best_simulated_long"), ("native", "best")), (("study_native", "best_simulated_nodropout"), ("native", "best")),
     (("long", "best"), ("study", "heatmap")), (("study", "best_nodropout_long"), ("study", "heatmap")), (("study", "best_simulated"), ("study", "heatmap")),
 )
