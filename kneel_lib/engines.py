@@ -19,10 +19,9 @@ from joblib import Parallel, delayed, parallel_config
 
 from kneel_lib import paths, runs
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.cohorts import load_cohort, search_cohort
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
-from kneel_lib.settings import SEARCH, SETTINGS, Profile, Setting, find, from_scratch, profile_for
+from kneel_lib.settings import Profile, Setting, find
 
 ATTEMPTS = 3
 
@@ -110,19 +109,11 @@ def make_missing(jobs, engine, workers):
 
 
 def starts(jobs):
-    """For each job of a table the job that it starts from, or None; the pictures to search in are laid out once for all."""
-    wanted = {job.setting.start for job in jobs}
-    cohort, simulated = jobs[0].cohort, jobs[0].profile.simulated
-    searched = search_cohort(cohort, simulated) if "search" in wanted else None
-    source = load_cohort(runs.SIMULATED, simulated) if runs.SIMULATED in wanted else None
-
-    def before(job):
-        if job.setting.start == runs.SIMULATED:
-            return replace(job, setting=from_scratch(job.setting), source=source, weights=True)
-        if job.setting.start in SETTINGS:
-            return replace(job, setting=SETTINGS[job.setting.start], weights=True)
-        return replace(job, setting=SEARCH, profile=profile_for(SEARCH, job.profile), cohort=searched, weights=True) if job.setting.start else None
-    return [before(job) for job in jobs]
+    """For each job of a table the job that it starts from, or None; the pictures of a start are loaded or laid out once for a setting."""
+    def kind(job):
+        return job.setting, job.profile, job.cohort.fingerprint
+    firsts = {key: runs.start_of(job.setting, job.profile, job.cohort) for key, job in {kind(job): job for job in jobs}.items()}
+    return [replace(job, **vars(first), weights=True) if (first := firsts[kind(job)]) else None for job in jobs]
 
 
 def prepared(job, first, engine, workers):

@@ -23,6 +23,7 @@ import pandas as pd
 import torch
 
 from kneel_lib import checkpoint, landmarks, metrics, paths, training
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.cohorts import load_cohort, search_cohort, search_name
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
@@ -202,15 +203,33 @@ def plan(setting, profile, cohort, fold, seed=0, labels=None, start=None):
     return config
 
 
-def starting_run(setting, profile, cohort, fold, seed, device):
-    """The finished run that a setting starts from, made if it is missing: the same recipe on all simulated knees, or of the same fold and seed another row or the ROI search; else None."""
+@dataclass(frozen=True)
+class Start:
+    """Where a setting starts from: the run of this setting, profile and cohort at the same fold and seed, or one that is trained on all of `source` and tried on the cohort."""
+
+    setting: Setting
+    profile: Profile
+    cohort: Cohort
+    source: Cohort | None = None
+
+
+def start_of(setting, profile, cohort):
+    """The `Start` of a setting, or None from scratch: the same recipe on all simulated knees, another row, or the ROI search."""
     if setting.start == SIMULATED:
-        return get_transfer(from_scratch(setting), profile, load_cohort(SIMULATED, profile.simulated), cohort, seed, device, weights=True)
+        return Start(from_scratch(setting), profile, cohort, load_cohort(SIMULATED, profile.simulated))
     if setting.start in SETTINGS:
-        return get_run(SETTINGS[setting.start], profile, cohort, fold, seed, device, weights=True)
-    if setting.start:
-        return get_run(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated), fold, seed, device, weights=True)
-    return None
+        return Start(SETTINGS[setting.start], profile, cohort)
+    return Start(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated)) if setting.start else None
+
+
+def starting_run(setting, profile, cohort, fold, seed, device):
+    """The finished run that a setting starts from, made if it is missing; None from scratch."""
+    first = start_of(setting, profile, cohort)
+    if first is None:
+        return None
+    if first.source is not None:
+        return get_transfer(first.setting, first.profile, first.source, first.cohort, seed, device, weights=True)
+    return get_run(first.setting, first.profile, first.cohort, fold, seed, device, weights=True)
 
 
 def started_from(config):
