@@ -9,42 +9,66 @@ from kneel_lib.data.folds import FOLDS
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
 from kneel_lib.runs import errors_of
-from kneel_lib.settings import CONTROL_NAMES, SETTINGS
+from kneel_lib.settings import SETTINGS
 
 DISPLACED = ("mean_shape", "aam_igo", "aam_lbp", "clm_igo", "clm_lbp", "rfrv_clm", "wing", "best")
 """Rows whose final error is drawn over the displacement of the ROI."""
 
+KEY_ROWS = (*(("native", name) for name in ("mean_shape", "aam_igo", "clm_igo", "rfrv_clm")), *(("study", name) for name in (
+    "l2", "l1", "wing", "wing_bottleneck", "mixup_0.75", "mixup_0.75_nowd", "cutout_10", "finetune", "heatmap", "best", "best_simulated")),
+    ("native", "best"), ("study_native", "best_simulated_averaged"))
+"""(profile, row) of the README's results table, in its order; results/README.md has all of them."""
+
+KEY_ROWS_NO_TRUTH = ("native", "rfrv_clm"), ("native", "best"), ("study_native", "best_simulated_averaged")
+
+SETTLED = "table1_averaged.csv"
 MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
 
 
-def build_report(results=paths.RESULTS, pictures=paths.FIGURES, readme=paths.ROOT / "README.md", switches=paths.NOTEBOOKS / "paper_vs_code.md"):
-    """From the recorded runs write tables to `results`, curves to `pictures`, the results table into `readme` and the effect of each switch into the page `switches`.
+def build_report(root=paths.ROOT):
+    """From the recorded runs write the tables of `results/`, the curves of `figures/`, and the results in the pages README.md, results/README.md and notebooks/paper_vs_code.md.
 
-    Returns the files that were written. Needs neither images nor training.
+    root: the folder that these lie in; the pages are there already. Returns the files that were written. Needs neither images nor training.
     """
     recorded = runs.recorded_runs()
     if not recorded:
         raise KneelError(f"no recorded runs under {paths.RESULTS / 'runs'}: `python -m kneel_lib record` puts finished runs there")
-    summary, no_truth = tables.summary_table(recorded), tables.summary_table(recorded, roi="image")
-    cost = tables.cost_without_truth(recorded)
-    written = {tables.SUMMARY: summary, tables.NO_TRUTH: no_truth, "no_truth_cost.csv": cost, "intervals.csv": tables.interval_table(recorded),
-               "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"), "sim_to_real.csv": tables.sim_to_real_table(recorded),
-               "comparisons.csv": tables.by_weights(tables.comparison_table, recorded),
-               "comparisons_by_group.csv": tables.by_weights(tables.comparison_by_group, recorded),
-               "comparisons_across.csv": tables.across_profiles(recorded),
-               "switches.csv": tables.by_weights(tables.switch_table, recorded), "seeds.csv": tables.by_weights(tables.seed_table, recorded), "picked.csv": tables.picked_table(recorded),
-               "agreement.csv": agreement_table(recorded),
-               "table1_averaged.csv": tables.summary_table(tables.steady(recorded)),
-               "label_efficiency.csv": tables.by_weights(tables.label_table, recorded), "label_comparisons.csv": tables.by_weights(tables.label_comparisons, recorded),
-               "displaced.csv": tables.by_displacement(recorded), "roi_search.csv": tables.search_table(recorded), "table2.csv": tables.test_set_table(recorded)}
+    written = build_tables(recorded)
     for name, table in written.items():
-        tables.write_table(table, results / name)
-    drawn = build_figures(recorded, written, pictures)
-    sentences = cost_sentence(cost), simulated_sentence(written["sim_to_real.csv"]), label_sentence(written["label_efficiency.csv"]), \
-        search_sentence(written["roi_search.csv"]), test_set_markdown(written["table2.csv"])
-    write_between_marks(readme, [results_markdown(summary, no_truth, written["table1_averaged.csv"]), *sentences])
-    write_between_marks(switches, [switch_markdown(written["switches.csv"])])
-    return [results / name for name in written] + drawn + [readme, switches]
+        tables.write_table(table, root / "results" / name)
+    return [root / "results" / name for name in written] + build_figures(recorded, written, root / "figures") + build_pages(written, root)
+
+
+def build_tables(recorded):
+    """{file name under results/: table}, all that is made from the recorded runs."""
+    both = {name: tables.by_weights(make, recorded) for name, make in {
+        "comparisons.csv": tables.comparison_table, "comparisons_by_group.csv": tables.comparison_by_group, "switches.csv": tables.switch_table,
+        "seeds.csv": tables.seed_table, "label_efficiency.csv": tables.label_table, "label_comparisons.csv": tables.label_comparisons}.items()}
+    once = {name: make(recorded) for name, make in {
+        tables.SUMMARY: tables.summary_table, "intervals.csv": tables.interval_table, "no_truth_cost.csv": tables.cost_without_truth,
+        "sim_to_real.csv": tables.sim_to_real_table, "comparisons_unlike.csv": tables.unlike_pairs, "picked.csv": tables.picked_table, "agreement.csv": agreement_table,
+        "displaced.csv": tables.by_displacement, "roi_search.csv": tables.search_table, "table2.csv": tables.test_set_table}.items()}
+    return both | once | {SETTLED: tables.summary_table(tables.steady(recorded)), tables.NO_TRUTH: tables.summary_table(recorded, roi="image"),
+                          "intervals_no_truth.csv": tables.interval_table(recorded, roi="image")}
+
+
+def build_pages(written, root):
+    """The results in the pages under `root`, from the tables that were `written`; returns the pages."""
+    summary, no_truth, settled = written[tables.SUMMARY], written[tables.NO_TRUTH], written[SETTLED]
+    sentences = [cost_sentence(written["no_truth_cost.csv"]), simulated_sentence(written["sim_to_real.csv"]), label_sentence(written["label_efficiency.csv"]),
+                 search_sentence(written["roi_search.csv"]), test_set_markdown(written["table2.csv"])]
+    pages = {"README.md": [results_markdown(choose_rows(summary, KEY_ROWS), choose_rows(no_truth, KEY_ROWS_NO_TRUTH), settled), *sentences],
+             "results/README.md": [results_markdown(summary, no_truth[no_truth["folds"] == FOLDS], settled)],
+             "notebooks/paper_vs_code.md": [switch_markdown(written["switches.csv"])]}
+    for name, parts in pages.items():
+        write_between_marks(root / name, parts)
+    return [root / name for name in pages]
+
+
+def choose_rows(table, chosen):
+    """The rows on real knees of a table, those among the chosen (profile, row) and in their order."""
+    places = [chosen.index(key) if key in chosen else None for key in zip(table["profile"], table["setting"])]
+    return table.assign(place=places)[table["cohort"] == "crops"].dropna(subset="place").sort_values("place").drop(columns="place")
 
 
 def recorded_groups(recorded, setting):
@@ -114,9 +138,10 @@ def cumulative_figure(recorded):
 
 
 def results_markdown(summary, no_truth, settled):
-    """The README's results table: real crops beside the paper, each labelled; controls are left to results/, and so are rows without truth that lack folds.
+    """A page's results table: real crops beside the paper, each labelled.
 
-    settled: the summary of `tables.steady`, whose MRE stands beside that of the last epoch.
+    summary, no_truth: the rows to show, with the ROI from the truth and without. settled: the summary of `tables.steady`, whose MRE stands beside that of
+    the last epoch.
     """
     paper, keys = tables.paper_table().set_index("setting"), ["cohort", "profile", "setting"]
     averaged = settled.set_index(keys)["mre_mm"]
@@ -124,8 +149,8 @@ def results_markdown(summary, no_truth, settled):
     for name in ("clm_igo", "wing", "finetune"):
         row = paper.loc[name]
         lines.append(f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - | - |")
-    for table, note in ((summary, ""), (no_truth[no_truth["folds"] == FOLDS], ", no truth used")):
-        for _, row in table[(table["cohort"] == "crops") & ~table["setting"].isin(CONTROL_NAMES)].iterrows():
+    for table, note in ((summary, ""), (no_truth, ", no truth used")):
+        for _, row in table[table["cohort"] == "crops"].iterrows():
             folds = f"{row['folds']} folds" if row["folds"] > 1 else "1 fold"
             steady = averaged.get(tuple(row[keys])) if table is summary else None
             lines.append(f"| {SETTINGS[row['setting']].label}{note} | real crops, {row['knees']} knees, {folds}, seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "

@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import fields, replace
 
 import numpy as np
@@ -63,14 +64,16 @@ def test_a_user_with_the_crops_gets_the_recorded_runs_at_once(crops, store):
 
 def test_the_report_is_remade_without_pictures_or_training(tmp_path, monkeypatch):
     monkeypatch.setenv("KNEEL_DATA", str(tmp_path / "nothing"))
-    readme = tmp_path / "README.md"
-    readme.write_text((paths.ROOT / "README.md").read_text())
-    switches = tmp_path / "paper_vs_code.md"
-    switches.write_text((paths.NOTEBOOKS / "paper_vs_code.md").read_text())
-    written = report.build_report(tmp_path / "results", tmp_path / "figures", readme, switches)
-    assert switches.read_text() == (paths.NOTEBOOKS / "paper_vs_code.md").read_text(), "notebooks/paper_vs_code.md is out of date: run `make report`"
+    pages = ("README.md", "results/README.md", "notebooks/paper_vs_code.md")
+    for page in pages:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        shutil.copyfile(paths.ROOT / page, tmp_path / page)
+    written = report.build_report(tmp_path)
     assert all(path.stat().st_size > 0 for path in written) and len(written) >= 9
-    assert readme.read_text() == (paths.ROOT / "README.md").read_text(), "README.md is out of date: run `make report`"
+    for page in pages:
+        assert (tmp_path / page).read_text() == (paths.ROOT / page).read_text(), f"{page} is out of date: run `make report`"
+    described = (tmp_path / "results" / "README.md").read_text()
+    assert all(f"`{path.name}`" in described for path in (paths.ROOT / "results").glob("*.csv")), "results/README.md does not say what a table is"
 
 
 def test_export_writes_three_forms(tmp_path):
