@@ -11,18 +11,35 @@ from kneel_lib.errors import KneelError
 class Setting:
     """One row of Table 1, or a control that the paper lacks; a row names only what it changes.
 
-    method: "network", "mean_shape", "aam", "clm", "rfrv_clm" or "looks": no training, the network of the row `start` and the mean of its answers to several views (`kneel_lib.looks`). features: of AAM and CLM, "igo" or "lbp". loss_frame: normalised, pixels or mm. loss_weight multiplies the loss.
-    map_term: weight of the term between the softmax map and a gaussian of `map_sigma` cells (not in the paper); map_divergence: which term,
-    "cross_entropy" or "jensen_shannon".
-    mixup_alpha: 0 is off; mixup: "released" (eq. 9 with one share for image and loss, as the code runs it: all rows), "paper" (as printed: the image
-    takes the larger share of eq. 6, the loss of eq. 9 the share as drawn, so that half of the batches are scored against the knee that is hardly seen) or "standard".
-    cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
-    schedule: "constant", "one_cycle" (then learning_rate is its peak) or "averaged": constant, and what the run ends with is the moving average of the weights. average_decay: of that
-    average, a step; under "constant" it is kept beside the last weights. 0.98 looks back over about fifty steps, an epoch of `study`, 0.995 over two hundred. network: "paper", "released" or "heatmap" (from outside). picked: keep the epoch with the least error on the held-out fold, as the
-    released code does; a control that shows how optimistic this is, never used otherwise. start: "" is from scratch, "search" from the
-    ROI network of the same fold and seed: all layers but the last, none frozen (section 4.4, "Transfer Learning from Low-cost Annotations"), "simulated" from the same recipe
-    trained on all simulated knees (`from_scratch`): all layers, none frozen; for real knees alone. With method "looks" the name of a row.
-    epoch_share: of the profile's epochs, for a row whose epochs cost several times as much, or one that is trained longer.
+    What is trained
+        method: "network", "mean_shape", "aam", "clm", "rfrv_clm", "search" (the ROI search) or "looks": no training, the network of the row `start`
+            and the mean of its answers to several views (`kneel_lib.looks`).
+        features: of AAM and CLM, "igo" or "lbp".
+        network: "paper", "released" or "heatmap" (from outside).
+        block: "hmp" (hierarchical, multi-scale, parallel) or "bottleneck".
+        start: "" is from scratch. "search": from the ROI network of the same fold and seed, all layers but the last, none frozen (section 4.4,
+            "Transfer Learning from Low-cost Annotations"). "simulated": from the same recipe trained on all simulated knees (`from_scratch`), all
+            layers, none frozen; for real knees alone. With method "looks" the name of a row.
+    The loss
+        loss: "l2", "l1", "robust", "elastic" or "wing". loss_frame: of its errors, "normalised" (the ROI side is 1), "pixels" or "mm".
+        loss_weight: multiplies it.
+        map_term: weight of the term between the softmax map and a gaussian of `map_sigma` cells (not in the paper). map_divergence: which term,
+            "cross_entropy" or "jensen_shannon".
+    Regularisation
+        mixup_alpha: 0 is off. mixup: "released" (eq. 9 with one share for image and loss, as the code runs it: all rows), "paper" (as printed: the
+            image takes the larger share of eq. 6, the loss of eq. 9 the share as drawn, so that half of the batches are scored against the knee
+            that is hardly seen) or "standard".
+        weight_decay, dropout: as of the paper.
+        cutout: side of the cut square as a share of the ROI side, in half of the images. jitter_mm: uniform noise on targets.
+        augmentation: the ranges of the random transforms.
+    The schedule
+        schedule: "constant", "one_cycle" (then learning_rate is its peak) or "averaged": constant, and what the run ends with is the moving average
+            of the weights.
+        average_decay: of that average, a step; under "constant" it is kept beside the last weights. 0.98 looks back over about fifty steps, an
+            epoch of `study`, 0.995 over two hundred.
+        picked: keep the epoch with the least error on the held-out fold, as the released code does; a control that shows how optimistic this is,
+            never used otherwise.
+        epoch_share: of the profile's epochs, for a row whose epochs cost several times as much, or one that is trained longer.
     """
 
     name: str
@@ -123,9 +140,6 @@ BEST_CONTROLS = (
 )
 """What else might make `best` better."""
 
-CONTROL_NAMES = tuple(row.name for row in (*CONTROLS, *MAP_CONTROLS, *BEST_CONTROLS))
-"""The rows that the README's table leaves to results/."""
-
 ROWS = (
     Setting("mean_shape", "Mean shape", method="mean_shape"),
     *(Setting(f"{method}_{features}", f"{method.upper()} ({features.upper()})", method=method, features=features)
@@ -187,7 +201,7 @@ ONE_CHANGE = {
 """{row: (the row that it differs from in one thing, that thing)}: the effect of one switch at a time."""
 
 
-ACROSS_PROFILES = (
+UNLIKE_PAIRS = (
     (("study_native", "best_simulated_averaged"), ("native", "best")), (("study_native", "best_simulated_averaged_looks"), ("native", "best")),
     (("study_native", "best_simulated_averaged_looks"), ("study_native", "best_simulated_averaged")), (("study", "best_looks"), ("study", "best")),
     (("study", "best_averaged"), ("study", "best")),

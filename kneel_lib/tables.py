@@ -10,7 +10,7 @@ from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.evaluation import DATASETS, STAGES
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.runs import AVERAGED, errors_of, started_from
-from kneel_lib.settings import ACROSS_PROFILES, ONE_CHANGE, SETTINGS
+from kneel_lib.settings import UNLIKE_PAIRS, ONE_CHANGE, SETTINGS
 from kneel_lib.statistics import holm, interval_over_trainings, mean_interval, paired_difference
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
@@ -277,8 +277,8 @@ def paired_rows(ours, theirs, roi="truth", **named):
     return [{**named, **row} for row in compare_predictions(*(pooled_predictions(runs, roi) for runs in (ours, theirs)))]
 
 
-def across_profiles(runs, pairs=ACROSS_PROFILES):
-    """The pairs of rows at real crops that differ in more than one thing (`settings.ACROSS_PROFILES`), compared as in `comparison_table` where both have been run.
+def unlike_pairs(runs, pairs=UNLIKE_PAIRS):
+    """The pairs of rows at real crops that differ in more than one thing (`settings.UNLIKE_PAIRS`), compared as in `comparison_table` where both have been run.
 
     minutes, minutes_against: a fold's training. Only knees that both have been tried on are compared.
     """
