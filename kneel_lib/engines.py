@@ -111,8 +111,8 @@ def make_missing(jobs, engine, workers):
 def starts(jobs):
     """For each job of a table the job that it starts from, or None; the pictures of a start are loaded or laid out once for a setting."""
     def kind(job):
-        return job.setting, job.profile, job.cohort.fingerprint
-    firsts = {key: runs.start_of(job.setting, job.profile, job.cohort) for key, job in {kind(job): job for job in jobs}.items()}
+        return job.setting, job.profile, job.cohort.fingerprint, job.fold if job.setting.start == runs.UNSEEN else None
+    firsts = {key: runs.start_of(job.setting, job.profile, job.cohort, job.fold) for key, job in {kind(job): job for job in jobs}.items()}
     return [replace(job, **vars(first), weights=True) if (first := firsts[kind(job)]) else None for job in jobs]
 
 

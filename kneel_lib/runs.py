@@ -24,7 +24,7 @@ import torch
 
 from kneel_lib import checkpoint, landmarks, metrics, paths, training
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.cohorts import load_cohort, search_cohort, search_name
+from kneel_lib.data.cohorts import load_cohort, search_cohort, search_name, unseen_cohort
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.data.simulated import SIMULATOR
@@ -37,8 +37,8 @@ RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
 
 WEIGHTS = "weights.safetensors"
-SIMULATED = "simulated"
-"""The cohort, and the start of a setting, of knees that are drawn."""
+SIMULATED, UNSEEN = "simulated", "simulated_unseen"
+"""The cohort, and the start of a setting, of knees that are drawn; and the start of those whose shapes hold nothing of the held-out subjects."""
 
 AVERAGED = "truth, averaged"
 """In the column roi of predictions: ROIs around the truth, by the moving average of the weights in place of those after the last epoch."""
@@ -192,14 +192,14 @@ def plan(setting, profile, cohort, fold, seed=0, labels=None, start=None):
                            "hash": content_hash(start.config)}
     elif setting.start == "search":
         config["start"] = {"cohort": search_name(cohort.name), "setting": SEARCH.name, "described": describe(SEARCH, profile_for(SEARCH, profile))}
-    elif setting.start == SIMULATED:
+    elif setting.start in (SIMULATED, UNSEEN):
         if cohort.name == SIMULATED:
             raise KneelError(f"setting {setting.name} starts from the simulated knees and cannot be tried on the same ones: choose another cohort, such as crops")
-        config["start"] = {"cohort": SIMULATED, "setting": from_scratch(setting).name, "described": describe(from_scratch(setting), profile), "simulator": SIMULATOR}
+        config["start"] = {"cohort": setting.start, "setting": from_scratch(setting).name, "described": describe(from_scratch(setting), profile), "simulator": SIMULATOR}
     elif setting.start in SETTINGS:
         config["start"] = {"cohort": cohort.name, "setting": setting.start, "hash": content_hash(plan(SETTINGS[setting.start], profile, cohort, fold, seed))}
     elif setting.start:
-        raise KneelError(f"setting {setting.name}: unknown start '{setting.start}': choose \"\", search, {SIMULATED} or the name of a row")
+        raise KneelError(f"setting {setting.name}: unknown start '{setting.start}': choose \"\", search, {SIMULATED}, {UNSEEN} or the name of a row")
     return config
 
 
@@ -213,8 +213,10 @@ class Start:
     source: Cohort | None = None
 
 
-def start_of(setting, profile, cohort):
+def start_of(setting, profile, cohort, fold):
     """The `Start` of a setting, or None from scratch: the same recipe on all simulated knees, another row, or the ROI search."""
+    if setting.start == UNSEEN:
+        return Start(from_scratch(setting), profile, cohort, unseen_cohort(take_knees(cohort, profile.knees), fold, profile.simulated))
     if setting.start == SIMULATED:
         return Start(from_scratch(setting), profile, cohort, load_cohort(SIMULATED, profile.simulated))
     if setting.start in SETTINGS:
@@ -224,7 +226,7 @@ def start_of(setting, profile, cohort):
 
 def starting_run(setting, profile, cohort, fold, seed, device):
     """The finished run that a setting starts from, made if it is missing; None from scratch."""
-    first = start_of(setting, profile, cohort)
+    first = start_of(setting, profile, cohort, fold)
     if first is None:
         return None
     if first.source is not None:

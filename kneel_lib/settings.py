@@ -19,7 +19,7 @@ class Setting:
         block: "hmp" (hierarchical, multi-scale, parallel) or "bottleneck".
         start: "" is from scratch. "search": from the ROI network of the same fold and seed, all layers but the last, none frozen (section 4.4,
             "Transfer Learning from Low-cost Annotations"). "simulated": from the same recipe trained on all simulated knees (`from_scratch`), all
-            layers, none frozen; for real knees alone. With method "looks" the name of a row.
+            layers, none frozen; for real knees alone. "simulated_unseen": the same, from knees whose shape model has not seen the fold's held-out subjects. With method "looks" the name of a row.
     The loss
         loss: "l2", "l1", "robust", "elastic" or "wing". loss_frame: of its errors, "normalised" (the ROI side is 1), "pixels" or "mm".
         loss_weight: multiplies it.
@@ -166,6 +166,7 @@ ROWS = (
             dropout=0.0),
     replace(BEST_AVERAGED, name="best_simulated_averaged", label="L1 in mm + map term, averaged weights (ours, from simulated knees, three times the epochs)", start="simulated",
             epoch_share=3.0),
+    replace(BEST, name="best_simulated_unseen", label="Control: best from simulated knees, shapes without the held-out subjects", start="simulated_unseen"),
     Setting("best_looks", "L1 in mm + map term, one cycle (ours), 13 looks", method="looks", start="best"),
     Setting("best_simulated_averaged_looks", "L1 in mm + map term, averaged weights (ours, from simulated knees, three times the epochs), 13 looks", method="looks",
             start="best_simulated_averaged"),
@@ -194,6 +195,7 @@ ONE_CHANGE = {
     "mixup_printed": ("mixup_0.75_nowd", "eq. 6 as printed, mixup"), "mixup_standard": ("mixup_0.75_nowd", "standard mixup for the paper's"), "nodropout": ("mixup_0.75_nowd", "no dropout"), "jitter": ("mixup_0.75_nowd", "jitter"),
     **{f"cutout_{percent}": ("mixup_0.75_nowd", f"cutout {percent}%") for percent in (5, 10, 25)}, "finetune": ("cutout_10", "start from the ROI search, mixup and cutout"),
     "best": ("best_no_map", "map term, best"), "best_simulated": ("best", "start from simulated knees, best"), "best_simulated_long": ("best_simulated", "twice the epochs, from simulated knees"),
+    "best_simulated_unseen": ("best_simulated", "simulated knees' shapes without the held-out subjects"),
     "best_simulated_nodropout": ("best_simulated_long", "no dropout, from simulated knees"), "best_finetune": ("best", "start from the ROI search, best"),
     **{row.name: ("best", row.label.split(": ", 1)[1]) for row in (*MAP_CONTROLS, *BEST_CONTROLS) if row.name not in ("best_no_map", "best_nodropout_map_8", "best_nodropout_long", "best_averaged")},
     "best_nodropout_map_8": ("best_nodropout", "best without dropout, map weight 8 for 2"), "best_nodropout_long": ("best_nodropout", "best without dropout, three times the epochs"),

@@ -9,7 +9,7 @@ from kneel_lib import landmarks, metrics, paths
 from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.evaluation import DATASETS, STAGES
 from kneel_lib.files import write_text, write_whole
-from kneel_lib.runs import AVERAGED, errors_of, started_from
+from kneel_lib.runs import AVERAGED, SIMULATED, UNSEEN, errors_of, started_from
 from kneel_lib.settings import UNLIKE_PAIRS, ONE_CHANGE, SETTINGS
 from kneel_lib.statistics import holm, interval_over_trainings, mean_interval, paired_difference
 
@@ -85,7 +85,7 @@ def by_weights(make, runs):
     return both.drop_duplicates([name for name in both if name not in ("weights", "p_holm")], ignore_index=True)
 
 
-STARTS = {"": "scratch", "search": "low_cost", "simulated": "simulated"}
+STARTS = {"": "scratch", "search": "low_cost", **{name: name for name in (SIMULATED, UNSEEN)}}
 """{start of a setting: where `started_from` says that its run began}; of the name of a row it says "row"."""
 
 

@@ -290,6 +290,18 @@ def test_a_row_from_simulated_knees_starts_with_the_network_of_its_plain_recipe(
         runs.get_run(SETTINGS["best_simulated"], profile, load_cohort("simulated", 40), 0)
 
 
+def test_a_row_can_start_from_simulated_knees_that_hold_nothing_of_the_held_out_subjects(crops, store):
+    setting, profile = SETTINGS["best_simulated_unseen"], replace(PROFILES["smoke"], epochs=1, knees=None)
+    made = runs.get_run(setting, profile, crops, 1)
+    (before,) = [run for run in runs.recorded_runs(store) if run.config["fold"] == "all"]
+    assert before.config["cohort"] == "simulated_unseen_1" and before.config["target"] == "crops"
+    assert runs.started_from(made.config) == "simulated_unseen" and tables.cross_validated([made, before]) == [made]
+    with pytest.raises(KneelError, match="for the folds 0 to 4 of all crops alone, not for fold 0 of 40 knees"):
+        runs.get_run(setting, PROFILES["smoke"], crops, 0)
+    with pytest.raises(KneelError, match="not for fold val of"):
+        runs.get_run(setting, profile, crops, "val")
+
+
 def test_a_row_of_looks_uses_the_network_of_its_row_and_trains_nothing(cohort, store):
     profile = replace(PROFILES["smoke"], epochs=1)
     looked = runs.get_run(SETTINGS["best_looks"], profile, cohort, 0)

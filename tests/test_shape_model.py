@@ -4,6 +4,7 @@ import pytest
 from kneel_lib import landmarks, paths
 from kneel_lib.data import shape_model
 from kneel_lib.data.crops import annotation_path
+from kneel_lib.data.folds import FOLDS, make_folds
 
 MODELS = shape_model.load()
 
@@ -49,3 +50,14 @@ def test_overlapping_bones_and_disorder_are_not_possible():
     overlapping[14, 1] = good[7, 1] + 1
     disordered[[0, 1]] = good[[1, 0]]
     assert shape_model.possible(np.stack([good, overlapping, disordered])).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_the_model_of_a_fold_has_not_seen_its_held_out_subjects(fold, crops):
+    known, held_out = (set(crops.knees["subject_id"].iloc[rows]) for rows in make_folds(crops)[fold])
+    seen = shape_model.published_shapes(annotation_path(paths.downloads()), held_out)
+    assert not known & held_out
+    for kl, model in shape_model.load(shape_model.unseen_name(fold)).items():
+        assert model.knees == len(seen[kl]) < MODELS[kl].knees
+        assert np.abs(model.mean - seen[kl].mean(axis=0)).max() < 1e-3
+        assert np.abs(model.mean - MODELS[kl].mean).max() > 1e-3

@@ -3,8 +3,9 @@
 from kneel_lib import paths
 from kneel_lib.data.cache import remember
 from kneel_lib.data.crops import load_crops
+from kneel_lib.data.folds import FOLDS
 from kneel_lib.data.search import load_halves, scatter
-from kneel_lib.data.simulated import POPULATIONS, load_simulated, make_files, take
+from kneel_lib.data.simulated import POPULATIONS, load_population, load_simulated, make_files, take, unseen_population
 from kneel_lib.errors import KneelError
 
 SEARCHED = {"crops_scattered": "crops", **{f"{name}_halves": name for name in POPULATIONS}}
@@ -26,6 +27,17 @@ def search_cohort(cohort, simulated_knees=None):
     if cohort.name in POPULATIONS:
         return load_cohort(search_name(cohort.name), simulated_knees)
     return scatter(cohort)
+
+
+def unseen_cohort(cohort, fold, simulated_knees=None):
+    """The simulated knees whose shapes hold nothing of the subjects that this fold, 0 to 4, of the crops holds out; `KneelError` for other folds and cohorts.
+
+    cohort: the real knees that are to be split into folds: all crops, since the shape models are of their folds.
+    """
+    if fold not in range(FOLDS) or cohort.name != "crops" or cohort.fingerprint != load_cohort("crops").fingerprint:
+        raise KneelError(f"simulated knees without the shapes of held-out subjects are there for the folds 0 to {FOLDS - 1} of all crops alone, not for fold {fold} of {len(cohort)} "
+                         f"knees of {cohort.name}: choose a profile that uses all knees, or the setting that starts from \"simulated\"")
+    return load_population(unseen_population(fold), simulated_knees)
 
 
 def choose_cohort(name="auto"):

@@ -1,7 +1,8 @@
 """A point-distribution model of the knee for each KL grade, from the published landmarks; only its numbers are committed.
 
 Shapes are aligned by translation to the tibial centre (landmark 4), as the paper's ROIs are: size and rotation are part
-of the variation, because radiographs show them. `python -m kneel_lib.data.shape_model` writes data/shape_model.json again.
+of the variation, because radiographs show them. `python -m kneel_lib.data.shape_model` writes data/shape_model.json again, and for each fold of the
+crops a model that has not seen the subjects held out there (`unseen_name`): with these, what a network learns from simulated knees cannot hold anything of them.
 """
 
 import json
@@ -11,10 +12,11 @@ from functools import cache
 import numpy as np
 
 from kneel_lib import landmarks, paths
-from kneel_lib.data.crops import annotation_path, read_annotation, read_table
+from kneel_lib.data.crops import annotation_path, load_crops, read_annotation, read_table
+from kneel_lib.data.folds import make_folds
 from kneel_lib.files import write_text
 
-PATH = paths.DATA / "shape_model.json"
+NAME = "shape_model.json"
 KEPT_VARIANCE = 0.999
 FARTHEST = 3.0
 """Samples beyond this many standard deviations along a mode are drawn again."""
@@ -64,26 +66,35 @@ def fit(shapes, kl):
     return ShapeModel(kl, len(shapes), mean, modes[:kept].reshape(-1, landmarks.COUNT, 2), np.sqrt(variances[:kept]))
 
 
-def published_shapes(path):
-    """{KL grade: (n, 16, 2) mm from landmark 4} of the published annotations."""
+def published_shapes(path, without=()):
+    """{KL grade: (n, 16, 2) mm from landmark 4} of the published annotations, but for those of the subjects `without`."""
     offsets = read_annotation(path)
     table = read_table(path, ["subject_id", "side", "kl"])
+    table = table[~table["subject_id"].isin(without)]
     return {kl: np.stack([offsets[row.subject_id, row.side] for row in rows.itertuples()]) for kl, rows in table.groupby("kl")}
 
 
-def save(models, path=PATH):
-    """Write the models as json, rounded to 0.1 micrometres."""
+def save(models, name=NAME):
+    """Write the models as a json of this name under data/, rounded to 0.1 micrometres."""
     content = {str(m.kl): {"knees": m.knees, "mean_mm": m.mean.round(4).tolist(), "modes": m.modes.round(5).tolist(),
                            "deviations_mm": m.deviations.round(4).tolist()} for m in models}
-    write_text(path, json.dumps(content) + "\n")
+    write_text(paths.DATA / name, json.dumps(content) + "\n")
+
+
+def unseen_name(fold):
+    """The committed file of the models without the subjects that this fold of the crops holds out."""
+    return f"shape_model_unseen_{fold}.json"
 
 
 @cache
-def load(path=PATH):
-    """{KL grade: `ShapeModel`} from the committed file."""
+def load(name=NAME):
+    """{KL grade: `ShapeModel`} from the committed file of this name."""
     return {int(kl): ShapeModel(int(kl), entry["knees"], *(np.array(entry[name]) for name in ("mean_mm", "modes", "deviations_mm")))
-            for kl, entry in json.loads(path.read_text()).items()}
+            for kl, entry in json.loads((paths.DATA / name).read_text()).items()}
 
 
 if __name__ == "__main__":
-    save([fit(shapes, kl) for kl, shapes in published_shapes(annotation_path(paths.downloads())).items()])
+    cohort, annotation = load_crops(), annotation_path(paths.downloads())
+    left_out = {NAME: (), **{unseen_name(fold): cohort.knees["subject_id"].iloc[held_out] for fold, (_, held_out) in enumerate(make_folds(cohort))}}
+    for name, subjects in left_out.items():
+        save([fit(shapes, kl) for kl, shapes in published_shapes(annotation, subjects).items()], name)

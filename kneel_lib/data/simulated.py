@@ -36,7 +36,7 @@ COMPRESSED_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Population:
-    """Who is simulated: knees by KL grade, subjects, and what differs from the training hospital."""
+    """Who is simulated: knees by KL grade, subjects, what differs from the training hospital, and the file of the shape model."""
 
     name: str
     grades: tuple
@@ -46,6 +46,7 @@ class Population:
     machines: tuple = (phantom.Machine(),)
     first_subject: int = 1000000
     seed: int = 0
+    shapes: str = shape_model.NAME
 
 
 OAI_LIKE = (phantom.Machine(mm_per_px=0.28), phantom.Machine(mm_per_px=0.3, photons=16000.0, gamma=0.9, scatter=0.6),
@@ -57,6 +58,11 @@ POPULATIONS = {population.name: population for population in (
     Population("B", (35, 84, 51, 37, 2), both_knees=102, implants=5, shift=-0.5, first_subject=3000000, seed=2,
                machines=(phantom.Machine(mm_per_px=0.35, photons=8000.0, scatter=0.6, gamma=0.8, focal_blur_mm=0.4),)),
 )}
+
+
+def unseen_population(fold):
+    """The population "simulated", from a shape model that has not seen the subjects that this fold of the crops holds out."""
+    return replace(POPULATIONS["simulated"], name=f"simulated_unseen_{fold}", shapes=shape_model.unseen_name(fold))
 
 
 def plan(population):
@@ -79,9 +85,9 @@ def plan(population):
     return table
 
 
-def draw_leg(kl, random, machine, shift=0.0, implant=False):
+def draw_leg(kl, random, machine, shift=0.0, implant=False, shapes=shape_model.NAME):
     """(thickness maps, landmarks in mm of the leg's field) of one right leg; the knee lies somewhere near the middle."""
-    model = shape_model.load()[kl]
+    model = shape_model.load(shapes)[kl]
     shape = model.sample(random, 1)[0] + shift * model.deviations[0] * model.modes[0]
     centre = np.array([LEG_MM / 2, ABOVE_MM]) + random.uniform(-12, 12, 2)
     size = round(HEIGHT_MM / machine.mm_per_px), round(LEG_MM / machine.mm_per_px)
@@ -89,13 +95,13 @@ def draw_leg(kl, random, machine, shift=0.0, implant=False):
     return maps, shape + centre
 
 
-def draw_radiograph(knees, seed, machine, shift=0.0):
+def draw_radiograph(knees, seed, machine, shift=0.0, shapes=shape_model.NAME):
     """(stored values (H, W) uint16, {side: landmarks in pixels}, machine, bits) of a bilateral radiograph; the right leg lies left."""
     random = np.random.default_rng([seed, int(knees["subject_id"].iloc[0])])
     machine = replace(machine, photons=machine.photons * random.uniform(0.6, 1.6), gamma=machine.gamma * random.uniform(0.8, 1.25))
     legs, points = {}, {}
     for row in knees.itertuples():
-        maps, landmarks_mm = draw_leg(row.kl, random, machine, shift, row.implant)
+        maps, landmarks_mm = draw_leg(row.kl, random, machine, shift, row.implant, shapes)
         legs[row.side], points[row.side] = maps, landmarks_mm / machine.mm_per_px
     width = legs["R"]["soft"].shape[1]
     maps = {name: np.concatenate([legs["R"][name], legs["L"][name][:, ::-1]], axis=1) for name in legs["R"]}
@@ -150,7 +156,7 @@ def make_subject(population, knees, folder):
     subject = int(knees["subject_id"].iloc[0])
     random = np.random.default_rng([population.seed, subject, 1])
     machine = population.machines[int(random.integers(len(population.machines)))]
-    stored, points, machine, bits = draw_radiograph(knees, population.seed, machine, population.shift)
+    stored, points, machine, bits = draw_radiograph(knees, population.seed, machine, population.shift, population.shapes)
     place = f"0.S.1/{subject}/20040101/{subject}01"
     write_dicom(folder / place / "001", stored, machine, bits, subject, random)
     step = machine.mm_per_px / ROI_SPACING_MM
@@ -172,7 +178,10 @@ def take(population, knees):
 
 def make_files(population, jobs=-1):
     """The folder with the population's files, drawn now if they are not there yet (or only in part)."""
-    described = json.dumps({"simulator": SIMULATOR, **asdict(population)}, sort_keys=True)
+    described = {"simulator": SIMULATOR, **asdict(population)}
+    if population.shapes == shape_model.NAME:
+        del described["shapes"]   # so that files which were drawn before there was another keep their key
+    described = json.dumps(described, sort_keys=True)
     folder = paths.cache() / f"{population.name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
     if (folder / "annotations.csv").is_file():
         return folder
@@ -204,5 +213,10 @@ def write_csv(path, rows):
 
 def load_simulated(name="simulated", knees=None, jobs=-1):
     """A simulated cohort, through the same reader as the OAI's own files; from the second time on from what was kept of it."""
-    folder = make_files(take(POPULATIONS[name], knees), jobs)
-    return remember(folder, name, lambda: oai.load_oai(folder, folder / "annotations.csv", name, jobs))
+    return load_population(POPULATIONS[name], knees, jobs)
+
+
+def load_population(population, knees=None, jobs=-1):
+    """As `load_simulated`, of a population that has no name of its own to be loaded by."""
+    folder = make_files(take(population, knees), jobs)
+    return remember(folder, population.name, lambda: oai.load_oai(folder, folder / "annotations.csv", population.name, jobs))
