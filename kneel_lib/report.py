@@ -66,9 +66,9 @@ def build_pages(written, root):
 
 
 def choose_rows(table, chosen):
-    """The rows on real knees of a table, those among the chosen (profile, row) and in their order."""
+    """The rows of a table, those among the chosen (profile, row) and in their order."""
     places = [chosen.index(key) if key in chosen else None for key in zip(table["profile"], table["setting"])]
-    return table.assign(place=places)[table["cohort"] == "crops"].dropna(subset="place").sort_values("place").drop(columns="place")
+    return table.assign(place=places).dropna(subset="place").sort_values("place").drop(columns="place")
 
 
 def recorded_groups(recorded, setting):
@@ -167,7 +167,7 @@ def cost_sentence(cost):
 
 def simulated_sentence(table):
     """What simulated knees alone teach about real ones, for the README."""
-    table, parts = table[(table["real_labels"] == 0) & (~table["trained_on"].str.startswith(runs.UNSEEN))], []
+    table, parts = table[table["trained_on"] == runs.SIMULATED], []
     for (name, profile), rows in table.groupby(["setting", "profile"]):
         parts.append(f"`{name}` at {profile} {rows['mre_mm'].mean():.2f} mm and {rows['strict_2.5_all16'].mean():.1f} % (seeds: {rows['seed'].nunique()})")
     return (f"**Trained on simulated knees alone, tried on the 529 real ones** (mean over seeds; MRE and strict PCK @ 2.5 mm over all 16 landmarks): {'; '.join(parts)}." if parts else "")

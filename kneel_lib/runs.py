@@ -215,10 +215,9 @@ class Start:
 
 def start_of(setting, profile, cohort, fold):
     """The `Start` of a setting, or None from scratch: the same recipe on all simulated knees, another row, or the ROI search."""
-    if setting.start == UNSEEN:
-        return Start(from_scratch(setting), profile, cohort, unseen_cohort(take_knees(cohort, profile.knees), fold, profile.simulated))
-    if setting.start == SIMULATED:
-        return Start(from_scratch(setting), profile, cohort, load_cohort(SIMULATED, profile.simulated))
+    if setting.start in (SIMULATED, UNSEEN):
+        source = load_cohort(SIMULATED, profile.simulated) if setting.start == SIMULATED else unseen_cohort(take_knees(cohort, profile.knees), fold, profile.simulated)
+        return Start(from_scratch(setting), profile, cohort, source)
     if setting.start in SETTINGS:
         return Start(SETTINGS[setting.start], profile, cohort)
     return Start(SEARCH, profile_for(SEARCH, profile), search_cohort(cohort, profile.simulated)) if setting.start else None

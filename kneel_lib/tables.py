@@ -10,7 +10,7 @@ from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.evaluation import DATASETS, STAGES
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.runs import AVERAGED, SIMULATED, UNSEEN, errors_of, started_from
-from kneel_lib.settings import UNLIKE_PAIRS, ONE_CHANGE, SETTINGS
+from kneel_lib.settings import ONE_CHANGE, SETTINGS, UNLIKE_PAIRS
 from kneel_lib.statistics import holm, interval_over_trainings, mean_interval, paired_difference
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
