@@ -1,3 +1,5 @@
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from kneel_lib import landmarks, paths
 from kneel_lib.data import shape_model
 from kneel_lib.data.crops import annotation_path
 from kneel_lib.data.folds import FOLDS, make_folds
+from kneel_lib.data.simulated import SIMULATOR
 
 MODELS = shape_model.load()
 
@@ -61,3 +64,9 @@ def test_the_model_of_a_fold_has_not_seen_its_held_out_subjects(fold, crops):
         assert model.knees == len(seen[kl]) < MODELS[kl].knees
         assert np.abs(model.mean - seen[kl].mean(axis=0)).max() < 1e-3
         assert np.abs(model.mean - MODELS[kl].mean).max() > 1e-3
+
+
+def test_a_changed_shape_model_comes_with_a_new_version_of_the_simulator():
+    content = b"".join((paths.DATA / name).read_bytes() for name in (shape_model.NAME, *map(shape_model.unseen_name, range(FOLDS))))
+    assert (SIMULATOR, hashlib.sha256(content).hexdigest()) == (4, "41bf958f4e157c8e45791efce3c60f4b645af0181271fb524410c7f940c692c5"), \
+        "a shape model's file has changed: raise SIMULATOR, whose number is the only thing that kept files and runs know of it by, and put the new sum here"

@@ -26,7 +26,7 @@ from kneel_lib.files import locked, write_text, write_whole
 from kneel_lib.progress import Progress
 
 SIMULATOR = 4
-"""Raise this when the code changes what is drawn: older files are then not used any more."""
+"""Raise this when the code or a shape model's file changes what is drawn: older files, and runs that started from them, are then not used any more."""
 
 LEG_MM, HEIGHT_MM, ABOVE_MM = 195.0, 270.0, 125.0
 MARKER_MM = 14.0
