@@ -32,9 +32,9 @@ from kneel_lib.losses import make_loss
 from kneel_lib.methods import MARGIN_SHARE
 from kneel_lib.paths import RESULTS
 from kneel_lib.reference_augmentation import augment_one, reference_stream, seed_reference
-from kneel_lib.settings import BEST
+from kneel_lib.settings import BEST, SETTINGS
 from kneel_lib.statistics import paired_difference
-from kneel_lib.tables import write_table
+from kneel_lib.tables import paper_table, write_table
 
 LOADER_WORKERS = 2
 STEPS_A_ROUND = 3
@@ -333,13 +333,13 @@ def rates_over_sizes(cohort, profile, sizes=None, rounds=2):
     return rows
 
 
-TABLE_ROWS = {"plain": 7, "mixup": 13}
-"""Network rows of Table 1: those with mixup pass every image through the network twice."""
-
-
 def table_hours(images_per_s, profile, knees=423, folds=5):
-    """Hours that all network rows of Table 1 take at this rate of images (one pass each), all folds, one job after the other."""
-    passes = TABLE_ROWS["plain"] + 2 * TABLE_ROWS["mixup"]
+    """Hours that all network rows of the paper's Table 1 take at this rate of images (one pass each), all folds, one job after the other.
+
+    With mixup every image passes through the network twice.
+    """
+    rows = [SETTINGS[name] for name in paper_table()["setting"] if SETTINGS[name].method == "network"]
+    passes = sum(2 if row.mixup_alpha else 1 for row in rows)
     return passes * folds * knees * profile.epochs / images_per_s / 3600
 
 

@@ -104,4 +104,4 @@ def test_a_precision_is_chosen_for_a_while_only():
 
 
 def test_hours_of_the_table_follow_from_the_rate():
-    assert speed.table_hours(100, PROFILES["study"]) == pytest.approx((7 + 2 * 13) * 5 * 423 * PROFILES["study"].epochs / 100 / 3600)
+    assert speed.table_hours(100, PROFILES["study"]) == pytest.approx((6 + 2 * 14) * 5 * 423 * PROFILES["study"].epochs / 100 / 3600)
