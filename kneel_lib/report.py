@@ -177,12 +177,13 @@ def label_sentence(table):
     """How far few real labels go from each start, for the README."""
     parts, table = [], table[table["recipe"] == "best"]
     for (profile, labels), rows in table.groupby(["profile", "labels"]):
-        means = rows.groupby("start")["mre_mm"].mean()
-        if {"scratch", "simulated", "low_cost"} <= set(means.index):
-            parts.append(f"{labels} ({profile}): {means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}")
-    folds, seeds = table["fold"].nunique(), table["seed"].nunique()
-    return (f"**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and after simulated knees** (`best`, "
-            f"{folds} of 5 folds, up to {seeds} seeds): {'; '.join(parts)}." if parts else "")
+        errors = rows.pivot_table(index=["fold", "seed"], columns="start", values="mre_mm")
+        if {"scratch", "simulated", "low_cost"} <= set(errors.columns):
+            alike = errors.dropna()   # runs on a fold with a seed that each start has
+            means = alike.mean()
+            parts.append(f"{labels} ({profile}, trainings: {len(alike)}): {means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}")
+    return (f"**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and after simulated knees** (`best`, the same folds and seeds "
+            f"for each): {'; '.join(parts)}." if parts else "")
 
 
 def search_sentence(table):

@@ -5,8 +5,8 @@ TPAMI 2015, and Lindner et al., "Fully automatic segmentation of the proximal fe
 2013. A forest for each landmark looks at patches around the current point and votes where the landmark is; the votes pile up
 in a response image; a shape model is fitted to the peaks of the response images; the next stage looks closer.
 
-The KNEEL paper compares with BoneFinder itself (its Table 2). That is a closed program whose model was trained on other images at
-full resolution, and bone-finder.com says that its technology is patented (Cootes, Lindner, Ionita; University of Manchester: EP
+The KNEEL paper compares with BoneFinder itself (its Table 2). That is a closed program whose model came trained, on 500
+images of the OAI, and bone-finder.com says that its technology is patented (Cootes, Lindner, Ionita; University of Manchester: EP
 2893491, US 9928443): this module is for research, and its results are not BoneFinder's. What differs:
 - all knees are of one fold, in ROIs at their spacing; there is no Hough-forest detector before: the search starts from the
   ROI's middle and four places around it, and the start with the highest response peaks is kept;
