@@ -23,7 +23,7 @@ from nbclient.exceptions import CellExecutionError
 from kneel_lib import paths
 from kneel_lib.errors import KneelError
 from kneel_lib.figures import WITHOUT_PICTURES
-from kneel_lib.files import write_text, write_whole
+from kneel_lib.files import last_line, make_writable, write_whole
 
 HASH_KEY = "kneel_code_sha256"
 MOST = 4
@@ -104,12 +104,6 @@ def side_by_side(engine):
     return 1 if engine != "sequential" else min(os.cpu_count() or 1, MOST)
 
 
-def make_writable(folder):
-    """Make the folder; `KneelError` if nothing can be written there."""
-    write_text(folder / ".writable", "")
-    (folder / ".writable").unlink()
-
-
 def run_notebook(path, target, parameters, prefix="", threads=None):
     """Run one notebook in its own process; returns "" or the one line that says what went wrong.
 
@@ -125,13 +119,7 @@ def run_notebook(path, target, parameters, prefix="", threads=None):
             for line in process.stdout:   # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
                 print(f"{prefix}{line}", end="", flush=True)
         errors.seek(0)
-        return last_error(errors.read()) if process.returncode else ""
-
-
-def last_error(text):
-    """The last line of an error output that says something."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "no message"
+        return last_line(errors.read()) if process.returncode else ""
 
 
 def print_summary(notebooks, failed, output):
@@ -161,7 +149,7 @@ def publish_notebooks(names=None):
         try:
             NotebookClient(notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": str(paths.NOTEBOOKS)}}).execute()
         except CellExecutionError as error:
-            raise KneelError(f"{path.name} failed and was left as it was: {last_error(str(error))}") from None
+            raise KneelError(f"{path.name} failed and was left as it was: {last_line(error)}") from None
         clean(notebook)
         notebook["metadata"][HASH_KEY] = code_hash(notebook)
         write_whole(path, lambda temporary: nbformat.write(notebook, temporary))

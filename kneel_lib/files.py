@@ -1,6 +1,7 @@
 """Files that are written whole or not at all: beside their place first, then moved into it; and folders that one process makes at a time."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,14 +19,27 @@ def write_whole(path, write):
         write(temporary)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        raise KneelError(f"cannot write {path} ({error}): free some space or give another folder; finished runs are kept") from None
+        raise KneelError(f"cannot write {path} ({last_line(error)}): free some space or give another folder; finished runs are kept") from None
     finally:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def last_line(text):
+    """The last line that says something, of a text or of an exception (some hold the whole traceback of another)."""
+    lines = [line.strip() for line in str(text).splitlines() if line.strip()]
+    return lines[-1] if lines else "no message"
 
 
 def write_text(path, text):
     """A text file, written whole or not at all."""
     write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+def make_writable(folder):
+    """Make the folder; `KneelError` if nothing can be written there."""
+    write_text(Path(folder) / ".writable", "")
+    (Path(folder) / ".writable").unlink()
 
 
 def make_folder(folder, variable):

@@ -20,6 +20,8 @@ from kneel_lib.settings import Profile, Setting
 
 MARGIN_SHARE = 1 / 8
 FORESTS = "forests.npz"
+CHECKPOINT, PICKED = WORKING_FILES = "checkpoint.safetensors", "picked.safetensors"
+"""Files of a run that is under way: needed until its predictions are made, and left out of the finished one."""
 
 
 def run_seed(config):
@@ -91,7 +93,7 @@ def fit_network(task, rois, outputs):
     """Train on these ROIs, with a checkpoint after every epoch; returns the `training.State` with the network to predict with."""
     setting = task.setting
     profile = replace(task.profile, epochs=max(round(task.profile.epochs * setting.epoch_share), 1))
-    path = task.work / "checkpoint.safetensors"
+    path = task.work / CHECKPOINT
     state = training.start(setting, profile, len(training.batch_bounds(len(task.known), profile.batch)), task.seed, task.device, outputs)
     if path.is_file():
         state = checkpoint.restore_state(state, path)
@@ -107,8 +109,7 @@ def fit_network(task, rois, outputs):
     state = training.train(setting, profile, rois, task.seed, task.device, state, after_epoch)
     progress.close()
     if setting.picked:
-        state.model.load_state_dict(checkpoint.load_tensors(picked_path(task))[0])
-        picked_path(task).unlink()
+        state.model.load_state_dict(checkpoint.load_tensors(task.work / PICKED)[0])
     return training.finish(setting, state)
 
 
@@ -119,11 +120,7 @@ def pick(task, state):
     before = [epoch["held_out_mre"] for epoch in state.history[:-1]]
     state.history[-1]["held_out_mre"] = float(np.nanmean(errors))
     if not before or state.history[-1]["held_out_mre"] < min(before):
-        checkpoint.save_weights(state.model, picked_path(task))
-
-
-def picked_path(task):
-    return task.work / "picked.safetensors"
+        checkpoint.save_weights(state.model, task.work / PICKED)
 
 
 def described(config):

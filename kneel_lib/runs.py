@@ -29,9 +29,9 @@ from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
 from kneel_lib.data.simulated import SIMULATOR
 from kneel_lib.errors import KneelError
-from kneel_lib.files import locked, make_folder, write_text
-from kneel_lib.methods import FORESTS, METHODS, Task, forest_options, run_seed
-from kneel_lib.settings import SEARCH, SETTINGS, Profile, Setting, from_scratch, profile_for
+from kneel_lib.files import last_line, locked, make_folder, write_text
+from kneel_lib.methods import FORESTS, METHODS, WORKING_FILES, Task, forest_options, run_seed
+from kneel_lib.settings import PROFILES, SEARCH, SETTINGS, Profile, Setting, from_scratch, profile_for
 
 RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
@@ -100,7 +100,7 @@ def build_network(config):
 
 
 def take_knees(cohort, count):
-    """The cohort, or `count` of its knees (without the test split) evenly spread over it."""
+    """The cohort, or `count` of its knees evenly spread over it."""
     if count is None or count >= len(cohort):
         return cohort
     return cohort.select(np.linspace(0, len(cohort) - 1, count).round().astype(int))
@@ -195,7 +195,8 @@ def plan(setting, profile, cohort, fold, seed=0, labels=None, start=None):
     elif setting.start in (SIMULATED, UNSEEN):
         if cohort.name == SIMULATED:
             raise KneelError(f"setting {setting.name} starts from the simulated knees and cannot be tried on the same ones: choose another cohort, such as crops")
-        config["start"] = {"cohort": setting.start, "setting": from_scratch(setting).name, "described": describe(from_scratch(setting), profile), "simulator": SIMULATOR}
+        config["start"] = {"cohort": setting.start, "setting": from_scratch(setting).name, "described": describe(from_scratch(setting), profile), "simulator": SIMULATOR,
+                           **({} if profile.simulated is None else {"knees": profile.simulated})}
     elif setting.start in SETTINGS:
         config["start"] = {"cohort": cohort.name, "setting": setting.start, "hash": content_hash(plan(SETTINGS[setting.start], profile, cohort, fold, seed))}
     elif setting.start:
@@ -278,7 +279,11 @@ def get_transfer(setting, profile, source, target, seed=0, device="cpu", weights
 
 
 def plan_transfer(setting, profile, source, target, seed=0):
-    """The config of a run that `get_transfer` would load or make, without making it."""
+    """The config of a run that `get_transfer` would load or make, without making it; `KneelError` for a setting that starts elsewhere, and for knees tried on themselves."""
+    if setting.start:
+        raise KneelError(f"setting {setting.name} starts from another run, which a transfer does not do: choose its recipe from scratch, {from_scratch(setting).name}")
+    if source.fingerprint == target.fingerprint:
+        raise KneelError(f"a network that is trained on all knees of {source.name} cannot be tried on the same ones: choose another cohort to train on or to try on")
     target = take_knees(target, profile.knees)
     return make_config(setting, profile, take_knees(source, profile.knees), "all", seed) | {"target": target.name, "target_fingerprint": target.fingerprint}
 
@@ -321,8 +326,14 @@ def keep(config, manifest, history, predictions, model=None):
     if model is not None:
         checkpoint.save_weights(model, work / WEIGHTS)
     write_text(work / "manifest.json", json.dumps(manifest, indent=1) + "\n")
-    os.replace(work, folder)
-    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    try:
+        if folder.exists():   # not whole, or without the weights that are wanted now
+            shutil.rmtree(folder)
+        os.replace(work, folder)
+    except OSError as error:
+        raise KneelError(f"cannot put the finished run into its place {folder} ({error}): move that away; the same command goes on from {work.name}") from None
+    for name in WORKING_FILES:
+        (folder / name).unlink(missing_ok=True)
     return load_run(folder)
 
 
@@ -345,11 +356,19 @@ def predict_held_out(predict, profile, cohort, fold, centre):
 
 
 @cache
+def commit():
+    """The commit of this code, or "unknown" where it is no git checkout or git is not installed."""
+    try:
+        git = subprocess.run(["git", "-C", paths.ROOT, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
+    except OSError:
+        return "unknown"
+    return git.stdout.strip() or "unknown"
+
+
 def environment(device="cpu"):
     """What the manifest says of code and machine."""
-    git = subprocess.run(["git", "-C", paths.ROOT, "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True)
     processor = next((line.split(":")[1].strip() for line in read_lines("/proc/cpuinfo") if line.startswith("model name")), platform.processor())
-    return {"commit": git.stdout.strip() or "unknown", "python": platform.python_version(), "system": platform.system(),
+    return {"commit": commit(), "python": platform.python_version(), "system": platform.system(),
             "processor": processor, "threads": torch.get_num_threads(), "precision": training.precision(device),
             "versions": {name: version(name) for name in ("torch", "numpy", "pandas", "scikit-learn", "opencv-python-headless")}}
 
@@ -367,13 +386,34 @@ def recorded_runs(store=None):
 def record(profiles, settings=None, store=None):
     """Copy the finished runs of these profiles (and of these settings alone, if given) from the working store to results/runs, without weights.
 
-    Returns the new folders.
+    Runs that today's code would not make are left out (`is_current`). Returns the new folders.
     """
     copied = []
     for run in recorded_runs(store or paths.runs()):
         target = paths.RESULTS / "runs" / address(run.config)
         wanted = run.config["profile"]["name"] in profiles and (not settings or run.config["setting"]["name"] in settings)
-        if wanted and not (target / "manifest.json").is_file():
-            shutil.copytree(run.folder, target, ignore=shutil.ignore_patterns("*.safetensors", "*.npz", "*.lock"), dirs_exist_ok=True)
+        if wanted and is_current(run.config) and not (target / "manifest.json").is_file():
+            copy_run(run.folder, target)
             copied.append(target)
     return copied
+
+
+def is_current(config):
+    """Whether a run of this config is of today's recipe, and its setting and profile, where the tables of settings know them, are as they stand there now."""
+    setting, profile = {**SETTINGS, SEARCH.name: SEARCH}.get(config["setting"]["name"]), config["profile"]["name"]
+    if setting is None or profile not in PROFILES or config["setting"].get("method") == "pipeline":
+        return config["recipe"] == RECIPE
+    described = json.loads(json.dumps(describe(setting, profile_for(setting, PROFILES[profile]))))
+    return config["recipe"] == RECIPE and described == {name: config[name] for name in described}
+
+
+def copy_run(folder, target):
+    """Copy a run without its weights, whole or not at all."""
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        for left_over in (partial, target):
+            shutil.rmtree(left_over, ignore_errors=True)
+        shutil.copytree(folder, partial, ignore=shutil.ignore_patterns("*.safetensors", "*.npz", "*.lock"))
+        os.replace(partial, target)
+    except OSError as error:
+        raise KneelError(f"cannot write {target} ({last_line(error)}): free some space; the runs that were copied before are kept") from None

@@ -184,7 +184,10 @@ def test_a_transfer_is_trained_on_one_cohort_and_tried_on_all_of_another(cohort,
     run = runs.get_transfer(BEST, TINY, cohort, other)
     assert len(run.errors()) == 12 and set(run.predictions["fold"]) == {"all"} and run.config["knees"] == 24
     assert runs.get_transfer(BEST, TINY, cohort, other).folder == run.folder
-    assert runs.get_transfer(BEST, TINY, cohort, cohort).folder != run.folder
+    with pytest.raises(KneelError, match="cannot be tried on the same ones"):
+        runs.get_transfer(BEST, TINY, cohort, cohort)
+    with pytest.raises(KneelError, match="choose its recipe from scratch, best"):
+        runs.get_transfer(SETTINGS["best_simulated"], TINY, cohort, other)
     mean = runs.get_transfer(SETTINGS["mean_shape"], TINY, cohort, other)
     offsets = (cohort.landmarks_mm - cohort.landmarks_mm[:, 4:5]).mean(axis=0)
     expected = np.linalg.norm(other.landmarks_mm[:, 4:5] + offsets - other.landmarks_mm, axis=2)
@@ -312,6 +315,50 @@ def test_a_row_of_looks_uses_the_network_of_its_row_and_trains_nothing(cohort, s
     expected = rois.to_mm(looks.predict(plain.load_network(), rois))
     assert np.allclose(looked.predictions.query("roi == 'truth'")[["x4", "y4"]], expected[:, 4], atol=1e-3)
     assert len(tables.cross_validated([looked, plain])) == 2 and tables.steady([looked]) == [looked]
+
+
+def test_the_count_of_simulated_knees_is_part_of_what_starts_from_them(cohort):
+    counts = [runs.content_hash(runs.plan(SETTINGS["best_simulated"], replace(TINY, simulated=count), cohort, 0)) for count in (None, 40, 60)]
+    assert len(set(counts)) == 3
+
+
+def test_a_run_is_finished_where_a_broken_one_lies_or_weights_are_gone(cohort, store):
+    run = runs.get_run(BEST, TINY, cohort, 0)
+    (run.folder / runs.WEIGHTS).unlink()
+    assert runs.get_run(BEST, TINY, cohort, 0, weights=True).load_network()
+    (run.folder / "manifest.json").unlink()
+    assert (runs.get_run(BEST, TINY, cohort, 0).folder / "manifest.json").is_file()
+
+
+def test_a_run_needs_no_git(cohort, store, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    runs.commit.cache_clear()
+    assert runs.get_run(SETTINGS["mean_shape"], TINY, cohort, 0).manifest["commit"] == "unknown"
+    runs.commit.cache_clear()
+
+
+def test_a_picked_run_goes_on_when_it_is_stopped_before_its_predictions(cohort, store):
+    picked, config = SETTINGS["picked"], runs.plan(SETTINGS["picked"], TINY, cohort, 0)
+    known, held_out = (cohort.select(rows) for rows in make_folds(cohort)[0])
+    methods.train_network(methods.Task(picked, TINY, known, held_out, config, runs.working_folder(config)))
+    run = runs.get_run(picked, TINY, cohort, 0)
+    assert len(run.history) == 3 and not {path.name for path in run.folder.iterdir()} & set(methods.WORKING_FILES)
+
+
+def test_a_run_is_recorded_whole_or_not_at_all_and_only_if_it_is_of_today(cohort, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    run = runs.get_run(SETTINGS["mean_shape"], PROFILES["smoke"], cohort, 0)
+    older = runs.get_run(replace(SETTINGS["mean_shape"], features="older"), PROFILES["smoke"], cohort, 0)
+    target = paths.RESULTS / "runs" / runs.address(run.config)
+    target.mkdir(parents=True)
+    (target / "config.json").write_text("half a copy")
+    assert runs.is_current(run.config) and not runs.is_current(older.config)
+    assert runs.record(["smoke"]) == [target] and runs.load_run(target).config == run.config
+    (target.parent / f"{target.name}.partial").write_text("in the way")
+    shutil.rmtree(target)
+    with pytest.raises(KneelError, match="cannot write .*free some space"):
+        runs.record(["smoke"])
+    assert not target.exists()
 
 
 def test_a_setting_with_an_unknown_start_is_refused(cohort, store):
