@@ -13,10 +13,14 @@ from kneel_lib.errors import KneelError
 def run(options):
     from kneel_lib.data.cohorts import load_cohort
     from kneel_lib.settings import find_profile
+    from kneel_lib.engines import ENGINES
+    from kneel_lib.settings import find
     profile = find_profile(options.profile)
+    find(options.engine, ENGINES, "engine")
+    parameters = dict(driver.parse_parameter(text) for text in options.parameter)
     cohort = load_cohort(options.cohort, profile.simulated)
     os.environ.update(KNEEL_ENGINE=options.engine, KNEEL_JOBS=str(options.jobs))
-    given = dict([driver.parse_parameter(text) for text in options.parameter], profile=options.profile, cohort=cohort.name)
+    given = {**parameters, "profile": options.profile, "cohort": cohort.name}
     at_once = options.at_once or driver.side_by_side(options.engine)
     failed = driver.run_notebooks(given, paths.output(cohort.name, options.profile), options.notebook, at_once)
     return 1 if failed else 0
@@ -112,6 +116,8 @@ def ship(options):
     from kneel_lib.settings import find_profile, find_setting, profile_for
     from kneel_lib.shipping import ship as write
     setting = find_setting(options.setting)
+    if setting.method not in ("network", "search"):
+        raise KneelError(f"{setting.name} has no network to ship: choose a row that is trained, such as best, or search")
     profile = profile_for(setting, find_profile(options.profile))
     cohort = load_cohort(options.cohort, profile.simulated)
     for run in each_run([setting], profile, cohort, options.folds, options.seeds, options.device, weights=True):
@@ -132,6 +138,11 @@ def onnx(options):
 
 def record(options):
     from kneel_lib.runs import record
+    from kneel_lib.settings import find_profile, find_setting
+    for name in options.profiles:
+        find_profile(name)
+    for name in options.settings or ():
+        find_setting(name)
     for folder in record(options.profiles, options.settings):
         print(folder)
     return report(options)
@@ -162,13 +173,37 @@ def verify(options):
 
 def fold_name(text):
     """A fold from the command line: a number, or val."""
-    return text if text == "val" else int(text)
+    return text if text == "val" else not_negative(text)
+
+
+def not_negative(text):
+    """A whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
+    return int(text)
+
+
+def positive(text):
+    """A whole number from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
+    return int(text)
+
+
+def device(text):
+    """A device that torch knows and this machine has."""
+    import torch
+    try:
+        torch.empty(1, device=text)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:   # torch has a kind for each
+        raise argparse.ArgumentTypeError(f"'{text}' is no device that can be used here ({str(error).splitlines()[0]}): cpu always is") from None
+    return text
 
 
 def add_engine(command):
     """The options that say where missing runs are made."""
     command.add_argument("--engine", default="sequential", help="sequential, processes, ray or dask: see kneel_lib/engines.py")
-    command.add_argument("--jobs", type=int, default=1, help="how many runs at once")
+    command.add_argument("--jobs", type=positive, default=1, help="how many runs at once")
 
 
 def parse(arguments):
@@ -185,48 +220,48 @@ def parse(arguments):
     command.add_argument("--cohort", default="auto")
     command.add_argument("--notebook", nargs="*", help="only those whose names start so, e.g. 01 03")
     command.add_argument("--parameter", nargs="*", default=[], metavar="NAME=VALUE", help="a notebook parameter, e.g. seed=1")
-    command.add_argument("--at-once", type=int, default=0, help="notebooks side by side (default: one a core up to 4; one where an engine is named)")
+    command.add_argument("--at-once", type=not_negative, default=0, help="notebooks side by side (default: one a core up to 4; one where an engine is named)")
     add_engine(command)
     command = add(train, "make the missing runs of some settings, fold by fold")
     command.add_argument("setting", nargs="+")
     command.add_argument("--profile", default="native")
     command.add_argument("--cohort", default="auto")
-    command.add_argument("--folds", nargs="*", type=fold_name, default=range(5), help="0 to 4, or val: train on the split train, hold out val")
-    command.add_argument("--seeds", nargs="*", type=int, default=[0])
-    command.add_argument("--device", default="cpu")
+    command.add_argument("--folds", nargs="+", type=fold_name, default=range(5), help="0 to 4, or val: train on the split train, hold out val")
+    command.add_argument("--seeds", nargs="+", type=not_negative, default=[0])
+    command.add_argument("--device", type=device, default="cpu")
     add_engine(command)
     command = add(transfer, "train on all knees of one cohort and try on another")
     command.add_argument("setting", nargs="+")
     command.add_argument("--source", default="simulated")
     command.add_argument("--target", default="crops")
     command.add_argument("--profile", default="long")
-    command.add_argument("--seeds", nargs="*", type=int, default=[0])
-    command.add_argument("--device", default="cpu")
+    command.add_argument("--seeds", nargs="+", type=not_negative, default=[0])
+    command.add_argument("--device", type=device, default="cpu")
     command = add(labels, "accuracy against the number of labelled real knees, from scratch and pre-trained")
     command.add_argument("--profile", default="long")
     command.add_argument("--cohort", default="crops")
     command.add_argument("--recipe", choices=["best", "wing"], default="best")
-    command.add_argument("--counts", nargs="*", type=int, default=[25, 50, 100, 200, 0], help="labelled knees; 0 is all of the fold")
-    command.add_argument("--starts", nargs="*", choices=["scratch", "simulated", "low_cost"], default=["simulated", "scratch", "low_cost"])
-    command.add_argument("--folds", nargs="*", type=int, default=[0])
-    command.add_argument("--seeds", nargs="*", type=int, default=[0, 1])
-    command.add_argument("--device", default="cpu")
+    command.add_argument("--counts", nargs="+", type=not_negative, default=[25, 50, 100, 200, 0], help="labelled knees; 0 is all of the fold")
+    command.add_argument("--starts", nargs="+", choices=["scratch", "simulated", "low_cost"], default=["simulated", "scratch", "low_cost"])
+    command.add_argument("--folds", nargs="+", type=not_negative, default=[0])
+    command.add_argument("--seeds", nargs="+", type=not_negative, default=[0, 1])
+    command.add_argument("--device", type=device, default="cpu")
     command = add(test, "Table 2: whole pipelines on test sets, trained first where that is missing")
     command.add_argument("dataset", nargs="+", help="A and B (simulated), val and test (splits of the real crops)")
-    command.add_argument("--methods", nargs="*", default=["rfrv_clm", "one_stage", "two_stage"])
+    command.add_argument("--methods", nargs="+", default=["rfrv_clm", "one_stage", "two_stage"])
     command.add_argument("--profile", default="long")
-    command.add_argument("--folds", nargs="*", type=int, help="of A and B: the fold models to average (default: as many as the profile says)")
-    command.add_argument("--seed", type=int, default=0)
-    command.add_argument("--device", default="cpu")
+    command.add_argument("--folds", nargs="+", type=not_negative, help="of A and B: the fold models to average (default: as many as the profile says)")
+    command.add_argument("--seed", type=not_negative, default=0)
+    command.add_argument("--device", type=device, default="cpu")
     command = add(register, "make the registration table of the crops anew: where the published landmarks lie on them")
     command.add_argument("--cohort", default="auto", help="crops, or simulated: crops cut at places that are known")
-    command.add_argument("--knees", type=int, help="of a simulated cohort: how many are drawn")
+    command.add_argument("--knees", type=positive, help="of a simulated cohort: how many are drawn")
     command.add_argument("--check", action="store_true", help="train the checking network too, and let it replace what lies far off (about ten minutes more)")
-    command.add_argument("--jobs", type=int, default=2, help="threads")
+    command.add_argument("--jobs", type=positive, default=2, help="threads")
     command.add_argument("--output", help="the table's file (default: build/<cohort>_registration.csv)")
     command.add_argument("--record", action="store_true", help="also measure how good it is: results/registration.csv and the error budget")
     command.add_argument("--compare", action="store_true", help="also train the same network on both tables' labels: results/registration_tables.csv")
-    command.add_argument("--folds", nargs="*", type=int, default=range(5), help="of --compare")
+    command.add_argument("--folds", nargs="+", type=not_negative, default=range(5), help="of --compare")
     command = add(predict, "landmarks of your own radiographs: DICOM files, or pictures with --spacing")
     command.add_argument("path", help="a file or a folder")
     command.add_argument("--output", default="kneel_landmarks")
@@ -238,13 +273,13 @@ def parse(arguments):
     command.add_argument("setting")
     command.add_argument("--profile", default="native")
     command.add_argument("--cohort", default="auto")
-    command.add_argument("--folds", nargs="*", type=fold_name, default=["val"])
-    command.add_argument("--seeds", nargs="*", type=int, default=[0])
-    command.add_argument("--device", default="cpu")
+    command.add_argument("--folds", nargs="+", type=fold_name, default=["val"])
+    command.add_argument("--seeds", nargs="+", type=not_negative, default=[0])
+    command.add_argument("--device", type=device, default="cpu")
     command = add(onnx, "write the shipped networks as ONNX files")
     command.add_argument("--output", default="kneel_onnx")
     command = add(record, "copy finished runs to results/ (without weights) and re-make the report")
-    command.add_argument("--profiles", nargs="*", default=["study", "study_native", "long", "native", "paper"])
+    command.add_argument("--profiles", nargs="+", default=["study", "study_native", "long", "native", "paper"])
     command.add_argument("--settings", nargs="*", help="only these settings")
     add(report, "re-make the recorded tables and curves from results/ alone")
     command = add(notebooks, "refresh the outputs inside notebooks/")
@@ -263,5 +298,5 @@ def main(arguments=None):
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; finished epochs and runs are kept, the same command goes on from there", file=sys.stderr)
+        print("stopped; what was finished is kept (epochs and runs too: the same command goes on from there)", file=sys.stderr)
         return 130

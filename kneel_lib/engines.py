@@ -20,7 +20,7 @@ from joblib import Parallel, delayed, parallel_config
 from kneel_lib import paths, runs
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.errors import KneelError
-from kneel_lib.files import write_whole
+from kneel_lib.files import last_line, locked, write_whole
 from kneel_lib.settings import Profile, Setting, find
 
 ATTEMPTS = 3
@@ -75,7 +75,7 @@ def each_run(settings, profile, cohort, folds=None, seeds=(0,), device="cpu", en
     predictions: see `runs.get_run`. Raises `KneelError` for an unknown engine, and if a run
     is still missing after ATTEMPTS.
     """
-    engine, workers = engine or os.environ.get("KNEEL_ENGINE") or "sequential", workers or int(os.environ.get("KNEEL_JOBS") or 1)
+    engine, workers = engine or os.environ.get("KNEEL_ENGINE") or "sequential", workers or jobs_wanted()
     start = find(engine, ENGINES, "engine")
     numbers = range(profile.folds) if folds is None else folds
     jobs = [Job(setting, profile, cohort, fold, seed, device, weights=weights) for setting in settings for seed in seeds for fold in numbers]
@@ -83,6 +83,14 @@ def each_run(settings, profile, cohort, folds=None, seeds=(0,), device="cpu", en
         make_missing(jobs, engine, workers)
     for job in jobs:
         yield job.make()
+
+
+def jobs_wanted():
+    """How many runs at once `KNEEL_JOBS` asks for: 1 where it is not set."""
+    text = os.environ.get("KNEEL_JOBS") or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise KneelError(f"KNEEL_JOBS is '{text}': give a whole number of runs to make at once, from 1")
+    return int(text)
 
 
 def make_missing(jobs, engine, workers):
@@ -101,7 +109,7 @@ def make_missing(jobs, engine, workers):
             raise
         except Exception as error:   # every engine has its own exception for a lost worker
             left = sum(not job.finished for job in jobs)
-            print(f"{engine}: a worker was lost ({type(error).__name__}), {left} runs are still missing after attempt {attempt} of {ATTEMPTS}", flush=True)
+            print(f"{engine}: a worker was lost ({type(error).__name__}: {last_line(error)}), {left} runs are still missing after attempt {attempt} of {ATTEMPTS}", flush=True)
     left = [runs.address(job.config) for job in jobs if not job.finished]
     if left:
         raise KneelError(f"{engine}: {len(left)} runs are missing after {ATTEMPTS} attempts, the first is {left[0]}; the finished ones are kept, "
@@ -123,12 +131,20 @@ def prepared(job, first, engine, workers):
 
 
 def make_packed(job):
-    """What a worker does: make the job's run in the caller's store, or in one of its own that is gone afterwards; returns the packed run."""
+    """What a worker does: make the job's run in the caller's store, or in one of its own that is gone afterwards; returns the packed run.
+
+    What goes wrong in the run itself would go wrong again: it becomes a `KneelError`, so that only lost workers are tried again.
+    """
     torch.set_num_threads(job.threads)
     with use_store(job.store):
         for packed in job.before:
             unpack(packed, paths.runs())
-        return pack(job.make())
+        try:
+            return pack(job.make())
+        except KneelError:
+            raise
+        except Exception as error:
+            raise KneelError(f"{job.setting.name}, fold {job.fold}, seed {job.seed} failed in its worker: {type(error).__name__}: {last_line(error)}") from error
 
 
 @contextmanager
@@ -154,9 +170,10 @@ def unpack(packed, store):
     """Put a packed run into a store, the manifest last, unless it is there; returns its address."""
     address, files = packed
     folder = Path(store) / address
-    if not (folder / "manifest.json").is_file():
-        for name in sorted(files, key=lambda name: name == "manifest.json"):
-            write_whole(folder / name, lambda temporary, content=files[name]: Path(temporary).write_bytes(content))
+    with locked(folder, "KNEEL_RUNS"):
+        if not (folder / "manifest.json").is_file():
+            for name in sorted(files, key=lambda name: name == "manifest.json"):
+                write_whole(folder / name, lambda temporary, content=files[name]: Path(temporary).write_bytes(content))
     return address
 
 

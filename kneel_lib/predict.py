@@ -11,7 +11,7 @@ import pandas as pd
 from kneel_lib import landmarks, pipeline
 from kneel_lib.data.radiograph import read_radiograph
 from kneel_lib.errors import KneelError
-from kneel_lib.files import write_text, write_whole
+from kneel_lib.files import make_writable, write_text, write_whole
 from kneel_lib.progress import Progress
 from kneel_lib.shipping import load_networks
 
@@ -30,12 +30,13 @@ def check_shipped(networks):
     return networks
 
 
-def find_files(path):
-    """The file itself, or every file below a folder (hidden ones left out), sorted; `KneelError` where there is none."""
-    path = Path(path)
+def find_files(path, output=None):
+    """The file itself, or every file below a folder (hidden ones and those below `output` left out), sorted; `KneelError` where there is none."""
+    path, own = Path(path), output and Path(output).resolve()
     if path.is_file():
         return [path]
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts))
+    files = sorted(file for file in path.rglob("*") if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+                   and own not in file.resolve().parents)
     if not files:
         raise KneelError(f"{path} is no file and no folder with files")
     return files
@@ -50,27 +51,36 @@ def predict_file(path, networks, search_networks=(), mm_per_px=None, side="", st
 def predict_all(path, output, mm_per_px=None, side="", stages=2, flip=False, shipped=None):
     """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`. Returns {file: what went wrong}.
 
-    flip: look at mirror images too (`pipeline.Network`). shipped: (landmark networks, search networks) in the place of those that ship.
+    flip: look at mirror images too (`pipeline.Network`). shipped: (landmark networks, search networks) in the place of those that ship. What is
+    below `output` is no input. If it is stopped, or the disk is full, the answers so far are written. Raises `KneelError` if `output` cannot be written.
     """
     networks, search_networks = shipped or load_shipped()
     networks = [replace(network, flip=flip) for network in networks]
-    files, answers, failed = find_files(path), {}, {}
+    files, answers, failed = find_files(path, output), {}, {}
+    make_writable(output)
     output, progress = Path(output), Progress("predicting", len(files), unit="file")
-    for done, file in enumerate(files, start=1):
-        name = file.name if file == Path(path) else str(file.relative_to(path))
-        try:
-            radiograph, knees = predict_file(file, networks, search_networks, mm_per_px, side, stages)
-            answers[name] = knees
-            write_picture(output / "overlays" / f"{name.replace('/', '_')}.png", pipeline.overlay(radiograph, knees))
-        except KneelError as error:
-            failed[name] = str(error)
-            print(f"error: {error}", flush=True)
-        progress.advance(done)
-    progress.close()
+    try:
+        for done, file in enumerate(files, start=1):
+            name = file.name if file == Path(path) else str(file.relative_to(path))
+            try:
+                radiograph, answers[name] = predict_file(file, networks, search_networks, mm_per_px, side, stages)
+            except KneelError as error:
+                failed[name] = str(error)
+                print(f"error: {error}", flush=True)
+            else:
+                write_picture(output / "overlays" / f"{name}.png", pipeline.overlay(radiograph, answers[name]))
+            progress.advance(done)
+    finally:
+        progress.close()
+        write_answers(output, answers, failed)
+    return failed
+
+
+def write_answers(output, answers, failed):
+    """landmarks.csv and landmarks.json. answers: {file: [`pipeline.Knee`]}. failed: {file: what went wrong}."""
     write_text(output / "landmarks.csv", landmark_table(answers).to_csv(index=False, float_format="%.3f"))
     written = {"knees": [described(name, knee) for name, knees in answers.items() for knee in knees], "failed": failed}
     write_text(output / "landmarks.json", json.dumps(written, indent=1) + "\n")
-    return failed
 
 
 def landmark_table(answers):

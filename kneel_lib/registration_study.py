@@ -15,7 +15,9 @@ from kneel_lib.data.cohort import check_cohort
 from kneel_lib.data.cohorts import load_cohort
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.data.registration import apart_mm, disagreement_mm, in_gauge_of
+from kneel_lib.data.search import is_for_search
 from kneel_lib.data.simulated_crops import as_found, cut_crops, offsets_from_centre
+from kneel_lib.errors import KneelError
 from kneel_lib.settings import BEST, PROFILES
 
 LOST_MM = 3.0
@@ -27,7 +29,9 @@ ON_FILE, MADE_HERE = "table on file", "made here"
 
 
 def crops_of(cohort):
-    """The crops of a cohort: the real ones as their files have them, simulated ones cut at places and scales that are known."""
+    """The crops of a cohort: the real ones as their files have them, simulated ones cut at places and scales that are known. Raises `KneelError` for cohorts of the ROI search."""
+    if is_for_search(cohort):
+        raise KneelError(f"{cohort.name} is for the ROI search and cannot be registered: choose crops, or simulated")
     return as_found(cohort) if cohort.name == "crops" else cut_crops(cohort)
 
 

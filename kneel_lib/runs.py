@@ -27,6 +27,7 @@ from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.cohorts import load_cohort, search_cohort, search_name, unseen_cohort
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import CENTRES, cut_rois
+from kneel_lib.data.search import is_for_search
 from kneel_lib.data.simulated import SIMULATOR
 from kneel_lib.errors import KneelError
 from kneel_lib.files import last_line, locked, make_folder, write_text
@@ -109,8 +110,13 @@ def take_knees(cohort, count):
 def make_config(setting, profile, cohort, fold, seed):
     """Everything that the run's numbers depend on, apart from the machine, as plain data.
 
-    Fields at their default are left out, so that a field that is added later leaves older runs their address.
+    Fields at their default are left out, so that a field that is added later leaves older runs their address. Raises `KneelError` for the ROI search
+    on pictures that are not for it, and for anything else on those that are.
     """
+    if is_for_search(cohort) and setting.method != SEARCH.method:
+        raise KneelError(f"{cohort.name} has pictures in which the knee is still to be found: the ROI search is what they are for, not {setting.name}; choose another cohort")
+    if setting.method == SEARCH.method and not is_for_search(cohort):
+        raise KneelError(f"in the pictures of {cohort.name} the knee is found already: for the ROI search give {search_name(cohort.name)}")
     return {"recipe": RECIPE, "cohort": cohort.name, "fingerprint": cohort.fingerprint, "knees": len(cohort), "fold": fold,
             "seed": seed, **describe(setting, profile)}
 

@@ -63,6 +63,7 @@ def test_spacing_comes_from_the_tags_in_order(pixels, tmp_path, elements, expect
 @pytest.mark.parametrize("elements, message", [
     ({"ImagerPixelSpacing": None}, "no usable pixel spacing .it has none of"), ({"ImagerPixelSpacing": [0, 0]}, "no usable pixel spacing .it has only Imager"),
     ({"ImagerPixelSpacing": [0.2, 0.3]}, "not square: ImagerPixelSpacing is 0.2 x 0.3 mm"), ({"ImagerPixelSpacing": [7, 7]}, "spacing of 7.0 mm"),
+    ({"ImagerPixelSpacing": 0.2}, "no usable pixel spacing .it has only ImagerPixelSpacing .0.2.."),
     ({"PixelData": None}, "holds no pixels"), ({"Modality": "MR"}, "not a projection radiograph: its modality is 'MR'"),
     ({"PhotometricInterpretation": "RGB"}, "not a grey picture"), ({"NumberOfFrames": 5}, "holds 5 frames"),
     ({"Rows": 60000, "Columns": 60000}, "60000 x 60000 pixels: that is no radiograph"), ({"PixelData": b"\0" * 500}, "truncated or has damaged pixel data")])
@@ -70,6 +71,25 @@ def test_each_defect_is_named(pixels, tmp_path, elements, message):
     with pytest.raises(KneelError, match=message) as raised:
         read_dicom(write_radiograph(tmp_path / "a.dcm", pixels, **elements))
     assert "\n" not in str(raised.value) and "a.dcm" in str(raised.value)
+
+
+def test_a_spacing_is_taken_where_the_file_has_none(pixels, tmp_path):
+    assert read_dicom(write_radiograph(tmp_path / "a.dcm", pixels, ImagerPixelSpacing=None), 0.25).mm_per_px == 0.25
+    assert read_dicom(write_radiograph(tmp_path / "b.dcm", pixels, ImagerPixelSpacing=[0.2, 0.2]), 0.25).mm_per_px == 0.2
+    with pytest.raises(KneelError, match="pixel spacing of 7 mm .as given."):
+        read_dicom(write_radiograph(tmp_path / "a.dcm", pixels, ImagerPixelSpacing=None), 7)
+
+
+def test_a_side_of_another_kind_than_text_is_one_clear_error(pixels, tmp_path):
+    path = write_radiograph(tmp_path / "a.dcm", pixels)
+    dataset = pydicom.dcmread(path)
+    dataset.add(pydicom.DataElement(0x00200062, "CS", "R"))
+    dataset.save_as(path)
+    data = path.read_bytes()
+    place = data.index(b"\x20\x00\x62\x00CS")
+    path.write_bytes(data[:place + 4] + b"FD" + data[place + 6:])
+    with pytest.raises(KneelError, match="has a damaged element ImageLaterality"):
+        read_dicom(path)
 
 
 def test_files_that_are_no_dicom(tmp_path):

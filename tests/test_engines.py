@@ -85,6 +85,19 @@ def test_a_packed_run_is_the_same_run_elsewhere(cohort, store, tmp_path):
     assert there.config == run.config and there.load_network().state_dict().keys() == run.load_network().state_dict().keys()
 
 
+def test_what_fails_in_a_run_is_said_once_and_not_taken_for_a_lost_worker(cohort, store, capsys):
+    with pytest.raises(KneelError, match="best, fold 0, seed 0 failed in its worker: RuntimeError: .*nonsense"):
+        engines.get_table([SETTINGS["best"]], SMOKE, cohort, [0], device="nonsense", engine="processes", workers=2)
+    assert "a worker was lost" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-2"])
+def test_a_count_of_jobs_that_is_none_is_named(text, cohort, store, monkeypatch):
+    monkeypatch.setenv("KNEEL_JOBS", text)
+    with pytest.raises(KneelError, match=f"KNEEL_JOBS is '{text}'"):
+        engines.get_table([SETTINGS["mean_shape"]], SMOKE, cohort, [0])
+
+
 def test_unknown_engines_and_missing_extras_are_named(cohort, store):
     with pytest.raises(KneelError, match="unknown engine 'abacus': choose one of sequential, processes, ray, dask"):
         engines.get_table([SETTINGS["mean_shape"]], SMOKE, cohort, [0], engine="abacus")

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -57,7 +58,7 @@ def test_a_scattered_crop_keeps_its_landmarks_on_its_pixels(cohort):
 def test_the_search_network_learns_and_predicts_one_landmark(folder, store):
     halves = search.load_halves(folder, folder / "annotations.csv", "simulated", jobs=1)
     profile = SEARCH_PROFILES["smoke"]
-    run = runs.get_transfer(SEARCH, profile, halves, halves)
+    run = runs.get_transfer(SEARCH, profile, halves.select(slice(0, 4)), halves.select(slice(4, None)))
     errors = run.errors("image")
     assert np.isfinite(errors[:, landmarks.CENTRE]).all() and np.isnan(np.delete(errors, landmarks.CENTRE, axis=1)).all()
     assert run.load_network().architecture.landmarks == 1
@@ -95,6 +96,13 @@ def test_joint_space_is_the_distance_of_facing_landmarks():
     points[list(landmarks.FEMUR)] = np.stack([np.linspace(0, 80, 7), np.full(7, 46.0)], axis=1)
     knee = pipeline.Knee("R", points, 0.5, np.zeros(16), 30.0, ())
     assert knee.joint_space_mm() == {"medial": pytest.approx(2.0), "lateral": pytest.approx(2.0)} and knee.trusted
+
+
+def test_a_wide_picture_whose_side_is_known_shows_one_knee(files, networks):
+    radiograph = dicom.read_dicom(files[0])
+    assert radiograph.image.shape[1] * radiograph.mm_per_px > pipeline.BILATERAL_MM
+    for known in (pipeline.locate(radiograph, networks, side="L"), pipeline.locate(replace(radiograph, side="L"), networks)):
+        assert [knee.side for knee in known] == ["L"]
 
 
 def test_two_knees_need_networks_that_search(files, networks):
@@ -139,3 +147,35 @@ def test_a_folder_with_good_and_bad_files_is_done_to_its_end(files, networks, tm
     written = json.loads((tmp_path / "out" / "landmarks.json").read_text())
     assert len(written["knees"]) == 3 and set(written["failed"]) == set(failed) and set(written["knees"][0]["joint_space_mm"]) == {"medial", "lateral"}
     assert cv2.imread(str(tmp_path / "out" / "overlays" / "good0.png.png")).shape[2] == 3
+
+
+@pytest.fixture
+def pictures(files, tmp_path):
+    """Three single-knee pictures, two of which have names that only their folder tells apart."""
+    image = dicom.read_dicom(files[0]).image
+    for number, name in enumerate(("a/b.png", "a_b.png", "c.png")):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[:, 50 * number:50 * number + 500]).save(tmp_path / "in" / name)
+    return tmp_path / "in"
+
+
+def test_what_was_written_is_not_read_again_and_every_file_has_its_overlay(pictures, networks):
+    for _ in range(2):
+        assert predict.predict_all(pictures, pictures / "out", mm_per_px=0.3, side="R", shipped=(networks, [])) == {}
+        assert set(pd.read_csv(pictures / "out" / "landmarks.csv")["file"]) == {"a/b.png", "a_b.png", "c.png"}
+    assert sorted(str(path.relative_to(pictures / "out" / "overlays")) for path in (pictures / "out").rglob("*.png")) == ["a/b.png.png", "a_b.png.png", "c.png.png"]
+
+
+def test_answers_so_far_are_kept_when_prediction_is_stopped(pictures, networks, tmp_path):
+    """An overlay that cannot be written stops it, as a full disk does, at the second file."""
+    (tmp_path / "out" / "overlays" / "a_b.png.png").mkdir(parents=True)
+    with pytest.raises(KneelError, match="cannot write .*a_b.png.png"):
+        predict.predict_all(pictures, tmp_path / "out", mm_per_px=0.3, side="R", shipped=(networks, []))
+    assert set(pd.read_csv(tmp_path / "out" / "landmarks.csv")["file"]) == {"a/b.png", "a_b.png"}
+
+
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_predicted(pictures, networks, tmp_path, capsys):
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(KneelError, match="cannot write"):
+        predict.predict_all(pictures, tmp_path / "out", mm_per_px=0.3, side="R", shipped=(networks, []))
+    assert "predicting" not in capsys.readouterr().out

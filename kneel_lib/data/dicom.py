@@ -41,8 +41,8 @@ class Radiograph:
     side: str = ""
 
 
-def read_dicom(path):
-    """The `Radiograph` in a DICOM file.
+def read_dicom(path, mm_per_px=None):
+    """The `Radiograph` in a DICOM file. mm_per_px: the pixel spacing to take where the file says none.
 
     Raises `KneelError` in one line for: a file that is no DICOM or is damaged, no pixels, no or zero spacing, pixels that are not
     square, another modality, colour, several frames, an absurd size, a codec that is not installed.
@@ -51,9 +51,9 @@ def read_dicom(path):
     dataset = parse(path)
     check_kind(path, dataset)
     check_size(path, dataset)
-    spacing = pixel_spacing(path, dataset)
+    spacing = pixel_spacing(path, dataset, mm_per_px)
     pixels = decode(path, dataset)
-    return Radiograph(path, stretch(to_grey(path, dataset, pixels)), spacing, laterality(dataset))
+    return Radiograph(path, stretch(to_grey(path, dataset, pixels)), spacing, laterality(path, dataset))
 
 
 def parse(path):
@@ -135,19 +135,21 @@ def stream_sizes(dataset):
     return [(bottom - top, right - left)]
 
 
-def pixel_spacing(path, dataset):
-    """Spacing in mm from the first tag that has one; both axes must agree to 1 %."""
+def pixel_spacing(path, dataset, given=None):
+    """Spacing in mm from the first tag that has one, else the one given; both axes must agree to 1 %."""
     found = []
     for tag in SPACING_TAGS:
         value = field(path, dataset, tag)
-        if value in (None, "") or len(value) == 0:
+        pair = guarded(path, f"has a damaged element {tag}", lambda value=value: [] if value in (None, "") else [float(part) for part in np.atleast_1d(value)])
+        if not pair:
             continue
-        pair = guarded(path, f"has a damaged element {tag}", lambda value=value: [float(part) for part in value])
         found.append(f"{tag} {pair}")
         if len(pair) == 2 and all(np.isfinite(pair)) and min(pair) > 0:
             return checked_spacing(path, tag, pair)
+    if given is not None:
+        return checked_spacing(path, "as given", [given, given])
     said = f"it has only {'; '.join(found)}" if found else f"it has none of {', '.join(SPACING_TAGS)}"
-    raise KneelError(f"{path} has no usable pixel spacing ({said}): without it pixels cannot be turned into mm; give the spacing yourself")
+    raise KneelError(f"{path} has no usable pixel spacing ({said}): without it pixels cannot be turned into mm; give the spacing yourself (--spacing)")
 
 
 def checked_spacing(path, tag, pair):
@@ -190,10 +192,10 @@ def stretch(grey, percentiles=PERCENTILES):
     return (np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255).round().astype(np.uint8)
 
 
-def laterality(dataset):
+def laterality(path, dataset):
     """"L", "R", "B" or "" from ImageLaterality, else Laterality."""
     for name in ("ImageLaterality", "Laterality"):
-        value = str(dataset.get(name, "") or "").strip().upper()[:1]
+        value = str(field(path, dataset, name) or "").strip().upper()[:1]
         if value in ("L", "R", "B"):
             return value
     return ""

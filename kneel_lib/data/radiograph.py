@@ -12,13 +12,13 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def read_radiograph(path, mm_per_px=None):
-    """The `Radiograph` in a file. mm_per_px: the pixel spacing of a picture that is no DICOM file, which cannot say it itself.
+    """The `Radiograph` in a file. mm_per_px: the pixel spacing of a picture, which cannot say it itself, or of a DICOM file that does not.
 
     Raises `KneelError` for a file that is neither, for a picture without a spacing, and for all that `read_dicom` refuses.
     """
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
-        return read_dicom(path)
+        return read_dicom(path, mm_per_px)
     if mm_per_px is None:
         raise KneelError(f"{path} is a picture and does not say how large its pixels are: give the pixel spacing in mm (--spacing)")
     low, high = SPACING_RANGE_MM

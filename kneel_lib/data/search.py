@@ -23,6 +23,11 @@ FIELD_MM, SCATTER_MM = 200.0, 30.0
 """Side of the black field that a crop is laid on, and how far off its middle the crop's own middle lies at most."""
 
 
+def is_for_search(cohort):
+    """Whether these are pictures in which the knee is still to be found: of `load_halves` or `scatter`."""
+    return cohort.name.endswith(("_halves", "_scattered"))
+
+
 def halves(image, mm_per_px):
     """{"R": left half, "L": right half} of a bilateral radiograph at 1 mm, as it shows them: ((H, W) uint8, origin in mm of the radiograph)."""
     height_mm, width_mm = (np.array(image.shape) - 1) * mm_per_px
