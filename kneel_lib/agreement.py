@@ -9,8 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from kneel_lib import landmarks
-from kneel_lib.runs import errors_of
+from kneel_lib.runs import errors_of, points_of
 from kneel_lib.settings import TOGETHER
 from kneel_lib.statistics import paired_difference
 from kneel_lib.tables import cross_validated
@@ -42,11 +41,6 @@ def agreement(runs):
     together = error_of_mean(points, errors)
     difference, low, high, _ = paired_difference(together, errors.mean(axis=0), answers[0]["subject_id"])
     return {"count": len(runs), "knees": len(together), "each_mm": errors.mean(), "apart_mm": apart, "together_mm": together.mean(), "difference": difference, "low": low, "high": high}
-
-
-def points_of(predictions):
-    """The (rows, 16, 2) points in mm of a predictions table."""
-    return np.stack([predictions[[f"{axis}{number}" for number in range(landmarks.COUNT)]].to_numpy(float) for axis in "xy"], axis=2)
 
 
 def error_of_mean(points, errors):

@@ -173,16 +173,14 @@ def average_knee(rois):
     frame = np.array([(x, y) for x in (0, side - 1) for y in (0, side - 1)], float)
     coarse = np.linspace(0, side - 1, 25)
     grid = np.stack(np.meshgrid(coarse, coarse), axis=-1).reshape(-1, 2)
-    total = np.zeros((side, side))
-    for image, points in zip(rois.images, rois.landmarks_px):
-        if np.isnan(points).any():
-            continue
+    total, whole = np.zeros((side, side)), ~np.isnan(rois.landmarks_px).any(axis=(1, 2))
+    for image, points in zip(rois.images[whole], rois.landmarks_px[whole]):
         shift = (points - mean).mean(axis=0)
         spline = RBFInterpolator(np.concatenate([mean, frame]), np.concatenate([points, frame + shift]), kernel="thin_plate_spline")
         source = spline(grid).reshape(25, 25, 2).astype(np.float32)
         maps = [cv2.resize(source[..., axis], (side, side), interpolation=cv2.INTER_CUBIC) for axis in (0, 1)]
         total += cv2.remap(image, *maps, cv2.INTER_LINEAR)
-    return total / len(rois.images)
+    return total / whole.sum()
 
 
 def show_average_knee(rois, title):

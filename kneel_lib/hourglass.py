@@ -1,6 +1,6 @@
 """The network of the paper: entry block, hourglass, output block, soft-argmax (section 3.1, Fig. 3 and 4).
 
-`PAPER` follows the text and the figures, `RELEASED` the public code, which differs in eight points; each of them is a
+`PAPER` follows the text and the figures, `RELEASED` the public code, which differs from it; each difference is a
 field of `Architecture`, so that any mixture can be built and tried. Images are `(batch, 1, H, W)`; landmarks come out
 as `(batch, M, 2)`, x before y, in normalised coordinates: 0 is the centre of the first pixel, 1 the image's side
 later (pixel = coordinate * side).
@@ -11,6 +11,7 @@ scales and their skip connection (`fused`), for the same reason.
 """
 
 from collections import OrderedDict
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -243,7 +244,7 @@ def describe_stages(model, side):
 
     Computed by running the model on the meta device: shapes only, no numbers.
     """
-    stages, hooks = [], []
+    stages, hooks, model = [], [], deepcopy(model).to("meta").eval()
 
     def note(name):
         return lambda module, inputs, output: stages.append((name, output.shape[1], output.shape[-1]))
@@ -256,8 +257,7 @@ def describe_stages(model, side):
     for name, module in named.items():
         hooks.append(module.register_forward_hook(note(name)))
     with torch.device("meta"):
-        deep = model.to("meta").eval()
-        deep.maps(torch.empty(1, 1, side, side))
+        model.maps(torch.empty(1, 1, side, side))
     for hook in hooks:
         hook.remove()
     return stages

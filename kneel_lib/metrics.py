@@ -37,10 +37,14 @@ def lost_outside(errors):
     return np.where(lost_knees(errors)[:, None], np.inf, errors)
 
 
+def within(errors, radius):
+    """100.0 where an error is `radius` or less, else 0.0, and NaN where it is not known: a PCK is the mean of these."""
+    return np.where(np.isnan(errors), np.nan, 100.0 * (errors <= radius))
+
+
 def share_within(errors, radius):
     """Percentage of the known errors that are `radius` or less."""
-    known = errors[~np.isnan(errors)]
-    return 100 * float(np.mean(known <= radius))
+    return float(np.nanmean(within(errors, radius)))
 
 
 def pck_paper(errors, radius, bones=landmarks.TABLE1):
@@ -57,11 +61,6 @@ def pck_strict(errors, radius, scored=sum(landmarks.TABLE1, ())):
 def outliers_paper(errors):
     """Percentage of knees with any landmark 10 mm or more off."""
     return 100 * float(np.mean((errors >= OUTLIER_MM).any(axis=1)))
-
-
-def outliers_strict(errors):
-    """Percentage of landmarks 10 mm or more off."""
-    return 100 - share_within(errors, np.nextafter(OUTLIER_MM, 0))
 
 
 def mean_radial_error(errors):

@@ -5,7 +5,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
-FIGURES = ROOT / "figures"
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"
 

@@ -136,12 +136,7 @@ def error_vectors(predictions):
     cohort = load_cohort("crops")
     place = {(row.subject_id, row.side): number for number, row in enumerate(cohort.knees.itertuples())}
     rows = [place[key] for key in zip(predictions["subject_id"], predictions["side"])]
-    return points_of(predictions) - cohort.landmarks_mm[rows]
-
-
-def points_of(predictions):
-    """(n, 16, 2) mm of a predictions table."""
-    return np.stack([predictions[[f"{axis}{number}" for number in range(landmarks.COUNT)]].to_numpy(float) for axis in "xy"], axis=2)
+    return runs.points_of(predictions) - cohort.landmarks_mm[rows]
 
 
 def pck_curves(errors, registration_mm, seed=0):
@@ -184,7 +179,7 @@ def network_rows(recorded):
         key = max(pairs, key=lambda key: (np.inf if key[2] is None else key[2], key[3] == "None"))
         first, second = (run.predictions[run.predictions["roi"] == "truth"] for run in pairs[key])
         rows.append(spread_row("network, one seed", f"two seeds, fold {key[1]}, labels: {key[2] or 'all'}, start: {'scratch' if key[3] == 'None' else key[3]}; difference / sqrt 2",
-                               "crops", (points_of(first) - points_of(second)) / np.sqrt(2), profile=key[0]))
+                               "crops", (runs.points_of(first) - runs.points_of(second)) / np.sqrt(2), profile=key[0]))
     for profile in ("study", "long", "native"):
         group = [run for run in recorded if run.config["cohort"] == "crops" and run.config["setting"]["name"] == BEST.name and run.config["profile"]["name"] == profile
                  and run.config["fold"] != "val" and run.config["seed"] == 0 and "labels" not in run.config and "start" not in run.config]

@@ -81,6 +81,11 @@ def load_forests(run, profile, cohort):
     return forest_voting.train(rois.images, rois.landmarks_px, profile.spacing_mm, forest_options(profile), run_seed(run.config), jobs=torch.get_num_threads())
 
 
+def points_of(predictions):
+    """The (rows, 16, 2) points of a predictions table, in mm of the picture's frame."""
+    return np.stack([predictions[[f"{axis}{number}" for number in range(landmarks.COUNT)]].to_numpy(float) for axis in "xy"], axis=2)
+
+
 def errors_of(predictions):
     """The (rows, 16) errors in mm of a predictions table."""
     return predictions[[f"e{number}" for number in range(landmarks.COUNT)]].to_numpy(float)

@@ -234,9 +234,9 @@ def interval_table(runs, roi="truth"):
     for (cohort, profile, setting), group in group_runs(runs).items():
         predictions = pooled_predictions(group, roi)
         errors, subjects = errors_of(predictions), predictions["subject_id"]
-        quantities = {"mre_mm": errors, **{f"pck_{radius:g}": 100.0 * (metrics.bone_errors(errors) <= radius) for radius in metrics.THRESHOLDS_MM},
-                      **{f"strict_{radius:g}_all16": np.where(np.isnan(errors), np.nan, 100.0 * (errors <= radius))
-                                           for radius in metrics.THRESHOLDS_MM}}
+        scored = metrics.lost_outside(errors)
+        quantities = {"mre_mm": errors, **{f"pck_{radius:g}": metrics.within(metrics.bone_errors(scored), radius) for radius in metrics.THRESHOLDS_MM},
+                      **{f"strict_{radius:g}_all16": metrics.within(scored, radius) for radius in metrics.THRESHOLDS_MM}}
         for quantity, values in quantities.items():
             mean, low, high = mean_interval(values, subjects)
             rows.append({"setting": setting, "cohort": cohort, "profile": profile, "folds": len({run.config["fold"] for run in group}), "quantity": quantity,
@@ -327,13 +327,15 @@ def compare_predictions(ours, theirs):
     """The rows of `comparison_table` of two predictions tables.
 
     low_trainings, high_trainings: the 95 % interval by Student's t over the pairs of trainings (a fold and seed each), where there are two or more. It
-    knows the luck of a training, which the bootstrap over subjects does not, and it is wide where trainings are few.
+    knows the luck of a training, which the bootstrap over subjects does not, and it is wide where trainings are few. No rows where the two share nothing.
     """
     both, first, second = paired_errors(ours, theirs)
+    if not len(both):
+        return
     training = both.groupby(["fold", "seed"]).ngroup().to_numpy()
     quantities = {"mre_mm": (first, second)}
     for radius in (1, 2.5):
-        quantities[f"pck_{radius:g}"] = tuple(100.0 * (metrics.bone_errors(errors) <= radius) for errors in (first, second))
+        quantities[f"pck_{radius:g}"] = tuple(metrics.within(metrics.bone_errors(metrics.lost_outside(errors)), radius) for errors in (first, second))
     for quantity, (a, b) in quantities.items():
         difference, low, high, p = paired_difference(a, b, both["subject_id"])
         each = [np.nanmean(a[training == number] - b[training == number]) for number in np.unique(training)]
@@ -374,6 +376,8 @@ def comparison_by_group(runs, against="wing", roi="truth"):
         if setting == against or (cohort, profile, against) not in groups:
             continue
         both, first, second = paired_errors(*(pooled_predictions(part, roi) for part in (group, groups[cohort, profile, against])))
+        if not len(both):
+            continue
         parts = [("kl", grade, (both["kl"] == grade).to_numpy(), range(landmarks.COUNT)) for grade in sorted(both["kl"].unique())]
         parts += [("landmark", number, np.ones(len(both), bool), [number]) for number in range(landmarks.COUNT)]
         for kind, value, knees, columns in parts:

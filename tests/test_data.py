@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kneel_lib import landmarks, paths
@@ -8,9 +9,9 @@ from kneel_lib.data import crops as crops_module
 from kneel_lib.data.cohort import check_cohort
 from kneel_lib.data.cohorts import load_cohort
 from kneel_lib.data.crops import load_crops, read_annotation, read_crop, read_table
-from kneel_lib.data.downloads import verify
+from kneel_lib.data.downloads import CHECKSUMS, list_checksums, verify
 from kneel_lib.data.folds import make_folds
-from kneel_lib.data.rois import cut_rois
+from kneel_lib.data.rois import cut_rois, displacements_mm
 from kneel_lib.errors import KneelError
 
 
@@ -36,6 +37,10 @@ def test_landmarks_out_of_order_or_out_of_the_picture_are_refused(cohort):
         check_cohort(replace(cohort, landmarks_mm=swapped))
     with pytest.raises(KneelError, match="9000004L has landmarks far outside"):
         check_cohort(replace(cohort, landmarks_mm=moved))
+    points = cohort.landmarks_mm.copy()
+    points[3, landmarks.CENTRE] = np.nan
+    with pytest.raises(KneelError, match="9000002L has no landmark 4, around which ROIs are cut"):
+        check_cohort(replace(cohort, landmarks_mm=points))
     with pytest.raises(KneelError, match="24 rows, 23 images"):
         check_cohort(replace(cohort, images=cohort.images[1:]))
 
@@ -69,6 +74,11 @@ def test_missing_landmarks_stay_missing_in_rois(cohort):
     points[0, 3] = np.nan
     rois = cut_rois(replace(cohort, landmarks_mm=points), 64, 1.6)
     assert np.isnan(rois.landmarks_px[0, 3]).all() and np.isfinite(rois.landmarks_px[0, 4]).all()
+
+
+def test_a_subject_that_lost_its_zeros_in_a_csv_is_displaced_as_before(cohort):
+    text = cohort.knees.assign(subject_id="00" + cohort.knees["subject_id"].astype(str))
+    assert np.array_equal(displacements_mm(text), displacements_mm(cohort.knees))
 
 
 def test_published_annotations_are_read_in_mm_from_landmark_4(tmp_path):
@@ -134,6 +144,10 @@ def test_landmarks_lie_on_bone_edges_of_the_real_crops(crops):
     assert (strength(0) > strength(-20)).all() and (strength(0) > strength(20)).all()
 
 
+def test_the_checksums_are_those_of_the_files(crops):
+    pd.testing.assert_frame_equal(list_checksums(paths.downloads()), pd.read_csv(CHECKSUMS))
+
+
 def linked_downloads(folder):
     """A copy of the downloads made of links, so that single files can be spoilt."""
     source = paths.downloads()
@@ -163,6 +177,9 @@ def test_half_the_data_and_damaged_files_are_named(crops, tmp_path):
     annotations.unlink()
     annotations.write_text("".join(line.replace("9015798,L,0", "9015798,L,3") for line in text))
     with pytest.raises(KneelError, match="9015798L has KL 3, the registration table says 0"):
+        load_crops(folder)
+    annotations.write_text("".join(line.replace("9015798,L,0", "nobody,L,0") for line in text))
+    with pytest.raises(KneelError, match="no landmarks for .*the file is not complete"):
         load_crops(folder)
     annotations.write_text("".join(text[:300]))
     with pytest.raises(KneelError, match="no landmarks for .*the file is not complete"):

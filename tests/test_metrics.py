@@ -31,10 +31,16 @@ def test_strict_version_takes_each_landmark_by_itself(errors):
     assert metrics.pck_strict(errors, 2.5, range(16)) == pytest.approx(100 * 31 / 32)
 
 
-def test_outliers_count_knees_in_the_papers_version_and_landmarks_in_the_strict_one(errors):
+def test_outliers_count_knees_and_not_landmarks(errors):
     errors[0, [3, 4]] = 10.0, 25.0
     assert metrics.outliers_paper(errors) == 50.0
-    assert metrics.outliers_strict(errors) == pytest.approx(100 * 2 / 32)
+
+
+def test_a_share_is_the_mean_of_what_is_known(errors):
+    errors[0, 0] = np.nan
+    inside = metrics.within(errors, 1.0)
+    assert np.isnan(inside[0, 0]) and set(inside[~np.isnan(inside)]) == {0.0, 100.0}
+    assert metrics.share_within(errors, 1.0) == np.nanmean(inside) == pytest.approx(100 * np.mean(errors[~np.isnan(errors)] <= 1))
 
 
 def test_missing_landmarks_are_left_out(errors):

@@ -4,6 +4,7 @@ import pytest
 from kneel_lib.data import registration, simulated
 from kneel_lib.data.registration import Placement
 from kneel_lib.data.simulated_crops import cut_crops
+from kneel_lib.parabola import vertex
 
 
 @pytest.fixture(scope="module")
@@ -81,5 +82,5 @@ def test_placements_that_differ_by_the_gauge_alone_agree(crops):
 
 def test_a_peak_between_grid_points_is_found():
     x = np.array([-1.0, 0.0, 1.0])
-    assert registration.vertex(5 - (x - 0.3) ** 2) == pytest.approx(0.3)
-    assert registration.vertex(np.zeros(3)) == 0.0
+    assert vertex(5 - (x - 0.3) ** 2) == pytest.approx(0.3)
+    assert vertex(np.zeros(3)) == 0.0

@@ -72,8 +72,37 @@ def test_the_report_is_remade_without_pictures_or_training(tmp_path, monkeypatch
     assert all(path.stat().st_size > 0 for path in written) and len(written) >= 9
     for page in pages:
         assert (tmp_path / page).read_text() == (paths.ROOT / page).read_text(), f"{page} is out of date: run `make report`"
+    for path in written:
+        if path.suffix == ".csv":
+            pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(paths.ROOT / "results" / path.name), atol=2e-3, rtol=0, obj=f"results/{path.name} (out of date? `make report`)")
     described = (tmp_path / "results" / "README.md").read_text()
     assert all(f"`{path.name}`" in described for path in (paths.ROOT / "results").glob("*.csv")), "results/README.md does not say what a table is"
+
+
+@pytest.fixture
+def recorded_fold():
+    """One recorded run, whose predictions may be changed."""
+    run = report.recorded_groups(runs.recorded_runs(), "best")[0]
+    return replace(run, predictions=run.predictions.copy())
+
+
+@pytest.mark.parametrize("gone", [(0, 8, 9, 15), range(16)])
+def test_missing_landmarks_and_lost_knees_count_alike_in_every_table(recorded_fold, gone):
+    table = recorded_fold.predictions
+    table.loc[table.index[:100], [f"e{number}" for number in gone]] = np.nan
+    summary, intervals = tables.summary_table([recorded_fold]).iloc[0], tables.interval_table([recorded_fold]).set_index("quantity")["mean"]
+    assert [summary[f"pck_{radius:g}"] for radius in (1, 2.5)] == pytest.approx([intervals["pck_1"], intervals["pck_2.5"]])
+    assert summary["strict_2.5_all16"] == pytest.approx(intervals["strict_2.5_all16"])
+    whole = runs.load_run(recorded_fold.folder)
+    changed = {row["quantity"]: row["difference"] for row in tables.paired_rows([recorded_fold], [whole])}
+    assert (changed["pck_2.5"] < -50) == (len(gone) == 16), "a knee that was not found is outside of every radius, an unknown landmark is left out"
+
+
+def test_rows_that_share_no_training_are_not_compared(recorded_fold):
+    other = replace(recorded_fold, config={**recorded_fold.config, "seed": 7})
+    assert tables.paired_rows([recorded_fold], [other]) == []
+    other.config["setting"] = {**other.config["setting"], "name": "wing"}
+    assert tables.comparison_table([recorded_fold, other]).empty and tables.comparison_by_group([recorded_fold, other]).empty
 
 
 def test_export_writes_three_forms(tmp_path):

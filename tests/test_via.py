@@ -7,6 +7,7 @@ from PIL import Image
 
 from kneel_lib import landmarks
 from kneel_lib.data import oai, radiograph, simulated, via
+from kneel_lib.data.folds import make_folds
 from kneel_lib.errors import KneelError
 
 SMALL = simulated.take(simulated.POPULATIONS["simulated"], 6)
@@ -53,6 +54,33 @@ def test_damaged_csv_is_one_error_that_names_the_line(folder, tmp_path, change, 
     with pytest.raises(KneelError, match=message) as caught:
         via.load_via(folder, tmp_path / "bad.csv", jobs=1)
     assert "\n" not in str(caught.value)
+
+
+def test_pictures_without_a_region_are_passed_over_and_a_csv_of_nothing_else_is_one_error(folder, tmp_path):
+    table = pd.read_csv(folder / "via.csv")
+    empty = table.iloc[:1].assign(filename="other.dcm", region_count=0, region_shape_attributes="{}", region_attributes="{}")
+    pd.concat([empty, table]).to_csv(tmp_path / "more.csv", index=False)
+    assert via.read_via(tmp_path / "more.csv").keys() == via.read_via(folder / "via.csv").keys()
+    empty.to_csv(tmp_path / "nothing.csv", index=False)
+    with pytest.raises(KneelError, match="the annotations name no knee"):
+        via.load_via(folder, tmp_path / "nothing.csv", jobs=1)
+
+
+def test_a_hospitals_own_set_can_be_a_test_set_or_be_split_into_folds(folder):
+    tested, trained = (via.load_via(folder, folder / "via.csv", "mine", jobs=1, split=split) for split in ("test", "train"))
+    with pytest.raises(KneelError, match="cohort mine cannot be split into 2 folds: 0 of its 5 knees"):
+        make_folds(tested, 2)
+    with pytest.raises(KneelError, match="cohort mine cannot be split into 5 folds: 5 of its 5 knees, of .* at least 5 of one Kellgren-Lawrence grade"):
+        make_folds(trained)
+
+
+def test_an_annotation_of_another_file_is_one_error(folder, tmp_path):
+    table = pd.read_csv(folder / "via.csv")
+    shapes = [json.loads(text) for text in table["region_shape_attributes"]]
+    moved = [json.dumps({**shape, "all_points_y": [y + 5000 for y in shape["all_points_y"]]}) for shape in shapes]
+    table.assign(region_shape_attributes=moved).to_csv(tmp_path / "moved.csv", index=False)
+    with pytest.raises(KneelError, match="its tibial centre, .* px from the top, is not in .*001"):
+        via.load_via(folder, tmp_path / "moved.csv", jobs=1)
 
 
 def test_pictures_need_a_spacing_and_then_read_as_the_dicom_does(folder, tmp_path):

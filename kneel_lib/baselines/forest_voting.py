@@ -30,6 +30,7 @@ from kneel_lib.baselines.regression_trees import Forest, cast_votes, grow_tree, 
 from kneel_lib.baselines.shape_search import PointModel, Pose, align, error_covariance, fit_shape, learn_points, make_pose
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
+from kneel_lib.parabola import vertex
 
 BAGS = 4
 """Tree t never sees the knees k with k % BAGS == t % BAGS: their votes tell how far votes are off on new knees."""
@@ -275,12 +276,6 @@ def peaks(responses, corners):
         places.append(corner + [j + vertex(response[i, j - 1:j + 2]), i + vertex(response[i - 1:i + 2, j])])
         heights.append(response[i, j])
     return np.array(places), np.array(heights)
-
-
-def vertex(values):
-    """Where the parabola through three values at -1, 0, 1 is highest, at most half a step off."""
-    bend = values[0] - 2 * values[1] + values[2]
-    return float(np.clip((values[0] - values[2]) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
 
 
 @dataclass(frozen=True)

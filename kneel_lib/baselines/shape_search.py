@@ -39,10 +39,6 @@ class PointModel:
     variances: np.ndarray
     noise: float
 
-    def vary(self, mode, deviations):
-        """The mean moved along one mode by so many of its standard deviations, (16, 2) mm: what a figure of the modes shows."""
-        return self.mean + deviations * np.sqrt(self.variances[mode]) * self.modes[mode]
-
 
 @dataclass(frozen=True)
 class Pose:

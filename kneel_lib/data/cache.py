@@ -17,7 +17,7 @@ from kneel_lib.data.cohort import Cohort
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
 
-READERS = ("cohort", "dicom", "oai", "rois", "search")
+READERS = ("cohort", "crops", "dicom", "oai", "rois", "search")
 
 
 def remember(folder, name, make):

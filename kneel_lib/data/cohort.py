@@ -97,7 +97,7 @@ def check_landmarks(cohort):
     points = cohort.landmarks_px
     orders = [np.diff(points[:, list(bone), 0], axis=1) < 0 for bone in (landmarks.TIBIA, landmarks.FEMUR)]
     outside = ((points < -0.25 * shapes) | (points > 1.25 * shapes)).any(axis=(1, 2))
-    for what, rows in {"landmarks that do not run from lateral to medial": np.concatenate(orders, axis=1).any(axis=1),
+    for what, rows in {"no landmark 4, around which ROIs are cut": np.isnan(points[:, landmarks.CENTRE]).any(axis=1), "landmarks that do not run from lateral to medial": np.concatenate(orders, axis=1).any(axis=1),
                        "landmarks far outside its picture": outside}.items():
         if rows.any():
             raise KneelError(f"cohort {cohort.name}: {knee_name(cohort.knees[rows].iloc[0])} has {what} ({rows.sum()} such knees)")

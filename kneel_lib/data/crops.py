@@ -64,7 +64,8 @@ def read_roi_points(path):
 
 def check_grades(path, knees):
     """Raise `KneelError` if a knee's KL grade differs between the annotation and the registration table."""
-    both = read_table(path, ANNOTATION_COLUMNS)[["subject_id", "side", "kl"]].merge(knees, on=["subject_id", "side"])
+    annotated = read_table(path, ANNOTATION_COLUMNS)[["subject_id", "side", "kl"]]
+    both = annotated.assign(subject_id=annotated["subject_id"].astype(str)).merge(knees.assign(subject_id=knees["subject_id"].astype(str)), on=["subject_id", "side"])
     differ = both[both["kl_x"] != both["kl_y"]]
     if len(differ):
         row = differ.iloc[0]

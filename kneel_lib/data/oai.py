@@ -46,6 +46,8 @@ def annotated_radiographs(folder, annotations):
     contents = read_table(folder / "contents.csv", ("Folder", "ParticipantID", "SeriesDescription"))
     contents = contents[contents["SeriesDescription"] == SERIES].drop_duplicates("ParticipantID").set_index("ParticipantID")["Folder"]
     knees = read_table(annotations, ("subject_id", "side", "kl", "tibia", "femur", "center"))
+    if contents.isna().any():
+        raise KneelError(f"{folder / 'contents.csv'} names no folder for subject {contents.index[contents.isna()][0]} ({contents.isna().sum()} such rows)")
     absent = [row for row in knees.itertuples() if row.subject_id not in contents.index]
     if absent:
         raise KneelError(f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} annotated knees without one)")
@@ -54,7 +56,9 @@ def annotated_radiographs(folder, annotations):
 
 
 def gather(name, made):
-    """The checked cohort of [(table row, picture, landmarks in mm)]."""
+    """The checked cohort of [(table row, picture, landmarks in mm)]; `KneelError` where there is none."""
+    if not made:
+        raise KneelError(f"cohort {name}: the annotations name no knee")
     table = pd.DataFrame([row for row, _, _ in made])
     return check_cohort(Cohort(name, table, tuple(image for _, image, _ in made), np.stack([points for _, _, points in made]), ROI_SPACING_MM))
 
@@ -81,7 +85,18 @@ def radiograph_points_mm(radiograph, row, roi_px):
     except ValueError:
         raise KneelError(f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y") from None
     inside = roi_px if row.side == "R" else landmarks.mirrored(roi_px, ROI_PX - 1)
-    return (inside + centre - ROI_PX // 2 + 0.5) * ROI_SPACING_MM - radiograph.mm_per_px / 2
+    points_mm = (inside + centre - ROI_PX // 2 + 0.5) * ROI_SPACING_MM - radiograph.mm_per_px / 2
+    check_inside(radiograph, points_mm, row.subject_id, row.side)
+    return points_mm
+
+
+def check_inside(radiograph, points_mm, subject, side):
+    """Raise `KneelError` unless the tibial centre lies in the radiograph: else the annotation is of another file, and what is cut around it shows no knee."""
+    x, y = points_mm[landmarks.CENTRE] / radiograph.mm_per_px
+    height, width = radiograph.image.shape
+    if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
+        raise KneelError(f"annotation of {subject}{side}: its tibial centre, {x:.0f} px from the left and {y:.0f} px from the top, is not in {radiograph.path} "
+                         f"({width} x {height} px)")
 
 
 def off_centre_mm(subject, side):

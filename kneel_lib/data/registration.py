@@ -21,6 +21,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
+from kneel_lib.parabola import vertex
 
 MEDIAN_MM_PER_PX = 0.44
 
@@ -162,13 +163,6 @@ def peak(total):
     if 0 < row < total.shape[0] - 1 and 0 < column < total.shape[1] - 1:
         shift += vertex(total[row, column - 1:column + 2]), vertex(total[row - 1:row + 2, column])
     return shift, float(total[row, column])
-
-
-def vertex(values):
-    """Where the parabola through three values, the middle one the largest, has its vertex: -0.5 to 0.5 steps from the middle."""
-    left, middle, right = values
-    bend = left - 2 * middle + right
-    return float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < 0 else 0.0
 
 
 BRIGHTER = {0: (1, 1), 1: (0, 1), 2: (0, 1), 3: (0, 1), 5: (0, 1), 6: (0, 1), 7: (0, 1), 8: (-1, 1), 12: (0, -1)}

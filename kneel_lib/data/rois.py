@@ -63,9 +63,9 @@ def cut_rois(cohort, size_px, spacing_mm, centre="truth", margin_px=0):
 def displacements_mm(knees):
     """How far each knee's "displaced" ROI lies off the truth, (n, 2) mm: uniform in length up to DISPLACED_MM, in any direction.
 
-    Always the same for the same knee.
+    Always the same for the same knee, whether its subject is 17, "17" or "0017": a number that was read from a csv again has lost its zeros.
     """
-    names = knees["subject_id"].astype(str) + knees["side"]
+    names = knees["subject_id"].astype(str).str.replace(r"^0+(?=\d+$)", "", regex=True) + knees["side"]
     lengths, angles = np.array([np.random.default_rng(zlib.crc32(name.encode())).uniform(size=2) for name in names]).T * [[DISPLACED_MM], [2 * np.pi]]
     return lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 

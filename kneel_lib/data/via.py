@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.crops import ROI_SPACING_MM, read_table
-from kneel_lib.data.oai import gather, knee_picture
+from kneel_lib.data.oai import check_inside, gather, knee_picture
 from kneel_lib.data.radiograph import read_radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
@@ -44,6 +44,8 @@ def read_via(path):
     for line, row in enumerate(read_table(path, ("filename", "region_shape_attributes", "region_attributes")).itertuples(), start=2):
         place = f"{path}, line {line}"
         shape, attributes = parsed(place, row.region_shape_attributes), parsed(place, row.region_attributes)
+        if not shape and not attributes:   # how VIA 2 lists a picture without a region
+            continue
         bone, side = (str(attributes.get(name, "")).strip() for name in ("bone", "side"))
         if bone.lower() not in BONES or side.upper()[:1] not in ("L", "R"):
             raise KneelError(f"{place}: region_attributes must name bone (tibia or femur) and side (L or R), they are {row.region_attributes}")
@@ -96,10 +98,11 @@ def joined(path, key, parts):
     return subject, kl, np.concatenate([tibia, parts["femur"][1]])
 
 
-def load_via(folder, annotations, name="via", mm_per_px=None, jobs=-1):
+def load_via(folder, annotations, name="via", mm_per_px=None, jobs=-1, split="test"):
     """The cohort of all knees annotated in a VIA csv: pictures cut out of the files as `oai.load_oai` does.
 
-    folder: where the csv's file names lie. mm_per_px: pixel spacing of files that are no DICOM. Raises `KneelError` for a knee
+    folder: where the csv's file names lie. mm_per_px: pixel spacing of files that do not say it. split: of all knees; "test" keeps them out of
+    folds, "train" lets them be trained on and held out in turn. Raises `KneelError` for a knee
     without a grade, since every table is by grade, and for unreadable files.
     """
     groups = {}
@@ -107,16 +110,17 @@ def load_via(folder, annotations, name="via", mm_per_px=None, jobs=-1):
         if kl < 0:
             raise KneelError(f"{annotations}: no kl for {filename}, side {side}: give the Kellgren-Lawrence grade in region_attributes")
         groups.setdefault(filename, []).append((side, subject, kl, points))
-    made = Parallel(jobs)(delayed(cut_file)(Path(folder) / filename, knees, mm_per_px) for filename, knees in groups.items())
+    made = Parallel(jobs)(delayed(cut_file)(Path(folder) / filename, knees, mm_per_px, split) for filename, knees in groups.items())
     return gather(name, [knee for part in made for knee in part])
 
 
-def cut_file(path, knees, mm_per_px):
+def cut_file(path, knees, mm_per_px, split):
     """[(table row, picture, landmarks in mm)] of one file."""
     radiograph = read_radiograph(path, mm_per_px)
     cuts = []
     for side, subject, kl, points in knees:
-        described = {"subject_id": subject, "side": side, "kl": kl, "split": "test", "mm_per_px": ROI_SPACING_MM}
+        check_inside(radiograph, points * radiograph.mm_per_px, subject, side)
+        described = {"subject_id": subject, "side": side, "kl": kl, "split": split, "mm_per_px": ROI_SPACING_MM}
         cuts.append((described, *knee_picture(radiograph, points * radiograph.mm_per_px, side, subject)))
     return cuts
 
