@@ -12,9 +12,8 @@ from kneel_lib.errors import KneelError
 
 def run(options):
     from kneel_lib.data.cohorts import load_cohort
-    from kneel_lib.settings import find_profile
     from kneel_lib.engines import ENGINES
-    from kneel_lib.settings import find
+    from kneel_lib.settings import find, find_profile
     profile = find_profile(options.profile)
     find(options.engine, ENGINES, "engine")
     parameters = dict(driver.parse_parameter(text) for text in options.parameter)

@@ -178,8 +178,8 @@ def label_sentence(table):
     parts, table = [], table[table["recipe"] == "best"]
     for (profile, labels), rows in table.groupby(["profile", "labels"]):
         errors = rows.pivot_table(index=["fold", "seed"], columns="start", values="mre_mm")
-        if {"scratch", "simulated", "low_cost"} <= set(errors.columns):
-            alike = errors.dropna()   # runs on a fold with a seed that each start has
+        alike = errors.reindex(columns=["scratch", "low_cost", "simulated"]).dropna()   # runs on a fold with a seed that each start has
+        if len(alike):
             means = alike.mean()
             parts.append(f"{labels} ({profile}, trainings: {len(alike)}): {means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}")
     return (f"**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and after simulated knees** (`best`, the same folds and seeds "

@@ -32,7 +32,7 @@ from kneel_lib.data.simulated import SIMULATOR
 from kneel_lib.errors import KneelError
 from kneel_lib.files import last_line, locked, make_folder, write_text
 from kneel_lib.methods import FORESTS, METHODS, WORKING_FILES, Task, forest_options, run_seed
-from kneel_lib.settings import PROFILES, SEARCH, SETTINGS, Profile, Setting, from_scratch, profile_for
+from kneel_lib.settings import NAMED, PROFILES, SEARCH, SETTINGS, Profile, Setting, from_scratch, profile_for
 
 RECIPE = 1
 """Raise this when the code changes what a run computes: older runs are then not found any more."""
@@ -207,7 +207,7 @@ def plan(setting, profile, cohort, fold, seed=0, labels=None, start=None):
         if cohort.name == SIMULATED:
             raise KneelError(f"setting {setting.name} starts from the simulated knees and cannot be tried on the same ones: choose another cohort, such as crops")
         config["start"] = {"cohort": setting.start, "setting": from_scratch(setting).name, "described": describe(from_scratch(setting), profile), "simulator": SIMULATOR,
-                           **({} if profile.simulated is None else {"knees": profile.simulated})}
+                           **({} if profile.simulated is None else {"knees": profile.simulated})}   # all of them leaves older runs their address
     elif setting.start in SETTINGS:
         config["start"] = {"cohort": cohort.name, "setting": setting.start, "hash": content_hash(plan(SETTINGS[setting.start], profile, cohort, fold, seed))}
     elif setting.start:
@@ -293,10 +293,10 @@ def plan_transfer(setting, profile, source, target, seed=0):
     """The config of a run that `get_transfer` would load or make, without making it; `KneelError` for a setting that starts elsewhere, and for knees tried on themselves."""
     if setting.start:
         raise KneelError(f"setting {setting.name} starts from another run, which a transfer does not do: choose its recipe from scratch, {from_scratch(setting).name}")
+    source, target = take_knees(source, profile.knees), take_knees(target, profile.knees)
     if source.fingerprint == target.fingerprint:
         raise KneelError(f"a network that is trained on all knees of {source.name} cannot be tried on the same ones: choose another cohort to train on or to try on")
-    target = take_knees(target, profile.knees)
-    return make_config(setting, profile, take_knees(source, profile.knees), "all", seed) | {"target": target.name, "target_fingerprint": target.fingerprint}
+    return make_config(setting, profile, source, "all", seed) | {"target": target.name, "target_fingerprint": target.fingerprint}
 
 
 def find_or_make(config, make, weights=False):
@@ -411,7 +411,7 @@ def record(profiles, settings=None, store=None):
 
 def is_current(config):
     """Whether a run of this config is of today's recipe, and its setting and profile, where the tables of settings know them, are as they stand there now."""
-    setting, profile = {**SETTINGS, SEARCH.name: SEARCH}.get(config["setting"]["name"]), config["profile"]["name"]
+    setting, profile = NAMED.get(config["setting"]["name"]), config["profile"]["name"]
     if setting is None or profile not in PROFILES or config["setting"].get("method") == "pipeline":
         return config["recipe"] == RECIPE
     described = json.loads(json.dumps(describe(setting, profile_for(setting, PROFILES[profile]))))

@@ -176,6 +176,8 @@ SEARCH = replace(BEST, name="search", label="ROI search: the tibial centre, one 
 """Section 4.4: one landmark, the tibial centre, in half a radiograph at 1 mm; no row of Table 1."""
 
 SETTINGS = {row.name: row for row in ROWS}
+NAMED = {**SETTINGS, SEARCH.name: SEARCH}
+"""Every setting that can be asked for by name: the rows, and the ROI search."""
 
 
 def from_scratch(setting):
@@ -269,7 +271,7 @@ def profile_for(setting, profile):
 
 def find_setting(name):
     """The setting of this name, a row or "search"; `KneelError` names the known ones."""
-    return find(name, {**SETTINGS, SEARCH.name: SEARCH}, "setting")
+    return find(name, NAMED, "setting")
 
 
 def find_profile(name):
