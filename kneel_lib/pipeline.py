@@ -1,6 +1,6 @@
 """From a radiograph to landmarks (Fig. 1): find each knee's ROI, predict, move the ROI to the predicted tibial centre, predict again.
 
-A picture wider than BILATERAL_MM shows two knees, one in each half, unless its side is known to be left or right; a narrower one shows one
+A picture wider than BILATERAL_MM shows two knees, one in each half, unless its file says that it is of the left or the right one; a narrower one shows one
 knee, whose ROI is first cut around the middle. Networks see right knees: left ones are mirrored before and carried back after. Several networks, and several slightly moved
 ROIs, are averaged; how far they disagree is part of the answer.
 """
@@ -127,15 +127,15 @@ def least_distance(first, second):
 def locate(radiograph, networks, search_networks=(), side="", stages=2):
     """The `Knee`s in a `Radiograph`, right before left.
 
-    side: "L" or "R" where a picture is known to show this knee alone; "" takes what the file says, or tries both and keeps the more plausible. stages: 1 is the
+    side: "L" or "R" where a single-knee picture's is known; "" takes the file's, or tries both and keeps the more plausible. stages: 1 is the
     paper's one-stage pipeline, 2 moves the ROI to predicted landmark 4. Raises `NoKneeFound` where none is found, and `KneelError` where a
     bilateral radiograph is given without networks to search with.
     """
     width_mm = radiograph.image.shape[1] * radiograph.mm_per_px
-    known = side or (radiograph.side if radiograph.side in ("L", "R") else "")
-    if known or width_mm < BILATERAL_MM:
+    said = radiograph.side if radiograph.side in ("L", "R") else ""
+    if said or width_mm < BILATERAL_MM:
         middle_mm = (np.array(radiograph.image.shape[::-1]) - 1) / 2 * radiograph.mm_per_px
-        return [more_plausible([locate_knee(radiograph, networks, middle_mm, one, stages) for one in known or "RL"])]
+        return [more_plausible([locate_knee(radiograph, networks, middle_mm, one, stages) for one in side or said or "RL"])]
     if not search_networks:
         raise KneelError(f"{radiograph.path} is {width_mm:.0f} mm wide and shows two knees, but there is no network to search them with: give single-knee pictures")
     centres = search(radiograph, search_networks)
