@@ -1,4 +1,4 @@
-"""The library of the KNEEL compendium; imports point one way:
+"""The library of the KNEEL compendium, a room an idea; imports point one way (`kneel_lib/README.md`):
 
-data <- hourglass, losses, augmentation <- settings <- training <- runs <- tables, figures <- report, driver <- notebooks.
+ground <- data <- simulation, network, baselines <- experiment <- pipeline, reporting <- figures <- report, notebook_runner, cli <- notebooks, studies.
 """

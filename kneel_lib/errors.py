@@ -1,5 +1,7 @@
 """The one error that is meant for the reader: a sentence that says what is wrong, where, and what to do."""
 
+from collections.abc import Mapping
+
 
 class KneelError(Exception):
     """Bad input of any kind. Its text stands alone: command line and notebooks show it as one line, without a traceback."""
@@ -7,3 +9,10 @@ class KneelError(Exception):
     def _render_traceback_(self):
         """What IPython shows in place of a traceback."""
         return [f"error: {self}"]
+
+
+def find(name, names, what):
+    """The entry of this name in a dict, the name itself of other `names`; else `KneelError` lists them."""
+    if name not in names:
+        raise KneelError(f"unknown {what} '{name}': choose one of {', '.join(names)}")
+    return names[name] if isinstance(names, Mapping) else name

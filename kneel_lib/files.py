@@ -1,9 +1,12 @@
 """Files that are written whole or not at all: beside their place first, then moved into it; and folders that one process makes at a time."""
 
 import os
+import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
@@ -19,7 +22,9 @@ def write_whole(path, write):
         write(temporary)
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        raise KneelError(f"cannot write {path} ({last_line(error)}): free some space or give another folder; finished runs are kept") from None
+        raise KneelError(
+            f"cannot write {path} ({last_line(error)}): free some space or give another folder; finished runs are kept"
+        ) from None
     finally:
         with suppress(OSError):
             temporary.unlink()
@@ -47,7 +52,9 @@ def make_folder(folder, variable):
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise KneelError(f"cannot make the folder {folder} ({error}): set {variable} to a folder that you may write to") from None
+        raise KneelError(
+            f"cannot make the folder {folder} ({error}): set {variable} to a folder that you may write to"
+        ) from None
 
 
 def locked(folder, variable):
@@ -60,4 +67,25 @@ def locked(folder, variable):
         print(f"another process is making {folder.name}: waiting for it", flush=True)
         return lock.acquire()
     except OSError as error:
-        raise KneelError(f"cannot write to {folder.parent} ({error}): set {variable} to a folder that you may write to") from None
+        raise KneelError(
+            f"cannot write to {folder.parent} ({error}): set {variable} to a folder that you may write to"
+        ) from None
+
+
+def write_arrays(path, save=np.savez, **arrays):
+    """Arrays without objects as one npz, whole or not at all; `save` may be `np.savez_compressed`."""
+
+    def write(temporary):
+        with open(temporary, "wb") as file:
+            save(file, **arrays)
+
+    write_whole(path, write)
+
+
+def load_arrays(path, names=None):
+    """{name: array} of an npz, all or those of these names; None if it is missing, damaged or lacks one."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in names or file}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None

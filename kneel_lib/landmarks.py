@@ -9,10 +9,23 @@ CENTRE = 4
 """The tibial centre, around which ROIs are cut."""
 
 NAMES = (
-    "lateral tibial corner", "lateral plateau edge", "lateral plateau", "lateral spine", "tibial centre",
-    "medial spine", "medial plateau", "medial plateau edge", "medial tibial corner",
-    "lateral femoral corner", "lateral condyle edge", "lateral condyle", "intercondylar notch",
-    "medial condyle", "medial condyle edge", "medial femoral corner")
+    "lateral tibial corner",
+    "lateral plateau edge",
+    "lateral plateau",
+    "lateral spine",
+    "tibial centre",
+    "medial spine",
+    "medial plateau",
+    "medial plateau edge",
+    "medial tibial corner",
+    "lateral femoral corner",
+    "lateral condyle edge",
+    "lateral condyle",
+    "intercondylar notch",
+    "medial condyle",
+    "medial condyle edge",
+    "medial femoral corner",
+)
 
 TABLE1 = ((0, 8), (9, 15))
 """Landmarks scored in Table 1, by bone: errors are averaged inside a bone before PCK is taken."""

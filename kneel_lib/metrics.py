@@ -23,7 +23,10 @@ def landmark_errors(predicted_mm, truth_mm):
 def bone_errors(errors, bones=landmarks.TABLE1):
     """Mean error over each bone's scored landmarks that are known, (n, bones); NaN where none is."""
     known = ~np.isnan(errors)
-    sums, counts = (np.stack([values[:, list(bone)].sum(axis=1) for bone in bones], axis=1) for values in (np.where(known, errors, 0.0), known))
+    sums, counts = (
+        np.stack([values[:, list(bone)].sum(axis=1) for bone in bones], axis=1)
+        for values in (np.where(known, errors, 0.0), known)
+    )
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
@@ -82,5 +85,10 @@ def summarise(errors, bones=landmarks.TABLE1):
     paper = {f"pck_{radius:g}": pck_paper(scored, radius, bones)[0] for radius in THRESHOLDS_MM}
     strict = {f"strict_{radius:g}": pck_strict(scored, radius, sum(bones, ())) for radius in THRESHOLDS_MM}
     found = {"mre_mm": mean_radial_error, "median_mm": median_error}
-    return {**paper, **strict, "strict_2.5_all16": pck_strict(scored, 2.5, range(landmarks.COUNT)),
-            **{name: np.nan if lost.all() else measure(errors[~lost]) for name, measure in found.items()}, "out": outliers_paper(scored)}
+    return {
+        **paper,
+        **strict,
+        "strict_2.5_all16": pck_strict(scored, 2.5, range(landmarks.COUNT)),
+        **{name: np.nan if lost.all() else measure(errors[~lost]) for name, measure in found.items()},
+        "out": outliers_paper(scored),
+    }

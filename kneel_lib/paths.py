@@ -27,7 +27,9 @@ def runs():
 
 def output(cohort, profile):
     """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/<cohort>-<profile>/ in the project."""
-    return Path(os.environ.get("KNEEL_OUTPUT") or ROOT / "output").expanduser().resolve() / f"{cohort}-{profile}"
+    return (
+        Path(os.environ.get("KNEEL_OUTPUT") or ROOT / "output").expanduser().resolve() / f"{cohort}-{profile}"
+    )
 
 
 def cache():

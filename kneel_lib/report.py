@@ -2,26 +2,58 @@
 
 import re
 
-from kneel_lib import figures, metrics, paths, runs, tables
-from kneel_lib.agreement import agreement_table
-from kneel_lib.classical_figures import final_against_initial
+from kneel_lib import metrics, paths
 from kneel_lib.data.folds import FOLDS
 from kneel_lib.errors import KneelError
+from kneel_lib.experiment import spec
+from kneel_lib.experiment.rows import SETTINGS
+from kneel_lib.experiment.store import errors_of, recorded_runs
+from kneel_lib.figures import network as network_figures
+from kneel_lib.figures import results as result_figures
+from kneel_lib.figures import style
+from kneel_lib.figures.baselines import final_against_initial
 from kneel_lib.files import write_text
-from kneel_lib.runs import errors_of
-from kneel_lib.settings import SETTINGS
+from kneel_lib.reporting import comparisons, selection, tables
+from kneel_lib.reporting.ensembles import ensemble_table
+from kneel_lib.reporting.export import markdown, write_table
 
 DISPLACED = ("mean_shape", "aam_igo", "aam_lbp", "clm_igo", "clm_lbp", "rfrv_clm", "wing", "best")
 """Rows whose final error is drawn over the displacement of the ROI."""
 
-KEY_ROWS = (*(("native", name) for name in ("mean_shape", "aam_igo", "clm_igo", "rfrv_clm")), *(("study", name) for name in (
-    "l2", "l1", "wing", "wing_bottleneck", "mixup_0.75", "mixup_0.75_nowd", "cutout_10", "finetune", "heatmap", "best", "best_simulated")),
-    ("native", "best"), ("study_native", "best_simulated_averaged"))
-"""(profile, row) of the README's results table, in its order; results/README.md has all of them."""
+KEY_ROWS = (
+    *(("native", name) for name in ("mean_shape", "aam_igo", "clm_igo", "rfrv_clm")),
+    *(
+        ("study", name)
+        for name in (
+            "l2",
+            "l1",
+            "wing",
+            "wing_bottleneck",
+            "mixup_0.75",
+            "mixup_0.75_nowd",
+            "cutout_10",
+            "finetune",
+            "heatmap",
+            "best",
+            "best_simulated",
+        )
+    ),
+    ("native", "best"),
+    ("study_native", "best_simulated_ema"),
+)
+"""(profile, row) of the first table of results/README.md, in its order; a second one below it has all rows."""
 
-KEY_ROWS_NO_TRUTH = ("native", "rfrv_clm"), ("native", "best"), ("study_native", "best_simulated_averaged")
+KEY_ROWS_NO_TRUTH = ("native", "rfrv_clm"), ("native", "best"), ("study_native", "best_simulated_ema")
 
-SETTLED = "table1_averaged.csv"
+ROWS_A_FIGURE = 12
+"""As many as one can read in a figure of intervals; the paper's rows come first."""
+
+EVERY_ROW = (
+    "## Every recorded row on real knees\n\nBeside three rows of the paper; columns as above. "
+    'Rows that say "no truth used" are shown where they have all five folds.'
+)
+
+SETTLED = "table1_ema.csv"
 MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
 
 
@@ -30,36 +62,82 @@ def build_report(root=paths.ROOT):
 
     root: the folder that these lie in; the pages are there already. Returns the files that were written. Needs neither images nor training.
     """
-    recorded = runs.recorded_runs()
+    recorded = recorded_runs()
     if not recorded:
-        raise KneelError(f"no recorded runs under {paths.RESULTS / 'runs'}: `python -m kneel_lib record` puts finished runs there")
+        raise KneelError(
+            f"no recorded runs under {paths.RESULTS / 'runs'}: `python -m kneel_lib record` puts finished runs there"
+        )
     written = build_tables(recorded)
     for name, table in written.items():
-        tables.write_table(table, root / "results" / name)
-    return [root / "results" / name for name in written] + build_figures(recorded, written, root / "figures") + build_pages(written, root)
+        write_table(table, root / "results" / name)
+    return (
+        [root / "results" / name for name in written]
+        + build_figures(recorded, written, root / "figures")
+        + build_pages(written, root)
+    )
 
 
 def build_tables(recorded):
     """{file name under results/: table}, all that is made from the recorded runs."""
-    both = {name: tables.by_weights(make, recorded) for name, make in {
-        "comparisons.csv": tables.comparison_table, "comparisons_by_group.csv": tables.comparison_by_group, "switches.csv": tables.switch_table,
-        "seeds.csv": tables.seed_table, "label_efficiency.csv": tables.label_table, "label_comparisons.csv": tables.label_comparisons}.items()}
-    once = {name: make(recorded) for name, make in {
-        tables.SUMMARY: tables.summary_table, "intervals.csv": tables.interval_table, "no_truth_cost.csv": tables.cost_without_truth,
-        "sim_to_real.csv": tables.sim_to_real_table, "comparisons_unlike.csv": tables.unlike_pairs, "picked.csv": tables.picked_table, "agreement.csv": agreement_table,
-        "displaced.csv": tables.by_displacement, "roi_search.csv": tables.search_table, "table2.csv": tables.test_set_table}.items()}
-    return both | once | {SETTLED: tables.summary_table(tables.steady(recorded)), tables.NO_TRUTH: tables.summary_table(recorded, roi="image"),
-                          "intervals_no_truth.csv": tables.interval_table(recorded, roi="image")}
+    both = {
+        name: selection.by_weights(make, recorded)
+        for name, make in {
+            "comparisons.csv": comparisons.comparison_table,
+            "comparisons_by_group.csv": comparisons.comparison_by_group,
+            "ablations.csv": comparisons.ablation_table,
+            "seeds.csv": tables.seed_table,
+            "label_efficiency.csv": tables.label_table,
+            "label_comparisons.csv": comparisons.label_comparisons,
+        }.items()
+    }
+    once = {
+        name: make(recorded)
+        for name, make in {
+            tables.SUMMARY: tables.summary_table,
+            "intervals.csv": tables.interval_table,
+            "no_truth_cost.csv": tables.cost_without_truth,
+            "sim_to_real.csv": tables.sim_to_real_table,
+            "comparisons_unlike.csv": comparisons.unlike_pairs,
+            "picked.csv": tables.picked_table,
+            "ensembles.csv": ensemble_table,
+            "displaced.csv": tables.by_displacement,
+            "roi_localisation.csv": tables.roi_table,
+            "table2.csv": tables.test_set_table,
+        }.items()
+    }
+    return (
+        both
+        | once
+        | {
+            SETTLED: tables.summary_table(selection.with_ema(recorded)),
+            tables.NO_TRUTH: tables.summary_table(recorded, roi="image"),
+            "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"),
+        }
+    )
 
 
 def build_pages(written, root):
     """The results in the pages under `root`, from the tables that were `written`; returns the pages."""
     summary, no_truth, settled = written[tables.SUMMARY], written[tables.NO_TRUTH], written[SETTLED]
-    sentences = [cost_sentence(written["no_truth_cost.csv"]), simulated_sentence(written["sim_to_real.csv"]), label_sentence(written["label_efficiency.csv"]),
-                 search_sentence(written["roi_search.csv"]), test_set_markdown(written["table2.csv"])]
-    pages = {"README.md": [results_markdown(choose_rows(summary, KEY_ROWS), choose_rows(no_truth, KEY_ROWS_NO_TRUTH), settled), *sentences],
-             "results/README.md": [results_markdown(summary, no_truth[no_truth["folds"] == FOLDS], settled)],
-             "notebooks/paper_vs_code.md": [switch_markdown(written["switches.csv"])]}
+    sentences = [
+        cost_sentence(written["no_truth_cost.csv"]),
+        simulated_sentence(written["sim_to_real.csv"]),
+        label_sentence(written["label_efficiency.csv"]),
+        roi_sentence(written["roi_localisation.csv"]),
+        test_set_markdown(written["table2.csv"]),
+    ]
+    pages = {
+        "README.md": [headline_markdown(summary, no_truth)],
+        "results/README.md": [
+            results_markdown(
+                choose_rows(summary, KEY_ROWS), choose_rows(no_truth, KEY_ROWS_NO_TRUTH), settled
+            ),
+            *sentences,
+            EVERY_ROW,
+            results_markdown(summary, no_truth[no_truth["folds"] == FOLDS], settled),
+        ],
+        "notebooks/paper_vs_code.md": [ablation_markdown(written["ablations.csv"])],
+    }
     for name, parts in pages.items():
         write_between_marks(root / name, parts)
     return [root / name for name in pages]
@@ -73,148 +151,248 @@ def choose_rows(table, chosen):
 
 def recorded_groups(recorded, setting):
     """The runs of one setting on real knees, at the profile with the finest pixels among those that have all folds."""
-    groups = [group for key, group in tables.group_runs(recorded).items() if key[0] == "crops" and key[2] == setting]
-    complete = [group for group in groups if len({run.config["fold"] for run in group}) == FOLDS]
-    return min(complete or groups, key=lambda group: group[0].config["profile"]["spacing_mm"], default=[])
+    groups = [
+        group
+        for key, group in selection.group_runs(recorded).items()
+        if key[0] == "crops" and key[2] == setting
+    ]
+    complete = [group for group in groups if len({run.spec.held_out for run in group}) == FOLDS]
+    return min(complete or groups, key=lambda group: group[0].spec.profile.spacing_mm, default=[])
 
 
 def build_figures(recorded, written, folder):
     """The recorded curves, under `folder`, from the runs and the tables that were `written`; returns the PNG paths."""
-    figures.use_style()
+    style.use_style()
     best = recorded_groups(recorded, "best")
     saved = []
     if best:
-        predictions = tables.pooled_predictions(best)
+        predictions = selection.pooled_predictions(best)
         figure, table = cumulative_figure(recorded)
-        saved.append(figures.save_figure(figure, "recorded_cumulative", folder, table))
-        figure, table = figures.errors_by_landmark(errors_of(predictions), predictions["subject_id"])
-        saved.append(figures.save_figure(figure, "recorded_by_landmark", folder, table))
+        saved.append(style.save_figure(figure, "recorded_cumulative", folder, table))
+        figure, table = result_figures.errors_by_landmark(errors_of(predictions), predictions["subject_id"])
+        saved.append(style.save_figure(figure, "recorded_by_landmark", folder, table))
         table = tables.by_grade(best)
-        saved.append(figures.save_figure(figures.errors_by_grade(table), "recorded_by_grade", folder, table))
-        histories = {f"fold {run.config['fold']}": run.history for run in best}
-        figure, table = figures.training_curves(histories)
-        saved.append(figures.save_figure(figure, "recorded_training", folder, table))
-    rows = tables.interval_table(tables.steady(recorded))
+        saved.append(
+            style.save_figure(result_figures.errors_by_grade(table), "recorded_by_grade", folder, table)
+        )
+        histories = {f"fold {run.spec.held_out}": run.history for run in best}
+        figure, table = network_figures.training_curves(histories)
+        saved.append(style.save_figure(figure, "recorded_training", folder, table))
+    rows = tables.interval_table(selection.with_ema(recorded))
     rows = real_rows(rows)
     if len(rows):
         labels = {name: setting.label for name, setting in SETTINGS.items() if name in set(rows["setting"])}
-        saved.append(figures.save_figure(figures.forest_plot(rows, tables.paper_table(), labels), "recorded_rows", folder, rows))
+        paper = selection.paper_table()
+        known = sorted(labels, key=lambda name: name not in set(paper["setting"]))
+        for part in range(0, len(known), ROWS_A_FIGURE):
+            chosen = {name: labels[name] for name in known[part : part + ROWS_A_FIGURE]}
+            name = f"recorded_rows{f'_{part // ROWS_A_FIGURE + 1}' if part else ''}"
+            figure = result_figures.forest_plot(rows, paper, chosen)
+            saved.append(style.save_figure(figure, name, folder, None if part else rows))
     groups = real_rows(written["comparisons_by_group.csv"])
-    groups = groups[groups["weights"] == "averaged"]
+    groups = groups[groups["weights"] == "EMA"]
     if len(groups):
-        saved.append(figures.save_figure(figures.difference_matrix(groups, tables.row_labels(groups["setting"].unique())), "recorded_groups", folder, groups))
+        saved.append(
+            style.save_figure(
+                result_figures.difference_matrix(groups, tables.row_labels(groups["setting"].unique())),
+                "recorded_groups",
+                folder,
+                groups,
+            )
+        )
     labels, displaced = written["label_efficiency.csv"], displaced_rows(recorded)
     if len(labels):
-        saved.append(figures.save_figure(figures.label_curve(labels), "recorded_labels", folder, labels))
+        saved.append(style.save_figure(result_figures.label_curve(labels), "recorded_labels", folder, labels))
     if len(displaced):
-        saved.append(figures.save_figure(final_against_initial(displaced), "recorded_displaced", folder, displaced))
+        saved.append(
+            style.save_figure(final_against_initial(displaced), "recorded_displaced", folder, displaced)
+        )
     return saved
 
 
 def displaced_rows(recorded):
     """`tables.by_displacement` on real knees, one profile a row: the finest one that was tried in displaced ROIs."""
-    moved = [run for run in recorded if (run.predictions["roi"] == "displaced").any()]
+    moved = [run for run in recorded if len(run.chosen("displaced"))]
     return tables.by_displacement([run for name in DISPLACED for run in recorded_groups(moved, name)])
 
 
 def real_rows(table):
     """Of a table with cohort and profile the rows on real knees at the profile of Table 1."""
-    return table[(table["cohort"] == "crops") & (table["profile"] == tables.TABLE1_PROFILE)]
+    return table[(table["cohort"] == "crops") & (table["profile"] == selection.TABLE1_PROFILE)]
 
 
 def cumulative_figure(recorded):
     """PCK over the distance: the best and the mean shape, with truth and without, the paper's best and plain row beside."""
     lines = {}
-    for setting, roi, label in (("best", "truth", "best, ROI from the truth"), ("best", "image", "best, no truth used"),
-                                ("mean_shape", "truth", "mean shape")):
+    for setting, roi, label in (
+        ("best", "truth", "best, ROI from the truth"),
+        ("best", "image", "best, no truth used"),
+        ("mean_shape", "truth", "mean shape"),
+    ):
         group = recorded_groups(recorded, setting)
         if group:
-            predictions = tables.pooled_predictions(group, roi)
+            predictions = selection.pooled_predictions(group, roi)
             lines[f"real crops: {label}"] = errors_of(predictions), predictions["subject_id"]
-    paper = tables.paper_table().set_index("setting")
-    points = {f"paper: {paper['label'][name].split(' + ')[0]}{note}": {r: paper[f"pck_{r:g}"][name] for r in metrics.THRESHOLDS_MM}
-              for name, note in (("wing", ""), ("finetune", ", fine-tuned"))}
-    return figures.cumulative_errors(lines, points)
+    paper = selection.paper_table().set_index("setting")
+    points = {
+        f"paper: {paper['label'][name].split(' + ')[0]}{note}": {
+            r: paper[f"pck_{r:g}"][name] for r in metrics.THRESHOLDS_MM
+        }
+        for name, note in (("wing", ""), ("finetune", ", fine-tuned"))
+    }
+    return result_figures.cumulative_errors(lines, points)
+
+
+def headline_markdown(summary, no_truth):
+    """The README's few numbers: the paper's best row beside the same row and `best` here; PCK in %, MRE in mm."""
+    paper = selection.paper_table().set_index("setting").loc["finetune"]
+    lines = [
+        "| row | knees | PCK @ 2.5 mm, % | MRE, mm |",
+        "|---|---|---|---|",
+        f"| the paper's best row | paper: OAI, 748 knees, 5 folds | {paper['pck_2.5']:.1f} | - |",
+    ]
+    for table, key, label in (
+        (summary, ("study", "finetune"), "the same row here, at 128 px in place of 450"),
+        (summary, ("native", "best"), "our `best`, at the pixels that the crops have"),
+        (no_truth, ("native", "best"), "our `best`, no truth used"),
+    ):
+        rows = choose_rows(table[table["cohort"] == "crops"], (key,))
+        lines += [
+            f"| {label} | real crops, {row.knees} knees, {row.folds} folds | {pck:.1f} | {row.mre_mm:.2f} |"
+            for row, pck in zip(rows.itertuples(), rows["pck_2.5"])
+        ]
+    return "\n".join(lines)
 
 
 def results_markdown(summary, no_truth, settled):
     """A page's results table: real crops beside the paper, each labelled.
 
-    summary, no_truth: the rows to show, with the ROI from the truth and without. settled: the summary of `tables.steady`, whose MRE stands beside that of
+    summary, no_truth: the rows to show, with the ROI from the truth and without. settled: the summary of `selection.with_ema`, whose MRE stands beside that of
     the last epoch.
     """
-    paper, keys = tables.paper_table().set_index("setting"), ["cohort", "profile", "setting"]
+    paper, keys = selection.paper_table().set_index("setting"), ["cohort", "profile", "setting"]
     averaged = settled.set_index(keys)["mre_mm"]
-    lines = ["| row | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm | median, mm | MRE with averaged weights, mm |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| row | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm | median, mm | MRE with EMA weights, mm |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in ("clm_igo", "wing", "finetune"):
         row = paper.loc[name]
-        lines.append(f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - | - |")
+        lines.append(
+            f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - | - |"
+        )
     for table, note in ((summary, ""), (no_truth, ", no truth used")):
         for _, row in table[table["cohort"] == "crops"].iterrows():
             folds = f"{row['folds']} folds" if row["folds"] > 1 else "1 fold"
-            steady = averaged.get(tuple(row[keys])) if table is summary else None
-            lines.append(f"| {SETTINGS[row['setting']].label}{note} | real crops, {row['knees']} knees, {folds}, seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "
-                         f"{row['out']:.1f} | {row['mre_mm']:.2f} | {row['median_mm']:.2f} | {'-' if steady in (None, row['mre_mm']) else f'{steady:.2f}'} |")
+            with_ema = averaged.get(tuple(row[keys])) if table is summary else None
+            lines.append(
+                f"| {SETTINGS[row['setting']].label}{note} | real crops, {row['knees']} knees, {folds}, seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "
+                f"{row['out']:.1f} | {row['mre_mm']:.2f} | {row['median_mm']:.2f} | {'-' if with_ema in (None, row['mre_mm']) else f'{with_ema:.2f}'} |"
+            )
     return "\n".join(lines)
 
 
 def cost_sentence(cost):
-    """What the setting `best` loses without the truth, with its interval, for the README."""
+    """What the setting `best` loses without the truth, with its interval, for results/README.md."""
     rows = cost[(cost["setting"] == "best") & (cost["cohort"] == "crops")]
-    parts = [f"{row.mre_growth_mm:+.3f} mm (95 % {row.low:+.3f} to {row.high:+.3f}) at profile {row.profile}" for row in rows.itertuples()]
+    parts = [
+        f"{row.mre_growth_mm:+.3f} mm (95 % {row.low:+.3f} to {row.high:+.3f}) at profile {row.profile}"
+        for row in rows.itertuples()
+    ]
     return f"Without the truth the MRE of `best` changes by {'; '.join(parts)}, paired by knee."
 
 
 def simulated_sentence(table):
-    """What simulated knees alone teach about real ones, for the README."""
-    table, parts = table[table["trained_on"] == runs.SIMULATED], []
+    """What simulated knees alone teach about real ones, for results/README.md."""
+    table, parts = table[table["trained_on"] == spec.SIMULATED], []
     for (name, profile), rows in table.groupby(["setting", "profile"]):
-        parts.append(f"`{name}` at {profile} {rows['mre_mm'].mean():.2f} mm and {rows['strict_2.5_all16'].mean():.1f} % (seeds: {rows['seed'].nunique()})")
-    return (f"**Trained on simulated knees alone, tried on the 529 real ones** (mean over seeds; MRE and strict PCK @ 2.5 mm over all 16 landmarks): {'; '.join(parts)}." if parts else "")
+        parts.append(
+            f"`{name}` at {profile} {rows['mre_mm'].mean():.2f} mm and {rows['strict_2.5_all16'].mean():.1f} % (seeds: {rows['seed'].nunique()})"
+        )
+    return (
+        f"**Trained on simulated knees alone, tried on the 529 real ones** (mean over seeds; MRE and strict PCK @ 2.5 mm over all 16 landmarks): {'; '.join(parts)}."
+        if parts
+        else ""
+    )
 
 
 def label_sentence(table):
-    """How far few real labels go from each start, for the README."""
+    """How far few real labels go from each start, for results/README.md."""
     parts, table = [], table[table["recipe"] == "best"]
     for (profile, labels), rows in table.groupby(["profile", "labels"]):
         errors = rows.pivot_table(index=["fold", "seed"], columns="start", values="mre_mm")
-        alike = errors.reindex(columns=["scratch", "low_cost", "simulated"]).dropna()   # runs on a fold with a seed that each start has
+        alike = errors.reindex(
+            columns=["scratch", "low_cost", "simulated"]
+        ).dropna()  # runs on a fold with a seed that each start has
         if len(alike):
             means = alike.mean()
-            parts.append(f"{labels} ({profile}, trainings: {len(alike)}): {means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}")
-    return (f"**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and after simulated knees** (`best`, the same folds and seeds "
-            f"for each): {'; '.join(parts)}." if parts else "")
+            parts.append(
+                f"{labels} ({profile}, trainings: {len(alike)}): {means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}"
+            )
+    return (
+        f"**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and after simulated knees** (`best`, the same folds and seeds "
+        f"for each): {'; '.join(parts)}."
+        if parts
+        else ""
+    )
 
 
-def search_sentence(table):
-    """The ROI search beside the paper's, for the README."""
-    parts = [f"{row['cohort']} ({row['folds']} of 5 folds, {row['knees']} knees, profile {row['profile']}) {numbers(row)} %, {row['out']:.2f} % out, worst "
-             f"{row['worst_mm']:.1f} mm" for _, row in table.iterrows()]
-    return f"**ROI search**, PCK of the tibial centre at 1 / 1.5 / 2 / 2.5 mm (paper: 26.6 / 50.3 / 66.7 / 79.1 %, 0.13 % out): {'; '.join(parts)}." if parts else ""
+def roi_sentence(table):
+    """ROI localisation beside the paper's, for results/README.md."""
+    parts = [
+        f"{row['cohort']} ({row['folds']} of 5 folds, {row['knees']} knees, profile {row['profile']}) {numbers(row)} %, {row['out']:.2f} % out, worst "
+        f"{row['worst_mm']:.1f} mm"
+        for _, row in table.iterrows()
+    ]
+    return (
+        f"**ROI localisation**, PCK of the tibial centre at 1 / 1.5 / 2 / 2.5 mm (paper: 26.6 / 50.3 / 66.7 / 79.1 %, 0.13 % out): {'; '.join(parts)}."
+        if parts
+        else ""
+    )
 
 
 def test_set_markdown(table):
-    """Table 2 beside the paper's, for the README: all knees of each test set."""
+    """Table 2 beside the paper's, for results/README.md: all knees of each test set."""
     if not len(table):
         return ""
-    lines = ["**Test sets** (Table 2: PCK of landmarks 0, 4, 8 and 9, 12, 15; A and B are the paper's own sets in its rows and simulated ones in ours)\n",
-             "| test set | pipeline | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm |", "|---|---|---|---|---|---|"]
-    lines += [f"| {row['dataset']} (paper) | {row['label']} | paper | {numbers(row)} | {row['out']:.2f} | - |" for _, row in tables.paper_table(2).iterrows()]
+    lines = [
+        "**Test sets** (Table 2: PCK of landmarks 0, 4, 8 and 9, 12, 15; A and B are the paper's own sets in its rows and simulated ones in ours)\n",
+        "| test set | pipeline | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['dataset']} (paper) | {row['label']} | paper | {numbers(row)} | {row['out']:.2f} | - |"
+        for _, row in selection.paper_table(2).iterrows()
+    ]
     for _, row in table[table["oa"] == "all"].iterrows():
         origin = "simulated" if row["trained_on"] == "simulated" else "real crops"
-        lines.append(f"| {row['dataset']} ({origin}) | {row['method']} | {row['knees']}, profile {row['profile']}, models: {row['folds']} | {numbers(row)} | {row['out']:.2f} | "
-                     f"{row['mre_mm']:.2f} |")
+        lines.append(
+            f"| {row['dataset']} ({origin}) | {row['method']} | {row['knees']}, profile {row['profile']}, models: {row['folds']} | {numbers(row)} | {row['out']:.2f} | "
+            f"{row['mre_mm']:.2f} |"
+        )
     return "\n".join(lines)
 
 
-def switch_markdown(table):
-    """What each switch does on real knees (`tables.effects`) as markdown: with averaged weights where there are any, and below these rows once more after the last epoch."""
-    shown = tables.effects(table[table["cohort"] == "crops"]).drop(columns="cohort").rename(columns={"setting": "row"})
-    averaged = shown["weights"] == "averaged"
-    again = ~averaged & shown.set_index(["row", "profile"]).index.isin(shown[averaged].set_index(["row", "profile"]).index)
-    quoted = shown.assign(**{name: [f"`{row}`" for row in shown[name]] for name in ("row", "against")}).astype(str)
-    parts = [tables.markdown(quoted[~again])]
-    return "\n".join([*parts, "### The same rows after the last epoch\n", tables.markdown(quoted[again])] if again.any() else parts)
+def ablation_markdown(table):
+    """What each ablation does on real knees (`comparisons.effects`) as markdown: with EMA weights where there are any, and below these rows once more after the last epoch."""
+    shown = (
+        comparisons.effects(table[table["cohort"] == "crops"])
+        .drop(columns="cohort")
+        .rename(columns={"setting": "row"})
+    )
+    averaged = shown["weights"] == "EMA"
+    again = ~averaged & shown.set_index(["row", "profile"]).index.isin(
+        shown[averaged].set_index(["row", "profile"]).index
+    )
+    quoted = shown.assign(
+        **{name: [f"`{row}`" for row in shown[name]] for name in ("row", "against")}
+    ).astype(str)
+    parts = [markdown(quoted[~again])]
+    return "\n".join(
+        [*parts, "### The same rows after the last epoch\n", markdown(quoted[again])]
+        if again.any()
+        else parts
+    )
 
 
 def write_between_marks(path, parts):
@@ -224,7 +402,12 @@ def write_between_marks(path, parts):
     if start not in text or end not in text:
         raise KneelError(f"{path} has lost the marks '{start}' and '{end}' between which the results go")
     inside = "\n\n".join(filter(None, parts))
-    text = re.sub(re.escape(start) + ".*?" + re.escape(end), lambda _: f"{start}\n{inside}\n{end}", text, flags=re.DOTALL)
+    text = re.sub(
+        re.escape(start) + ".*?" + re.escape(end),
+        lambda _: f"{start}\n{inside}\n{end}",
+        text,
+        flags=re.DOTALL,
+    )
     write_text(path, text)
 
 

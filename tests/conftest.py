@@ -1,6 +1,11 @@
-"""Shared parts of the tests: a small cohort with drawn knees, and the real crops where they are on this machine."""
+"""Shared parts of the tests: a small cohort with drawn knees, and the real crops where they are on this machine.
+
+Tests may run in several processes at once (`make test`): each has a store, a cache and an output folder of its own, and computes with one thread.
+"""
 
 import os
+import shutil
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -10,7 +15,29 @@ import torch
 from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort
 
-torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count())))
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+
+torch.set_num_threads(1 if WORKER else int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count())))
+
+
+def pytest_configure(config):
+    """Nothing that a test writes without a fixture falls into the project's own runs/, build/ and output/, or into another worker's."""
+    folder = tempfile.mkdtemp(prefix=f"kneel-{WORKER or 'tests'}-")
+    for name in ("runs", "cache", "output"):
+        os.environ[f"KNEEL_{name.upper()}"] = os.path.join(folder, name)
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A file's tests go to one worker, so that what they share is made once, unless a group of their own is named; the longest first.
+
+    Groups are named before pytest-xdist reads them.
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+    items.sort(key=lambda item: not any(mark.kwargs.get("long") for mark in item.iter_markers("trains")))
 
 
 def drawn_cohort(count=24, seed=0):
@@ -23,10 +50,19 @@ def drawn_cohort(count=24, seed=0):
     rows, columns = np.mgrid[:110, :112]
     images = []
     for knee in points:
-        distance = (columns - knee[:, 0, None, None] / 0.88) ** 2 + (rows - knee[:, 1, None, None] / 0.88) ** 2
+        distance = (columns - knee[:, 0, None, None] / 0.88) ** 2 + (
+            rows - knee[:, 1, None, None] / 0.88
+        ) ** 2
         images.append((30 + 200 * np.exp(-distance / 8).max(axis=0)).astype(np.uint8))
-    knees = pd.DataFrame({"subject_id": 9000000 + np.arange(count) // 2 * 2, "side": np.where(np.arange(count) % 2, "L", "R"),
-                          "kl": np.arange(count) // 2 % 5, "split": "train", "mm_per_px": 0.88})
+    knees = pd.DataFrame(
+        {
+            "subject_id": 9000000 + np.arange(count) // 2 * 2,
+            "side": np.where(np.arange(count) % 2, "L", "R"),
+            "kl": np.arange(count) // 2 % 5,
+            "split": "train",
+            "mm_per_px": 0.88,
+        }
+    )
     return Cohort("drawn", knees, tuple(images), points, 0.9)
 
 
@@ -41,6 +77,7 @@ def crops():
     if not (paths.downloads() / "oai_crops").is_dir():
         pytest.skip("the real crops are not on this machine (data/README.md)")
     from kneel_lib.data.crops import load_crops
+
     return load_crops()
 
 

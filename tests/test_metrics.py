@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from kneel_lib import metrics
-from kneel_lib.statistics import DRAWS, holm, mean_interval, paired_difference, resampled_means
+from kneel_lib.reporting.statistics import DRAWS, holm, mean_interval, paired_difference, resampled_means
 
 
 @pytest.fixture
@@ -40,7 +40,11 @@ def test_a_share_is_the_mean_of_what_is_known(errors):
     errors[0, 0] = np.nan
     inside = metrics.within(errors, 1.0)
     assert np.isnan(inside[0, 0]) and set(inside[~np.isnan(inside)]) == {0.0, 100.0}
-    assert metrics.share_within(errors, 1.0) == np.nanmean(inside) == pytest.approx(100 * np.mean(errors[~np.isnan(errors)] <= 1))
+    assert (
+        metrics.share_within(errors, 1.0)
+        == np.nanmean(inside)
+        == pytest.approx(100 * np.mean(errors[~np.isnan(errors)] <= 1))
+    )
 
 
 def test_missing_landmarks_are_left_out(errors):
@@ -56,8 +60,20 @@ def test_a_landmark_on_the_radius_is_inside():
 
 
 def test_summary_has_the_columns_of_table1(errors):
-    assert list(metrics.summarise(errors)) == ["pck_1", "pck_1.5", "pck_2", "pck_2.5", "strict_1", "strict_1.5", "strict_2", "strict_2.5",
-                                               "strict_2.5_all16", "mre_mm", "median_mm", "out"]
+    assert list(metrics.summarise(errors)) == [
+        "pck_1",
+        "pck_1.5",
+        "pck_2",
+        "pck_2.5",
+        "strict_1",
+        "strict_1.5",
+        "strict_2",
+        "strict_2.5",
+        "strict_2.5_all16",
+        "mre_mm",
+        "median_mm",
+        "out",
+    ]
 
 
 def test_bootstrap_draws_subjects_whole():
@@ -88,7 +104,10 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
 
 def test_interval_of_clustered_knees_is_wider_than_of_independent_ones():
     values = np.repeat(np.random.default_rng(0).normal(0, 1, 40), 2)
-    clustered, independent = mean_interval(values, np.repeat(np.arange(40), 2)), mean_interval(values, np.arange(80))
+    clustered, independent = (
+        mean_interval(values, np.repeat(np.arange(40), 2)),
+        mean_interval(values, np.arange(80)),
+    )
     assert clustered[2] - clustered[1] > 1.2 * (independent[2] - independent[1])
 
 
@@ -99,7 +118,12 @@ def test_pairing_sees_what_two_intervals_hide():
     second = 1 + random.gamma(2, 0.5, 100)
     first = second - 0.05 + random.normal(0, 0.02, 100)
     mean, low, high, p = paired_difference(first, second, subjects)
-    assert low < -0.05 + 0.01 < high + 0.02 and high < 0 and p < 0.01 and mean == pytest.approx(np.mean(first - second))
+    assert (
+        low < -0.05 + 0.01 < high + 0.02
+        and high < 0
+        and p < 0.01
+        and mean == pytest.approx(np.mean(first - second))
+    )
     (_, a, b), (_, c, d) = mean_interval(first, subjects), mean_interval(second, subjects)
     assert a < d and c < b
     assert paired_difference(second, second + random.normal(0, 1, 100), subjects)[3] > 0.05

@@ -6,7 +6,6 @@ pickle, and a damaged one is made again.
 
 import hashlib
 import json
-import zipfile
 from functools import cache
 from pathlib import Path
 
@@ -15,19 +14,29 @@ import pandas as pd
 
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.errors import KneelError
-from kneel_lib.files import write_whole
+from kneel_lib.files import load_arrays, write_arrays
 
-READERS = ("cohort", "crops", "dicom", "oai", "rois", "search")
+READERS = (
+    "data/cohort",
+    "data/crops",
+    "data/oai",
+    "data/radiographs",
+    "data/rois",
+    "data/roi_fields",
+    "imaging",
+    "landmarks",
+)
+"""Modules of the library, as files below its folder."""
 
 
 def remember(folder, name, make):
     """The cohort that `make()` gives, from beside `folder` if it was kept there by this code; a full disk costs only the time of the next process."""
     path = Path(folder).with_name(f"{Path(folder).name}-{name}-{readers_hash()}.npz")
-    kept = load(path) if path.is_file() else None
+    kept = load(path)
     if kept is None:
         kept = make()
         try:
-            write_whole(path, lambda temporary: save(kept, temporary))
+            save(kept, path)
         except KneelError as error:
             print(f"the cohort is not kept for the next time: {error}", flush=True)
     return kept
@@ -36,26 +45,32 @@ def remember(folder, name, make):
 @cache
 def readers_hash():
     """Twelve hexadecimal digits of the source of all that reads and cuts."""
-    here = Path(__file__).parent
-    return hashlib.sha256(b"".join((here / f"{module}.py").read_bytes() for module in READERS) + (here.parent / "landmarks.py").read_bytes()).hexdigest()[:12]
+    library = Path(__file__).parent.parent
+    return hashlib.sha256(
+        b"".join((library / f"{module}.py").read_bytes() for module in READERS)
+    ).hexdigest()[:12]
 
 
 def save(cohort, path):
     """Write a cohort as an npz of plain arrays: its pictures one after the other, since they may differ in shape."""
-    header = {"name": cohort.name, "nominal_mm_per_px": cohort.nominal_mm_per_px, "shapes": [image.shape for image in cohort.images],
-              "knees": cohort.knees.to_dict(orient="split", index=False)}
-    with open(path, "wb") as file:
-        np.savez(file, header=np.array(json.dumps(header)), landmarks_mm=cohort.landmarks_mm, pixels=np.concatenate([image.ravel() for image in cohort.images]))
+    header = {
+        "name": cohort.name,
+        "nominal_mm_per_px": cohort.nominal_mm_per_px,
+        "shapes": [image.shape for image in cohort.images],
+        "knees": cohort.knees.to_dict(orient="split", index=False),
+    }
+    pixels = np.concatenate([image.ravel() for image in cohort.images])
+    write_arrays(path, header=np.array(json.dumps(header)), landmarks_mm=cohort.landmarks_mm, pixels=pixels)
 
 
 def load(path):
     """The cohort that `save` wrote, or None if the file is damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header, points, pixels = json.loads(str(file["header"])), file["landmarks_mm"], file["pixels"]
-        knees = pd.DataFrame(**header["knees"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    arrays = load_arrays(path, ("header", "landmarks_mm", "pixels"))
+    if arrays is None:
         return None
+    header = json.loads(str(arrays["header"]))
     ends = np.cumsum([height * width for height, width in header["shapes"]])
-    images = tuple(part.reshape(shape) for part, shape in zip(np.split(pixels, ends[:-1]), header["shapes"]))
-    return Cohort(header["name"], knees, images, points, header["nominal_mm_per_px"])
+    parts = np.split(arrays["pixels"], ends[:-1])
+    images = tuple(part.reshape(shape) for part, shape in zip(parts, header["shapes"]))
+    knees, spacing = pd.DataFrame(**header["knees"]), header["nominal_mm_per_px"]
+    return Cohort(header["name"], knees, images, arrays["landmarks_mm"], spacing)

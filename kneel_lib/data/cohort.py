@@ -46,8 +46,12 @@ class Cohort:
     def select(self, rows):
         """The cohort of these rows only (indices or a boolean mask), in their order."""
         rows = np.arange(len(self))[rows]
-        return replace(self, knees=self.knees.iloc[rows].reset_index(drop=True),
-                       images=tuple(self.images[row] for row in rows), landmarks_mm=self.landmarks_mm[rows])
+        return replace(
+            self,
+            knees=self.knees.iloc[rows].reset_index(drop=True),
+            images=tuple(self.images[row] for row in rows),
+            landmarks_mm=self.landmarks_mm[rows],
+        )
 
     @cached_property
     def fingerprint(self):
@@ -68,10 +72,14 @@ def check_cohort(cohort):
     if missing:
         raise KneelError(f"cohort {cohort.name}: the table lacks the column {missing[0]}")
     if not len(knees) == len(cohort.images) == len(points) or not len(knees):
-        raise KneelError(f"cohort {cohort.name}: {len(knees)} rows, {len(cohort.images)} images, {len(points)} landmark sets: "
-                         "the three must be as many, and more than none")
+        raise KneelError(
+            f"cohort {cohort.name}: {len(knees)} rows, {len(cohort.images)} images, {len(points)} landmark sets: "
+            "the three must be as many, and more than none"
+        )
     if points.shape[1:] != (landmarks.COUNT, 2):
-        raise KneelError(f"cohort {cohort.name}: landmarks of shape {points.shape}, expected (knees, {landmarks.COUNT}, 2)")
+        raise KneelError(
+            f"cohort {cohort.name}: landmarks of shape {points.shape}, expected (knees, {landmarks.COUNT}, 2)"
+        )
     check_table(cohort)
     check_landmarks(cohort)
     return cohort
@@ -80,15 +88,22 @@ def check_cohort(cohort):
 def check_table(cohort):
     """The checks of `check_cohort` that concern the table."""
     knees = cohort.knees
-    bad = {"a side other than L or R": ~knees["side"].isin(["L", "R"]), "a KL grade outside 0 to 4": ~knees["kl"].isin(range(5)),
-           "a pixel spacing outside 0.05 to 2 mm": ~knees["mm_per_px"].between(0.05, 2),
-           "a second row for the same knee": knees.duplicated(["subject_id", "side"])}
+    bad = {
+        "a side other than L or R": ~knees["side"].isin(["L", "R"]),
+        "a KL grade outside 0 to 4": ~knees["kl"].isin(range(5)),
+        "a pixel spacing outside 0.05 to 2 mm": ~knees["mm_per_px"].between(0.05, 2),
+        "a second row for the same knee": knees.duplicated(["subject_id", "side"]),
+    }
     for what, rows in bad.items():
         if rows.any():
-            raise KneelError(f"cohort {cohort.name}: {knee_name(knees[rows].iloc[0])} has {what} ({rows.sum()} such rows)")
+            raise KneelError(
+                f"cohort {cohort.name}: {knee_name(knees[rows].iloc[0])} has {what} ({rows.sum()} such rows)"
+            )
     across = knees.groupby("subject_id")["split"].nunique() > 1
     if across.any():
-        raise KneelError(f"cohort {cohort.name}: subject {across.idxmax()} is in more than one split ({across.sum()} such subjects)")
+        raise KneelError(
+            f"cohort {cohort.name}: subject {across.idxmax()} is in more than one split ({across.sum()} such subjects)"
+        )
 
 
 def check_landmarks(cohort):
@@ -97,10 +112,15 @@ def check_landmarks(cohort):
     points = cohort.landmarks_px
     orders = [np.diff(points[:, list(bone), 0], axis=1) < 0 for bone in (landmarks.TIBIA, landmarks.FEMUR)]
     outside = ((points < -0.25 * shapes) | (points > 1.25 * shapes)).any(axis=(1, 2))
-    for what, rows in {"no landmark 4, around which ROIs are cut": np.isnan(points[:, landmarks.CENTRE]).any(axis=1), "landmarks that do not run from lateral to medial": np.concatenate(orders, axis=1).any(axis=1),
-                       "landmarks far outside its picture": outside}.items():
+    for what, rows in {
+        "no landmark 4, around which ROIs are cut": np.isnan(points[:, landmarks.CENTRE]).any(axis=1),
+        "landmarks that do not run from lateral to medial": np.concatenate(orders, axis=1).any(axis=1),
+        "landmarks far outside its picture": outside,
+    }.items():
         if rows.any():
-            raise KneelError(f"cohort {cohort.name}: {knee_name(cohort.knees[rows].iloc[0])} has {what} ({rows.sum()} such knees)")
+            raise KneelError(
+                f"cohort {cohort.name}: {knee_name(cohort.knees[rows].iloc[0])} has {what} ({rows.sum()} such knees)"
+            )
 
 
 def knee_name(row):

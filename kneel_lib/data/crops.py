@@ -1,5 +1,6 @@
 """The public knee crops (Chen, Mendeley Data) with the paper's published landmarks registered onto them."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +30,14 @@ def load_crops(folder=None, splits=("train", "val")):
     knees = knees[knees["split"].isin(splits)].reset_index(drop=True)
     offsets = read_annotation(annotation_path(folder))
     check_grades(annotation_path(folder), knees)
-    absent = [knee_name(row) for _, row in knees.iterrows() if (row["subject_id"], row["side"]) not in offsets]
+    absent = [
+        knee_name(row) for _, row in knees.iterrows() if (row["subject_id"], row["side"]) not in offsets
+    ]
     if absent:
-        raise KneelError(f"{annotation_path(folder)}: no landmarks for {absent[0]} ({len(absent)} knees): the file is not complete; "
-                         "see data/README.md")
+        raise KneelError(
+            f"{annotation_path(folder)}: no landmarks for {absent[0]} ({len(absent)} knees): the file is not complete; "
+            "see data/README.md"
+        )
     check_present(folder, knees)
     images = tuple(read_crop(crop_path(folder, row), row) for _, row in knees.iterrows())
     shapes = np.stack([offsets[row["subject_id"], row["side"]] for _, row in knees.iterrows()])
@@ -47,7 +52,10 @@ def read_registration(path=None):
 
 def read_annotation(path):
     """Published landmarks: {(subject_id, side): (16, 2) offsets from landmark 4 in mm}, x to medial, y down."""
-    return {knee: (points - points[landmarks.CENTRE]) * ROI_SPACING_MM for knee, points in read_roi_points(path).items()}
+    return {
+        knee: (points - points[landmarks.CENTRE]) * ROI_SPACING_MM
+        for knee, points in read_roi_points(path).items()
+    }
 
 
 def read_roi_points(path):
@@ -56,21 +64,29 @@ def read_roi_points(path):
     points = {}
     for line, row in enumerate(table.itertuples(), start=2):
         try:
-            points[row.subject_id, row.side] = np.array([float(n) for n in f"{row.tibia},{row.femur}".split(",")]).reshape(landmarks.COUNT, 2)
+            points[row.subject_id, row.side] = np.array(
+                [float(n) for n in f"{row.tibia},{row.femur}".split(",")]
+            ).reshape(landmarks.COUNT, 2)
         except ValueError:
-            raise KneelError(f"{path}, line {line}: expected 9 tibial and 7 femoral points as x,y,x,y,...") from None
+            raise KneelError(
+                f"{path}, line {line}: expected 9 tibial and 7 femoral points as x,y,x,y,..."
+            ) from None
     return points
 
 
 def check_grades(path, knees):
     """Raise `KneelError` if a knee's KL grade differs between the annotation and the registration table."""
     annotated = read_table(path, ANNOTATION_COLUMNS)[["subject_id", "side", "kl"]]
-    both = annotated.assign(subject_id=annotated["subject_id"].astype(str)).merge(knees.assign(subject_id=knees["subject_id"].astype(str)), on=["subject_id", "side"])
+    both = annotated.assign(subject_id=annotated["subject_id"].astype(str)).merge(
+        knees.assign(subject_id=knees["subject_id"].astype(str)), on=["subject_id", "side"]
+    )
     differ = both[both["kl_x"] != both["kl_y"]]
     if len(differ):
         row = differ.iloc[0]
-        raise KneelError(f"{path}: {knee_name(row)} has KL {row['kl_x']}, the registration table says {row['kl_y']} ({len(differ)} such knees): "
-                         "the file is not the published one; see data/README.md")
+        raise KneelError(
+            f"{path}: {knee_name(row)} has KL {row['kl_x']}, the registration table says {row['kl_y']} ({len(differ)} such knees): "
+            "the file is not the published one; see data/README.md"
+        )
 
 
 def read_table(path, columns):
@@ -100,9 +116,11 @@ def check_present(folder, knees):
     """Raise `KneelError` unless every crop of the table is a file under `folder`."""
     absent = [path for path in (crop_path(folder, row) for _, row in knees.iterrows()) if not path.is_file()]
     if absent:
-        raise KneelError(f"{len(absent)} of {len(knees)} knee crops are missing under {Path(folder) / 'oai_crops'} (the first is "
-                         f"{absent[0].relative_to(Path(folder))}): data/README.md says where to get them, "
-                         "`python -m kneel_lib verify` lists them")
+        raise KneelError(
+            f"{len(absent)} of {len(knees)} knee crops are missing under {Path(folder) / 'oai_crops'} (the first is "
+            f"{absent[0].relative_to(Path(folder))}): data/README.md says where to get them, "
+            "`python -m kneel_lib verify` lists them"
+        )
 
 
 def read_crop(path, row):
@@ -111,7 +129,41 @@ def read_crop(path, row):
         with Image.open(path) as picture:
             image = np.array(picture.convert("L"))
     except (OSError, SyntaxError, ValueError) as error:
-        raise KneelError(f"{path} is not a readable image ({error}): delete it and get it again, see data/README.md") from None
+        raise KneelError(
+            f"{path} is not a readable image ({error}): delete it and get it again, see data/README.md"
+        ) from None
     if row["side"] == "L":
         image = image[:, ::-1]
     return np.ascontiguousarray(255 - image if row["inverted"] else image)
+
+
+CHECKSUMS = paths.DATA / "checksums.csv"
+
+
+def sha256(path):
+    """The sha256 of a file's content, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def verify(folder):
+    """What is wrong with the downloads under `folder`: a table of file (relative) and problem (missing, different)."""
+    folder, rows = Path(folder), []
+    for file, expected in pd.read_csv(CHECKSUMS).itertuples(index=False):
+        path = folder / file
+        if not path.is_file():
+            rows.append((file, "missing"))
+        elif sha256(path) != expected:
+            rows.append((file, "different"))
+    return pd.DataFrame(rows, columns=["file", "problem"])
+
+
+def list_checksums(folder):
+    """The table that data/checksums.csv holds, from a folder known to be whole (training and validation crops)."""
+    knees = read_registration()
+    files = [annotation_path(folder)] + [
+        crop_path(folder, row) for _, row in knees[knees["split"] != "test"].iterrows()
+    ]
+    return pd.DataFrame(
+        [(path.relative_to(folder).as_posix(), sha256(path)) for path in files], columns=["file", "sha256"]
+    )

@@ -16,7 +16,52 @@ def make_folds(cohort, folds=FOLDS):
     rows = np.flatnonzero(cohort.knees["split"] != "test")
     knees = cohort.knees.iloc[rows]
     if knees["subject_id"].nunique() < folds or knees["kl"].value_counts().max() < folds:
-        raise KneelError(f"cohort {cohort.name} cannot be split into {folds} folds: {len(rows)} of its {len(cohort)} knees, of {knees['subject_id'].nunique()} subjects, are not of the "
-                         f"split test, and at least {folds} of one Kellgren-Lawrence grade are needed")
+        raise KneelError(
+            f"cohort {cohort.name} cannot be split into {folds} folds: {len(rows)} of its {len(cohort)} knees, of {knees['subject_id'].nunique()} subjects, are not of the "
+            f"split test, and at least {folds} of one Kellgren-Lawrence grade are needed"
+        )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
-    return [(rows[train], rows[held_out]) for train, held_out in splitter.split(knees, knees["kl"], knees["subject_id"])]
+    return [
+        (rows[train], rows[held_out])
+        for train, held_out in splitter.split(knees, knees["kl"], knees["subject_id"])
+    ]
+
+
+def take_knees(cohort, count):
+    """The cohort, or `count` of its knees evenly spread over it."""
+    if count is None or count >= len(cohort):
+        return cohort
+    return cohort.select(np.linspace(0, len(cohort) - 1, count).round().astype(int))
+
+
+def split_rows(cohort, fold):
+    """(rows to train on, rows held out) of a fold, 0 to 4, of "val" (the cohort's own train and val splits) or of "all"
+    (every knee but those of the split test is trained on, none is held out)."""
+    if fold == "all":
+        return np.flatnonzero(cohort.knees["split"] != "test"), np.array([], int)
+    folds = make_folds(cohort)
+    if fold == "val":
+        rows = tuple(np.flatnonzero(cohort.knees["split"] == name) for name in ("train", "val"))
+        if not all(map(len, rows)):
+            raise KneelError(
+                f"cohort {cohort.name} has no split 'train' and 'val' to hold out: choose a fold, 0 to {len(folds) - 1}"
+            )
+        return rows
+    if fold not in range(len(folds)):
+        raise KneelError(
+            f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}, and val where the cohort has that split"
+        )
+    return folds[fold]
+
+
+LEAST_KNEES = 200
+
+
+def choose_labels(rows, count, seed):
+    """`count` of the rows, drawn by `seed`, repeated in turn up to LEAST_KNEES; `KneelError` if there are not so many."""
+    if not 2 <= count <= len(rows):
+        raise KneelError(
+            f"cannot take {count} labelled knees: the fold has {len(rows)} to train on, and 2 are the least"
+        )
+    chosen = np.random.default_rng(seed).permutation(rows)[:count]
+    return np.resize(chosen, max(count, LEAST_KNEES))

@@ -16,9 +16,9 @@ from joblib import Parallel, delayed
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, check_cohort
 from kneel_lib.data.crops import ROI_SPACING_MM, read_roi_points, read_table
-from kneel_lib.data.dicom import read_dicom
-from kneel_lib.data.rois import cut
+from kneel_lib.data.radiographs import read_dicom
 from kneel_lib.errors import KneelError
+from kneel_lib.imaging import cut
 
 SERIES = "Bilateral PA Fixed Flexion Knee"
 ROI_PX, PAD_PX = 466, 100
@@ -36,7 +36,11 @@ def load_oai(folder, annotations, name="oai", jobs=-1):
     for files that cannot be read, and for tables without a column.
     """
     groups, points = annotated_radiographs(folder, annotations)
-    made = [knee for part in Parallel(jobs)(delayed(cut_knees)(path, rows, points) for path, rows in groups) for knee in part]
+    made = [
+        knee
+        for part in Parallel(jobs)(delayed(cut_knees)(path, rows, points) for path, rows in groups)
+        for knee in part
+    ]
     return gather(name, made)
 
 
@@ -44,14 +48,25 @@ def annotated_radiographs(folder, annotations):
     """([(file, its annotation rows)], {(subject_id, side): (16, 2) ROI pixels}) of a release; raises what `load_oai` says of its tables."""
     folder = Path(folder)
     contents = read_table(folder / "contents.csv", ("Folder", "ParticipantID", "SeriesDescription"))
-    contents = contents[contents["SeriesDescription"] == SERIES].drop_duplicates("ParticipantID").set_index("ParticipantID")["Folder"]
+    contents = (
+        contents[contents["SeriesDescription"] == SERIES]
+        .drop_duplicates("ParticipantID")
+        .set_index("ParticipantID")["Folder"]
+    )
     knees = read_table(annotations, ("subject_id", "side", "kl", "tibia", "femur", "center"))
     if contents.isna().any():
-        raise KneelError(f"{folder / 'contents.csv'} names no folder for subject {contents.index[contents.isna()][0]} ({contents.isna().sum()} such rows)")
+        raise KneelError(
+            f"{folder / 'contents.csv'} names no folder for subject {contents.index[contents.isna()][0]} ({contents.isna().sum()} such rows)"
+        )
     absent = [row for row in knees.itertuples() if row.subject_id not in contents.index]
     if absent:
-        raise KneelError(f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} annotated knees without one)")
-    groups = [(folder / contents[subject] / "001", rows) for subject, rows in knees.groupby("subject_id", sort=False)]
+        raise KneelError(
+            f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} annotated knees without one)"
+        )
+    groups = [
+        (folder / contents[subject] / "001", rows)
+        for subject, rows in knees.groupby("subject_id", sort=False)
+    ]
     return groups, read_roi_points(annotations)
 
 
@@ -60,7 +75,15 @@ def gather(name, made):
     if not made:
         raise KneelError(f"cohort {name}: the annotations name no knee")
     table = pd.DataFrame([row for row, _, _ in made])
-    return check_cohort(Cohort(name, table, tuple(image for _, image, _ in made), np.stack([points for _, _, points in made]), ROI_SPACING_MM))
+    return check_cohort(
+        Cohort(
+            name,
+            table,
+            tuple(image for _, image, _ in made),
+            np.stack([points for _, _, points in made]),
+            ROI_SPACING_MM,
+        )
+    )
 
 
 def cut_knees(path, rows, points):
@@ -69,13 +92,21 @@ def cut_knees(path, rows, points):
     knees = []
     for row in rows.itertuples():
         points_mm = radiograph_points_mm(radiograph, row, points[row.subject_id, row.side])
-        knees.append((described(row, ROI_SPACING_MM), *knee_picture(radiograph, points_mm, row.side, row.subject_id)))
+        knees.append(
+            (described(row, ROI_SPACING_MM), *knee_picture(radiograph, points_mm, row.side, row.subject_id))
+        )
     return knees
 
 
 def described(row, mm_per_px):
     """A knee's row of the cohort's table, from its annotation row and the spacing of its picture."""
-    return {"subject_id": row.subject_id, "side": row.side, "kl": row.kl, "split": getattr(row, "split", "train"), "mm_per_px": mm_per_px}
+    return {
+        "subject_id": row.subject_id,
+        "side": row.side,
+        "kl": row.kl,
+        "split": getattr(row, "split", "train"),
+        "mm_per_px": mm_per_px,
+    }
 
 
 def radiograph_points_mm(radiograph, row, roi_px):
@@ -83,7 +114,9 @@ def radiograph_points_mm(radiograph, row, roi_px):
     try:
         centre = np.array([float(part) for part in str(row.center).split(",")]).reshape(2) - PAD_PX
     except ValueError:
-        raise KneelError(f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y") from None
+        raise KneelError(
+            f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y"
+        ) from None
     inside = roi_px if row.side == "R" else landmarks.mirrored(roi_px, ROI_PX - 1)
     points_mm = (inside + centre - ROI_PX // 2 + 0.5) * ROI_SPACING_MM - radiograph.mm_per_px / 2
     check_inside(radiograph, points_mm, row.subject_id, row.side)
@@ -95,8 +128,10 @@ def check_inside(radiograph, points_mm, subject, side):
     x, y = points_mm[landmarks.CENTRE] / radiograph.mm_per_px
     height, width = radiograph.image.shape
     if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
-        raise KneelError(f"annotation of {subject}{side}: its tibial centre, {x:.0f} px from the left and {y:.0f} px from the top, is not in {radiograph.path} "
-                         f"({width} x {height} px)")
+        raise KneelError(
+            f"annotation of {subject}{side}: its tibial centre, {x:.0f} px from the left and {y:.0f} px from the top, is not in {radiograph.path} "
+            f"({width} x {height} px)"
+        )
 
 
 def off_centre_mm(subject, side):
@@ -113,7 +148,9 @@ def knee_picture(radiograph, points_mm, side, subject):
     side_px = round(BOX_MM / ROI_SPACING_MM)
     reach_mm = (side_px - 1) * ROI_SPACING_MM
     corner_mm = points_mm[landmarks.CENTRE] + off_centre_mm(subject, side) - reach_mm / 2
-    image = cut(radiograph.image, corner_mm / radiograph.mm_per_px, ROI_SPACING_MM / radiograph.mm_per_px, side_px)
+    image = cut(
+        radiograph.image, corner_mm / radiograph.mm_per_px, ROI_SPACING_MM / radiograph.mm_per_px, side_px
+    )
     points_mm = points_mm - corner_mm
     if side == "L":
         return np.ascontiguousarray(image[:, ::-1]), landmarks.mirrored(points_mm, reach_mm)
@@ -130,5 +167,13 @@ def annotation_row(subject, side, kl, points_px):
 
     def text(values):
         return ",".join(str(int(value)) for value in np.ravel(values))
-    return {"subject_id": subject, "side": side, "kl": kl, "tibia": text(inside[list(landmarks.TIBIA)]), "femur": text(inside[list(landmarks.FEMUR)]),
-            "bbox": text([*corner, *(corner + ROI_PX)]), "center": text(padded)}
+
+    return {
+        "subject_id": subject,
+        "side": side,
+        "kl": kl,
+        "tibia": text(inside[list(landmarks.TIBIA)]),
+        "femur": text(inside[list(landmarks.FEMUR)]),
+        "bbox": text([*corner, *(corner + ROI_PX)]),
+        "center": text(padded),
+    }

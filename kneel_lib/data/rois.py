@@ -7,11 +7,11 @@ then the centre is the picture's own and the spacing the nominal one.
 import zlib
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from kneel_lib import landmarks
-from kneel_lib.errors import KneelError
+from kneel_lib.errors import find
+from kneel_lib.imaging import cut
 
 CENTRES = ("truth", "image", "displaced")
 DISPLACED_MM = 10.0
@@ -42,22 +42,30 @@ def cut_rois(cohort, size_px, spacing_mm, centre="truth", margin_px=0):
 
     centre="truth": around landmark 4, true spacing (the paper). centre="image": around the picture's middle, nominal
     spacing; `mm_per_px` then says what a ROI pixel really measures. centre="displaced": landmark 4 moved by
-    `displacements_mm`, true spacing: what a poor ROI search would hand over. Raises `KneelError` for another centre.
+    `displacements_mm`, true spacing: what a poor ROI localisation would hand over. Raises `KneelError` for another centre.
     """
-    if centre not in CENTRES:
-        raise KneelError(f"unknown ROI centre '{centre}': choose one of {', '.join(CENTRES)}")
-    truth = centre != "image"
+    truth = find(centre, CENTRES, "ROI centre") != "image"
     picture_mm = cohort.mm_per_px
     step_px = spacing_mm / (picture_mm if truth else np.full(len(cohort), cohort.nominal_mm_per_px))
-    middle_px = cohort.landmarks_px[:, landmarks.CENTRE] if truth else np.array(
-        [((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in cohort.images])
+    middle_px = (
+        cohort.landmarks_px[:, landmarks.CENTRE]
+        if truth
+        else np.array([((image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2) for image in cohort.images])
+    )
     if centre == "displaced":
         middle_px = middle_px + displacements_mm(cohort.knees) / picture_mm[:, None]
     side = size_px + 2 * margin_px
     origin_px = middle_px - step_px[:, None] * (side - 1) / 2
     images = np.stack([cut(*knee, side) for knee in zip(cohort.images, origin_px, step_px)])
     points = (cohort.landmarks_px - origin_px[:, None]) / step_px[:, None, None]
-    return Rois(images, points.astype(np.float32), step_px * picture_mm, origin_px * picture_mm[:, None], size_px, margin_px)
+    return Rois(
+        images,
+        points.astype(np.float32),
+        step_px * picture_mm,
+        origin_px * picture_mm[:, None],
+        size_px,
+        margin_px,
+    )
 
 
 def displacements_mm(knees):
@@ -66,13 +74,7 @@ def displacements_mm(knees):
     Always the same for the same knee, whether its subject is 17, "17" or "0017": a number that was read from a csv again has lost its zeros.
     """
     names = knees["subject_id"].astype(str).str.replace(r"^0+(?=\d+$)", "", regex=True) + knees["side"]
-    lengths, angles = np.array([np.random.default_rng(zlib.crc32(name.encode())).uniform(size=2) for name in names]).T * [[DISPLACED_MM], [2 * np.pi]]
+    lengths, angles = np.array(
+        [np.random.default_rng(zlib.crc32(name.encode())).uniform(size=2) for name in names]
+    ).T * [[DISPLACED_MM], [2 * np.pi]]
     return lengths[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-
-
-def cut(image, origin_px, step_px, side):
-    """One square of `side` pixels: bilinear, as in the paper, with a low-pass before where it samples down."""
-    if step_px > 1.2:
-        image = cv2.GaussianBlur(image, (0, 0), 0.5 * np.sqrt(step_px ** 2 - 1))
-    matrix = np.array([[step_px, 0, origin_px[0]], [0, step_px, origin_px[1]]])
-    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)

@@ -15,11 +15,19 @@ from joblib import Parallel, delayed
 from kneel_lib import landmarks
 from kneel_lib.data.crops import ROI_SPACING_MM, read_table
 from kneel_lib.data.oai import check_inside, gather, knee_picture
-from kneel_lib.data.radiograph import read_radiograph
+from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
 
-COLUMNS = ("filename", "file_size", "file_attributes", "region_count", "region_id", "region_shape_attributes", "region_attributes")
+COLUMNS = (
+    "filename",
+    "file_size",
+    "file_attributes",
+    "region_count",
+    "region_id",
+    "region_shape_attributes",
+    "region_attributes",
+)
 BONES = {"tibia": landmarks.TIBIA, "femur": landmarks.FEMUR}
 
 
@@ -31,7 +39,22 @@ def via_rows(filename, file_size, knees):
         x, y = np.round(points[list(BONES[bone])], 2).T.tolist()
         shape = {"name": "polyline", "all_points_x": x, "all_points_y": y}
         attributes = {"bone": bone, "side": side, "kl": str(kl), "subject": str(subject)}
-        rows.append(dict(zip(COLUMNS, (filename, file_size, "{}", len(regions), number, json.dumps(shape), json.dumps(attributes)))))
+        rows.append(
+            dict(
+                zip(
+                    COLUMNS,
+                    (
+                        filename,
+                        file_size,
+                        "{}",
+                        len(regions),
+                        number,
+                        json.dumps(shape),
+                        json.dumps(attributes),
+                    ),
+                )
+            )
+        )
     return rows
 
 
@@ -41,14 +64,18 @@ def read_via(path):
     Raises `KneelError` with the line for anything that is not two polylines a knee of 9 and 7 points.
     """
     bones = {}
-    for line, row in enumerate(read_table(path, ("filename", "region_shape_attributes", "region_attributes")).itertuples(), start=2):
+    for line, row in enumerate(
+        read_table(path, ("filename", "region_shape_attributes", "region_attributes")).itertuples(), start=2
+    ):
         place = f"{path}, line {line}"
         shape, attributes = parsed(place, row.region_shape_attributes), parsed(place, row.region_attributes)
-        if not shape and not attributes:   # how VIA 2 lists a picture without a region
+        if not shape and not attributes:  # how VIA 2 lists a picture without a region
             continue
         bone, side = (str(attributes.get(name, "")).strip() for name in ("bone", "side"))
         if bone.lower() not in BONES or side.upper()[:1] not in ("L", "R"):
-            raise KneelError(f"{place}: region_attributes must name bone (tibia or femur) and side (L or R), they are {row.region_attributes}")
+            raise KneelError(
+                f"{place}: region_attributes must name bone (tibia or femur) and side (L or R), they are {row.region_attributes}"
+            )
         key = str(row.filename), side.upper()[0]
         described = str(attributes.get("subject", row.filename)), grade(place, attributes.get("kl"))
         if bone.lower() in bones.setdefault(key, {}):
@@ -82,7 +109,9 @@ def polyline(place, shape, count, side):
     try:
         points = np.array([shape["all_points_x"], shape["all_points_y"]], float).T
     except (KeyError, TypeError, ValueError):
-        raise KneelError(f"{place}: the region has no all_points_x and all_points_y of equal length: draw a polyline") from None
+        raise KneelError(
+            f"{place}: the region has no all_points_x and all_points_y of equal length: draw a polyline"
+        ) from None
     if points.shape != (count, 2) or not np.isfinite(points).all():
         raise KneelError(f"{place}: {len(points)} points, expected {count}")
     runs_right = points[-1, 0] > points[0, 0]
@@ -108,9 +137,14 @@ def load_via(folder, annotations, name="via", mm_per_px=None, jobs=-1, split="te
     groups = {}
     for (filename, side), (subject, kl, points) in read_via(annotations).items():
         if kl < 0:
-            raise KneelError(f"{annotations}: no kl for {filename}, side {side}: give the Kellgren-Lawrence grade in region_attributes")
+            raise KneelError(
+                f"{annotations}: no kl for {filename}, side {side}: give the Kellgren-Lawrence grade in region_attributes"
+            )
         groups.setdefault(filename, []).append((side, subject, kl, points))
-    made = Parallel(jobs)(delayed(cut_file)(Path(folder) / filename, knees, mm_per_px, split) for filename, knees in groups.items())
+    made = Parallel(jobs)(
+        delayed(cut_file)(Path(folder) / filename, knees, mm_per_px, split)
+        for filename, knees in groups.items()
+    )
     return gather(name, [knee for part in made for knee in part])
 
 
@@ -120,7 +154,13 @@ def cut_file(path, knees, mm_per_px, split):
     cuts = []
     for side, subject, kl, points in knees:
         check_inside(radiograph, points * radiograph.mm_per_px, subject, side)
-        described = {"subject_id": subject, "side": side, "kl": kl, "split": split, "mm_per_px": ROI_SPACING_MM}
+        described = {
+            "subject_id": subject,
+            "side": side,
+            "kl": kl,
+            "split": split,
+            "mm_per_px": ROI_SPACING_MM,
+        }
         cuts.append((described, *knee_picture(radiograph, points * radiograph.mm_per_px, side, subject)))
     return cuts
 

@@ -1,0 +1,310 @@
+"""Many runs at once: the missing runs of a table are independent jobs that joblib hands to an engine, chosen
+by name.
+
+"sequential" makes them one after the other in this process. "processes" uses processes of this machine. "ray"
+and "dask" (extras of these names) also use other machines: a worker needs no disk in common with the caller,
+because its inputs travel with the job and a finished run comes back as the bytes of its files, which the
+caller puts into its own store. A lost worker costs the runs that were under way: they are tried again, and
+whatever was finished is kept. `KNEEL_ENGINE` and `KNEEL_JOBS` say what `get_table` uses; `KNEEL_CLUSTER` is
+the address of a Ray or Dask cluster that is already there (for Slurm: one that dask-jobqueue started), and
+`KNEEL_GPUS` the share of a GPU that Ray gives each job.
+"""
+
+import importlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from joblib import Parallel, delayed, parallel_config
+
+from kneel_lib import paths
+from kneel_lib.data.cohort import Cohort
+from kneel_lib.errors import KneelError, find
+from kneel_lib.experiment import runs
+from kneel_lib.experiment.profiles import Profile
+from kneel_lib.experiment.settings import Setting
+from kneel_lib.experiment.spec import UNSEEN, Beginning, RunSpec, beginning_of, plan
+from kneel_lib.experiment.store import Run, find_run
+from kneel_lib.files import last_line, locked, write_whole
+
+ATTEMPTS = 3
+Packed = tuple[str, dict[str, bytes]]
+"""(address in a store, {file name: bytes}) of a finished run."""
+
+WorkOff = Callable[[list["Job"]], Iterator[Packed]]
+"""What an engine gives: makes the jobs' runs, and gives each back packed as it is finished."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to make, with everything that a worker needs: its data travel with it (`runs.get_run`).
+
+    before: the packed run that it starts from. store: the caller's, where the worker shares its disk.
+    """
+
+    spec: RunSpec
+    cohort: Cohort
+    source: Cohort | None = None
+    device: str = "cpu"
+    weights: bool = False
+    threads: int = 1
+    before: tuple[Packed, ...] = ()
+    store: str = ""
+
+    @property
+    def finished(self) -> Run | None:
+        return find_run(self.spec, self.weights)
+
+    def make(self) -> Run:
+        """The run itself, loaded or made in this process."""
+        return runs.get_planned(self.spec, self.cohort, self.source, None, self.device, self.weights)
+
+
+def get_table(
+    settings: Iterable[Setting],
+    profile: Profile,
+    cohort: Cohort,
+    folds: Iterable[int | str] | None = None,
+    seeds: Iterable[int] = (0,),
+    device: str = "cpu",
+    engine: str | None = None,
+    workers: int | None = None,
+    weights: bool = False,
+) -> list[Run]:
+    """[`store.Run`] of settings x seeds x folds (default: the profile's number), in this order: see
+    `each_run`."""
+    return list(each_run(settings, profile, cohort, folds, seeds, device, engine, workers, weights))
+
+
+def each_run(
+    settings: Iterable[Setting],
+    profile: Profile,
+    cohort: Cohort,
+    folds: Iterable[int | str] | None = None,
+    seeds: Iterable[int] = (0,),
+    device: str = "cpu",
+    engine: str | None = None,
+    workers: int | None = None,
+    weights: bool = False,
+) -> Iterator[Run]:
+    """One `store.Run` after the other of settings x seeds x folds (default: the profile's): loaded, or made.
+
+    engine, workers: by default what `KNEEL_ENGINE` and `KNEEL_JOBS` say, else "sequential". weights: whether
+    networks are wanted, and not only predictions: see `runs.get_run`. Raises `KneelError` for an unknown
+    engine, and if a run is still missing after ATTEMPTS.
+    """
+    engine, workers = engine or os.environ.get("KNEEL_ENGINE") or "sequential", workers or jobs_wanted()
+    start = find(engine, ENGINES, "engine")
+    numbers = range(profile.folds) if folds is None else folds
+    jobs = [
+        Job(plan(setting, profile, cohort, fold, seed), cohort, device=device, weights=weights)
+        for setting in settings
+        for seed in seeds
+        for fold in numbers
+    ]
+    if start:
+        make_missing(jobs, engine, workers)
+    for job in jobs:
+        yield job.make()
+
+
+def jobs_wanted() -> int:
+    """How many runs at once `KNEEL_JOBS` asks for: 1 where it is not set."""
+    text = os.environ.get("KNEEL_JOBS") or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise KneelError(f"KNEEL_JOBS is '{text}': give a whole number of runs to make at once, from 1")
+    return int(text)
+
+
+def make_missing(jobs: list[Job], engine: str, workers: int) -> None:
+    """Make the jobs' missing runs on an engine with this many workers, and put them into the store. What a
+    run starts from is made before it."""
+    for attempt in range(1, ATTEMPTS + 1):
+        missing = [job for job in jobs if not job.finished]
+        if not missing:
+            return
+        before = starts(missing)
+        make_missing(list({first.spec.hash: first for first in before if first}.values()), engine, workers)
+        try:
+            with ENGINES[engine](workers) as work_off:
+                for packed in work_off(
+                    [prepared(job, first, engine, workers) for job, first in zip(missing, before)]
+                ):
+                    print(f"{engine}: finished {unpack(packed, paths.runs())}", flush=True)
+        except KneelError:
+            raise
+        except Exception as error:  # every engine has its own exception for a lost worker
+            left = sum(not job.finished for job in jobs)
+            print(
+                f"{engine}: a worker was lost ({type(error).__name__}: {last_line(error)}), "
+                f"{left} runs are still missing after attempt {attempt} of {ATTEMPTS}",
+                flush=True,
+            )
+    unmade = [str(job.spec.address) for job in jobs if not job.finished]
+    if unmade:
+        raise KneelError(
+            f"{engine}: {len(unmade)} runs are missing after {ATTEMPTS} attempts, the first is {unmade[0]}; "
+            "the finished ones are kept, the same command goes on from there"
+        )
+
+
+def starts(jobs: list[Job]) -> list[Job | None]:
+    """For each job the job that it starts from, or None; the pictures of a start are made once for a
+    setting."""
+
+    def kind(job: Job) -> tuple[Any, ...]:
+        fold = job.spec.held_out if job.spec.setting.start == UNSEEN else None
+        return job.spec.setting, job.spec.profile, job.cohort.fingerprint, fold
+
+    beginnings = {
+        key: beginning_of(job.spec.setting, job.spec.profile, job.cohort, job.spec.held_out)
+        for key, job in {kind(job): job for job in jobs}.items()
+    }
+    return [start_job(job, first) if (first := beginnings[kind(job)]) else None for job in jobs]
+
+
+def start_job(job: Job, first: Beginning) -> Job:
+    """The job of the run that `job` starts from."""
+    spec = plan(
+        first.setting, first.profile, first.cohort, job.spec.held_out, job.spec.seed, source=first.source
+    )
+    return replace(job, spec=spec, cohort=first.cohort, source=first.source, weights=True)
+
+
+def prepared(job: Job, first: Job | None, engine: str, workers: int) -> Job:
+    """The job as it travels to a worker. first: the finished job that it starts from, or None."""
+    return replace(
+        job,
+        threads=max((os.cpu_count() or 1) // workers, 1),
+        before=(pack(cast(Run, first.finished)),) if first else (),
+        store=str(paths.runs()) if engine == "processes" else "",
+    )
+
+
+def make_packed(job: Job) -> Packed:
+    """What a worker does: make the job's run; returns it packed.
+
+    It is made in the caller's store, or in a temporary one of the worker.
+    What goes wrong in the run itself would go wrong again: it becomes a `KneelError`, so that only lost
+    workers are tried again.
+    """
+    torch.set_num_threads(job.threads)
+    with use_store(job.store):
+        for packed in job.before:
+            unpack(packed, paths.runs())
+        try:
+            return pack(job.make())
+        except KneelError:
+            raise
+        except Exception as error:
+            raise KneelError(
+                f"{job.spec.said} failed in its worker: {type(error).__name__}: {last_line(error)}"
+            ) from error
+
+
+@contextmanager
+def use_store(store: str) -> Iterator[None]:
+    """Runs go to this store inside, to a temporary one for ""; a worker process makes one run at a time, so
+    that nobody else sees the change."""
+    known = os.environ.get("KNEEL_RUNS")
+    with tempfile.TemporaryDirectory(prefix="kneel-") as temporary:
+        os.environ["KNEEL_RUNS"] = store or temporary
+        try:
+            yield
+        finally:
+            del os.environ["KNEEL_RUNS"]
+            if known is not None:
+                os.environ["KNEEL_RUNS"] = known
+
+
+def pack(run: Run) -> Packed:
+    """(address in a store, {file name: bytes}) of a finished run."""
+    return str(run.spec.address), {
+        path.name: path.read_bytes() for path in sorted(run.folder.iterdir()) if path.is_file()
+    }
+
+
+def unpack(packed: Packed, store: Path | str) -> str:
+    """Put a packed run into a store, the manifest last, unless it is there; returns its address."""
+    address, files = packed
+    folder = Path(store) / address
+    with locked(folder, "KNEEL_RUNS"):
+        if not (folder / "manifest.json").is_file():
+            for name in sorted(files, key=lambda name: name == "manifest.json"):
+                write_whole(
+                    folder / name, lambda temporary, content=files[name]: Path(temporary).write_bytes(content)
+                )
+    return address
+
+
+@contextmanager
+def on_processes(workers: int) -> Iterator[WorkOff]:
+    """Processes of this machine, by joblib's loky."""
+    with parallel_config("loky", n_jobs=workers):
+        yield lambda jobs: Parallel(return_as="generator_unordered", batch_size=1)(
+            delayed(make_packed)(job) for job in jobs
+        )
+
+
+@contextmanager
+def on_ray(workers: int) -> Iterator[WorkOff]:
+    """Ray: a cluster that is there (`KNEEL_CLUSTER`), else one of this machine for as long as it takes. In
+    rounds, since its pool hands results out only at the end."""
+    ray, joblib_part = need("ray"), need("ray.util.joblib", "ray")
+    joblib_part.register_ray()
+    address = os.environ.get("KNEEL_CLUSTER")
+    ray.init(
+        **({"address": address} if address else {"num_cpus": workers, "include_dashboard": False}),
+        log_to_driver=False,
+        logging_level="ERROR",
+        ignore_reinit_error=True,
+    )
+    gpus = float(os.environ.get("KNEEL_GPUS") or 0)
+
+    def work_off(jobs: list[Job]) -> Iterator[Packed]:
+        with Parallel(batch_size=1) as parallel:
+            for start in range(0, len(jobs), workers):
+                yield from parallel(delayed(make_packed)(job) for job in jobs[start : start + workers])
+
+    try:
+        with parallel_config("ray", n_jobs=workers, ray_remote_args={"num_cpus": 1, "num_gpus": gpus}):
+            yield work_off
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def on_dask(workers: int) -> Iterator[WorkOff]:
+    """Dask: a cluster that is there (`KNEEL_CLUSTER`), else one of this machine for as long as it takes; one
+    job at a time in a worker."""
+    distributed = need("distributed", "dask")
+    address = os.environ.get("KNEEL_CLUSTER")
+    with ExitStack() as stack:
+        cluster = address or stack.enter_context(
+            distributed.LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+            )
+        )
+        stack.enter_context(distributed.Client(cluster))
+        with parallel_config("dask", n_jobs=workers):
+            yield lambda jobs: Parallel(return_as="generator_unordered", batch_size=1)(
+                delayed(make_packed)(job) for job in jobs
+            )
+
+
+def need(module: str, extra: str | None = None) -> Any:
+    """An optional module; `KneelError` says how to get it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise KneelError(
+            f'the engine needs {module} ({error}): pip install "kneel-compendium[{extra or module}]"'
+        ) from None
+
+
+ENGINES: dict[str, Any] = {"sequential": None, "processes": on_processes, "ray": on_ray, "dask": on_dask}

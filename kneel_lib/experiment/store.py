@@ -1,0 +1,231 @@
+"""The stores of finished runs: a folder a run while they are made, a parquet file a setting and profile once
+recorded.
+
+In the working store (`paths.runs()`) a run's folder holds spec.json (what the hash is of), manifest.json
+(where and how it came about), history.csv, predictions.csv (out-of-fold) and weights.safetensors. Under
+results/runs a file <cohort>/<profile>/<setting>.parquet holds the predictions of all recorded runs of one
+row, without weights; specs, manifests and histories are in its metadata (json, deflated).
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kneel_lib import landmarks, paths
+from kneel_lib.errors import KneelError
+from kneel_lib.experiment.profiles import PROFILES, profile_for
+from kneel_lib.experiment.rows import NAMED
+from kneel_lib.experiment.spec import RECIPE, RunSpec, as_data, from_data
+from kneel_lib.files import write_whole
+
+WEIGHTS = "weights.safetensors"
+FINAL, EMA = "final", "ema"
+"""In the column weights of predictions: what the run ends with, and the EMA weights that were kept beside
+it."""
+
+COORDINATES = [f"{axis}{number}" for number in range(landmarks.COUNT) for axis in "xye"]
+UNITS_A_MM = {"x": 100, "y": 100, "e": 1000}
+"""Recorded predictions are whole numbers: places in hundredths of a mm, errors in thousandths."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run. predictions: a row a knee, ROI centre (column roi) and kind of weights (column
+    weights): x and y in mm in the picture's frame, e = error in mm. folder: in the working store, or the file
+    that it is recorded in."""
+
+    folder: Path
+    spec: RunSpec
+    manifest: dict[str, Any]
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+
+    def chosen(self, roi: str = "truth", weights: str = FINAL) -> pd.DataFrame:
+        """The predictions for ROIs around this centre by these weights."""
+        return self.predictions[(self.predictions["roi"] == roi) & (self.predictions["weights"] == weights)]
+
+    def errors(self, roi: str = "truth", weights: str = FINAL) -> np.ndarray:
+        """Landmark errors in mm, (knees, 16), for ROIs centred on the "truth", "displaced" or on the
+        "image"."""
+        return errors_of(self.chosen(roi, weights))
+
+    @property
+    def has_ema(self) -> bool:
+        """Whether EMA weights were kept beside the last ones, and tried."""
+        return bool((self.predictions["weights"] == EMA).any())
+
+
+def points_of(predictions: pd.DataFrame) -> np.ndarray:
+    """The (rows, 16, 2) points of a predictions table, in mm of the picture's frame."""
+    return np.stack([of_landmarks(predictions, axis) for axis in "xy"], axis=2)
+
+
+def errors_of(predictions: pd.DataFrame) -> np.ndarray:
+    """The (rows, 16) errors in mm of a predictions table."""
+    return of_landmarks(predictions, "e")
+
+
+def of_landmarks(predictions: pd.DataFrame, axis: str) -> np.ndarray:
+    return predictions[[f"{axis}{number}" for number in range(landmarks.COUNT)]].to_numpy(float)
+
+
+def find_run(spec: RunSpec, weights: bool = False) -> Run | None:
+    """The finished run of this spec, from the working store or the recorded ones, or None.
+
+    weights: only one that has its network's weights.
+    """
+    folder = paths.runs() / spec.address
+    needs_network = weights and spec.setting.method in ("network", "roi")
+    if (folder / "manifest.json").is_file() and (not needs_network or (folder / WEIGHTS).is_file()):
+        return load_run(folder)
+    return None if needs_network else recorded_in(record_of(spec)).get(spec.hash)
+
+
+def load_run(folder: Path) -> Run:
+    """A finished run from its folder; `KneelError` if a file is missing or damaged."""
+    folder = Path(folder)
+    try:
+        spec, manifest = (json.loads((folder / f"{name}.json").read_text()) for name in ("spec", "manifest"))
+        history, predictions = (pd.read_csv(folder / f"{name}.csv") for name in ("history", "predictions"))
+        return Run(folder, from_data(spec), manifest, history, predictions)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise KneelError(
+            f"{folder} is not a whole run ({error}): delete it; it is made again when it is asked for"
+        ) from None
+
+
+def working_runs(store: Path | None = None) -> list[Run]:
+    """Every finished run of the working store (or another one of folders), sorted by its address."""
+    found = sorted(Path(store or paths.runs()).glob("*/*/*/*/manifest.json"))
+    return [load_run(path.parent) for path in found if not path.parent.name.endswith(".partial")]
+
+
+def recorded_runs() -> list[Run]:
+    """Every run under results/runs, sorted by its address."""
+    files = sorted((paths.RESULTS / "runs").glob("*/*/*.parquet"))
+    runs = [run for path in files for run in recorded_in(path).values()]
+    return sorted(runs, key=lambda run: str(run.spec.address))
+
+
+def record_of(spec: RunSpec) -> Path:
+    """The file in which a run of this spec is recorded."""
+    return paths.RESULTS / "runs" / spec.cohort / spec.profile.name / f"{spec.setting.name}.parquet"
+
+
+def recorded_in(path: Path) -> dict[str, Run]:
+    """{hash: run} of one recorded file; none where there is no such file."""
+    return read_record(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+@cache
+def read_record(path: Path, changed_ns: int) -> dict[str, Run]:
+    """`recorded_in` of a file as it is since `changed_ns`; `KneelError` if it is damaged."""
+    try:
+        with pq.ParquetFile(path) as file:
+            table, packed = file.read(), file.metadata.metadata[b"runs"]
+        described = json.loads(zlib.decompress(base64.b64decode(packed)))
+        predictions = table.to_pandas().dropna(axis="columns", how="all")
+        for axis, units in UNITS_A_MM.items():
+            names = [name for name in COORDINATES if name[0] == axis and name in predictions]
+            predictions[names] = predictions[names].astype(float) / units
+        predictions = predictions.reindex(columns=[*other_columns(predictions), *COORDINATES])
+        rows = dict(iter(predictions.groupby("run")))
+        return {
+            name: Run(
+                path,
+                from_data(run["spec"]),
+                run["manifest"],
+                pd.DataFrame(run["history"]),
+                with_fold(rows[name].drop(columns="run"), run["spec"]),
+            )
+            for name, run in described.items()
+        }
+    except (OSError, ValueError, TypeError, KeyError, zlib.error, pa.ArrowException) as error:
+        raise KneelError(f"{path} is not a whole record of runs ({error}): get it again from git") from None
+
+
+def other_columns(predictions: pd.DataFrame) -> list[str]:
+    return [str(name) for name in predictions.columns if name not in COORDINATES]
+
+
+def with_fold(predictions: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
+    """A run's own rows, as they were when it was finished."""
+    predictions = predictions.reset_index(drop=True)
+    predictions["fold"] = from_data(spec).held_out
+    numbers = pd.to_numeric(predictions["subject_id"], errors="coerce")
+    if (numbers.astype("Int64").astype(str) == predictions["subject_id"]).all():
+        predictions["subject_id"] = numbers.astype(int)  # as a csv is read
+    return predictions
+
+
+def write_record(path: Path, runs: Iterable[Run]) -> None:
+    """Write the recorded file of one row, whole or not at all."""
+    ordered = sorted(runs, key=lambda run: run.spec.name)
+    described = {
+        run.spec.hash: {
+            "spec": as_data(run.spec),
+            "manifest": run.manifest,
+            "history": run.history.to_dict(orient="list"),
+        }
+        for run in ordered
+    }
+    packed = base64.b64encode(zlib.compress(json.dumps(described).encode(), 9))
+    parts = [run.predictions.assign(run=run.spec.hash, fold=str(run.spec.held_out)) for run in ordered]
+    predictions = pd.concat(parts, ignore_index=True)
+    predictions["subject_id"] = predictions["subject_id"].astype(str)
+    for name in COORDINATES:
+        predictions[name] = (predictions[name] * UNITS_A_MM[name[0]]).round().astype("Int32")
+    others = other_columns(predictions)
+    order = [name for name in ("subject_id", "side", "run", "roi", "weights") if name in others]
+    predictions = predictions.sort_values(order, kind="stable")[[*others, *COORDINATES]]
+    table = pa.Table.from_pandas(predictions, preserve_index=False)
+    split = {name: "BYTE_STREAM_SPLIT" for name in COORDINATES}  # one stream a byte: halves the file
+    options = {
+        "compression": "zstd",
+        "compression_level": 19,
+        "write_statistics": False,
+        "store_schema": False,
+    }
+
+    def write(temporary: Path) -> None:
+        layout = {"use_dictionary": others, "column_encoding": split}
+        with pq.ParquetWriter(temporary, table.schema, **options, **layout) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({"runs": packed})
+
+    write_whole(path, write)
+
+
+def record(
+    profiles: Collection[str], settings: Collection[str] | None = None, store: Path | None = None
+) -> list[Run]:
+    """Put the finished runs of these profiles (and of these settings alone, if given) from the working store
+    under results/runs, without weights. Runs that today's code would not make are left out. Returns the new
+    ones."""
+    new: dict[Path, list[Run]] = {}
+    for run in working_runs(store):
+        wanted = run.spec.profile.name in profiles and (not settings or run.spec.setting.name in settings)
+        if wanted and is_current(run.spec) and run.spec.hash not in recorded_in(record_of(run.spec)):
+            new.setdefault(record_of(run.spec), []).append(run)
+    for path, runs in new.items():
+        write_record(path, [*recorded_in(path).values(), *runs])
+    return [replace(run, folder=path) for path, runs in new.items() for run in runs]
+
+
+def is_current(spec: RunSpec) -> bool:
+    """Whether the spec is of today's recipe, and its setting and profile, where they have names, are still
+    the same."""
+    setting, profile = NAMED.get(spec.setting.name), PROFILES.get(spec.profile.name)
+    if setting is None or profile is None or spec.kind == "test":
+        return spec.recipe == RECIPE
+    return (spec.recipe, spec.setting, spec.profile) == (RECIPE, setting, profile_for(setting, profile))

@@ -1,0 +1,53 @@
+"""From finished runs to what they have trained: networks and voting forests, ready to predict."""
+
+import torch
+
+from kneel_lib import landmarks
+from kneel_lib.baselines import rfrv_clm
+from kneel_lib.data.cohort import Cohort
+from kneel_lib.data.folds import split_rows, take_knees
+from kneel_lib.data.rois import cut_rois
+from kneel_lib.errors import KneelError
+from kneel_lib.experiment.methods import FORESTS, forest_options
+from kneel_lib.experiment.spec import RunSpec
+from kneel_lib.experiment.store import WEIGHTS, Run
+from kneel_lib.network import checkpoint, training
+
+
+def load_forests(run: Run, cohort: Cohort) -> rfrv_clm.Model:
+    """The voting forests of a finished run on a cohort; where they were not kept (recorded runs) the very
+    same are grown again on its training knees."""
+    path, profile = run.folder / FORESTS, run.spec.profile
+    if path.is_file():
+        return rfrv_clm.load(path)
+    chosen = take_knees(cohort, profile.knees)
+    known, _ = split_rows(chosen, run.spec.held_out)
+    rois = cut_rois(chosen.select(known), profile.size_px, profile.spacing_mm)
+    return rfrv_clm.train(
+        rois.images,
+        rois.landmarks_px,
+        profile.spacing_mm,
+        forest_options(profile),
+        run.spec.generator_seed,
+        jobs=torch.get_num_threads(),
+    )
+
+
+def load_network(run: Run) -> torch.nn.Module:
+    """The trained network of a finished run, ready to predict; `KneelError` where only predictions were
+    recorded."""
+    path = run.folder / WEIGHTS
+    if not path.is_file():
+        raise KneelError(
+            f"{run.folder} holds no weights (recorded runs keep predictions only): ask for the run with "
+            "weights=True, which trains it here"
+        )
+    model = build_network(run.spec)
+    model.load_state_dict(checkpoint.load_tensors(path)[0])
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def build_network(spec: RunSpec) -> torch.nn.Module:
+    """The untrained network that a run of this spec has."""
+    outputs = 1 if spec.setting.method == "roi" else landmarks.COUNT
+    return training.make_network(spec.setting, spec.profile, outputs)

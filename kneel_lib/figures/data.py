@@ -1,0 +1,170 @@
+"""Figures of the data: knees by grade, the average knee, shapes, and how a simulated radiograph comes about."""
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from scipy.interpolate import RBFInterpolator
+
+from kneel_lib import landmarks
+from kneel_lib.data.cohort import knee_name
+from kneel_lib.data.rois import cut_rois
+from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
+from kneel_lib.simulation import phantom
+
+
+def knees_by_grade(cohort, rois, seed=0):
+    """Fig. 2: one knee of each Kellgren-Lawrence grade with its landmarks."""
+    figure, panels = plt.subplots(1, 5, figsize=(TWO_COLUMNS, TWO_COLUMNS / 4.4))
+    picks = cohort.knees.reset_index().groupby("kl").sample(1, random_state=seed)
+    for axes, (_, row) in zip(panels, picks.iterrows()):
+        index = row["index"]
+        show_knee(
+            axes,
+            rois.images[index],
+            rois.mm_per_px[index],
+            rois.landmarks_px[index],
+            title=f"KL {row['kl']} ({knee_name(row)})",
+        )
+    return figure
+
+
+def phantom_steps(maps, machine, seed=0):
+    """How a simulated radiograph comes about, in six pictures: thickness of three tissues in mm, the beam, the detector, the display."""
+    signal = phantom.detect(maps, machine, np.random.default_rng(seed))
+    steps = {
+        "soft tissue, mm": maps["soft"],
+        "trabecular bone, mm": maps["trabecular"],
+        "cortical bone, mm": np.minimum(maps["cortical"], 25),
+        "photons that come through": phantom.transmit(maps),
+        "+ scatter, blur and noise": signal,
+        "logarithm, turned round": phantom.develop(signal, machine),
+    }
+    figure, panels = plt.subplots(
+        2, 3, figsize=(TWO_COLUMNS * 0.72, TWO_COLUMNS * 0.62), layout="constrained"
+    )
+    for axes, (title, image) in zip(panels.flat, steps.items()):
+        light = "photons" in title or "noise" in title
+        drawn = axes.imshow(
+            image,
+            cmap="viridis" if "mm" in title else "gray",
+            vmax=np.percentile(image, 55) if light else None,
+        )
+        axes.set(title=title, xticks=[], yticks=[])
+        axes.grid(False)
+        scale_bar(axes, image.shape, machine.mm_per_px, "black" if light else "white")
+        figure.colorbar(drawn, ax=axes, shrink=0.75, extend="max" if light else "neither")
+    return figure
+
+
+def beam_profile(maps, machine, row, seed=0):
+    """(figure, table): along one row of the phantom, bone thickness in mm and the detector's signal with few and many photons."""
+    x = np.arange(maps["soft"].shape[1]) * machine.mm_per_px
+    table = pd.DataFrame(
+        {
+            "x_mm": x,
+            "spongy_mm": maps["trabecular"][row],
+            "cortical_mm": maps["cortical"][row],
+            "transmitted": phantom.transmit(maps)[row],
+        }
+    )
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.5), sharex=True, layout="constrained"
+    )
+    above.plot(x, table["spongy_mm"], label="trabecular bone")
+    above.plot(x, table["cortical_mm"], label="cortical bone")
+    above.set(ylabel="thickness, mm")
+    for photons in (1000, 24000):
+        table[f"signal_{photons}"] = phantom.detect(
+            maps, replace(machine, photons=photons), np.random.default_rng(seed)
+        )[row]
+        below.plot(x, table[f"signal_{photons}"], label=f"{photons:,} photons a pixel", linewidth=0.8)
+    below.set(xlabel="mm across the leg", ylabel="signal, share of open beam", yscale="log")
+    for axes in (above, below):
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure, table
+
+
+def knees_of_cohorts(cohorts, count=7, size_px=150, spacing_mm=0.9):
+    """The first `count` knees of each cohort, a row a cohort, with their landmarks."""
+    figure, panels = plt.subplots(
+        len(cohorts), count, figsize=(TWO_COLUMNS, TWO_COLUMNS * len(cohorts) / count), layout="constrained"
+    )
+    for row, cohort in zip(np.atleast_2d(panels), cohorts):
+        rois = cut_rois(cohort.select(slice(0, count)), size_px, spacing_mm)
+        for axes, image, points, (_, knee) in zip(
+            row, rois.images, rois.landmarks_px, cohort.knees.iterrows()
+        ):
+            show_knee(axes, image, spacing_mm, points, title=f"{cohort.name}, KL {knee['kl']}")
+    return figure
+
+
+def average_knees(cohorts, size_px=240, spacing_mm=0.4):
+    """The average knee of each cohort side by side, each with its mean shape: where the phantom differs from bone."""
+    side = min(TWO_COLUMNS / len(cohorts), ONE_COLUMN)
+    figure, panels = plt.subplots(
+        1, len(cohorts), figsize=(side * len(cohorts), 1.1 * side), layout="constrained"
+    )
+    for axes, cohort in zip(np.atleast_1d(panels), cohorts):
+        rois = cut_rois(cohort, size_px, spacing_mm)
+        mean = average_knee(rois)
+        low, high = np.percentile(mean, (2, 99.5))
+        show_knee(
+            axes,
+            np.clip((mean - low) / (high - low), 0, 1) * 255,
+            spacing_mm,
+            np.nanmean(rois.landmarks_px, axis=0),
+            title=f"{cohort.name}: average of {len(cohort)} knees",
+        )
+    return figure
+
+
+def average_knee(rois):
+    """The mean picture of all knees, each warped by a thin-plate spline of its landmarks onto the mean shape; (S, S) float.
+
+    Edges are sharp only where landmarks lie on the same edge in every knee: a check of the registration.
+    """
+    side = rois.images.shape[1]
+    mean = np.nanmean(rois.landmarks_px, axis=0)
+    frame = np.array([(x, y) for x in (0, side - 1) for y in (0, side - 1)], float)
+    coarse = np.linspace(0, side - 1, 25)
+    grid = np.stack(np.meshgrid(coarse, coarse), axis=-1).reshape(-1, 2)
+    total, whole = np.zeros((side, side)), ~np.isnan(rois.landmarks_px).any(axis=(1, 2))
+    for image, points in zip(rois.images[whole], rois.landmarks_px[whole]):
+        shift = (points - mean).mean(axis=0)
+        spline = RBFInterpolator(
+            np.concatenate([mean, frame]), np.concatenate([points, frame + shift]), kernel="thin_plate_spline"
+        )
+        source = spline(grid).reshape(25, 25, 2).astype(np.float32)
+        maps = [cv2.resize(source[..., axis], (side, side), interpolation=cv2.INTER_CUBIC) for axis in (0, 1)]
+        total += cv2.remap(image, *maps, cv2.INTER_LINEAR)
+    return total / whole.sum()
+
+
+def show_average_knee(rois, title):
+    """`average_knee` at 88 mm, with the mean shape numbered on it."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN * 1.03))
+    mean = np.nanmean(rois.landmarks_px, axis=0)
+    show_knee(axes, average_knee(rois), float(np.mean(rois.mm_per_px)), mean, title=title, numbers=True)
+    return figure
+
+
+def shape_by_grade(cohort):
+    """Mean landmark positions of each grade relative to the tibial centre, in mm: the joint space narrows."""
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.4))
+    offsets = cohort.landmarks_mm - cohort.landmarks_mm[:, landmarks.CENTRE, None]
+    for grade, colour in zip(range(5), plt.get_cmap("viridis")(np.linspace(0, 0.9, 5))):
+        mean = np.nanmean(offsets[cohort.knees["kl"] == grade], axis=0)
+        for bone, _ in BONES.values():
+            axes.plot(
+                *mean[list(bone)].T,
+                "o-",
+                color=colour,
+                label=f"KL {grade}" if bone is landmarks.TIBIA else None,
+            )
+    axes.set(xlabel="mm from the tibial centre, lateral to medial", ylabel="mm", aspect="equal")
+    axes.invert_yaxis()
+    axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.18))
+    return figure

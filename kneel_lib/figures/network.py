@@ -1,0 +1,145 @@
+"""Figures of the network and its training: blocks, losses, augmentation, maps, curves over epochs."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib import pyplot as plt
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+
+from kneel_lib.figures.style import ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
+
+
+def mixing_density(alphas, draws):
+    """How the share of the mixed-in image is distributed for each alpha of mixup: histograms of {alpha: shares}."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.3, ONE_COLUMN * 0.7))
+    shares = pd.DataFrame({f"α = {alpha}": draws[alpha] for alpha in alphas})
+    histogram = {"bins": 40, "binrange": (0, 1), "stat": "density", "common_norm": False}
+    sns.histplot(shares, **histogram, element="step", fill=False, ax=axes)
+    axes.set(xlabel="share λ of the first image", ylabel="density", yscale="log", xlim=(0, 1))
+    sns.move_legend(axes, "upper center", ncols=2, title=None)
+    return figure
+
+
+def training_curves(histories):
+    """(figure, table): training loss by epoch, a line for each name; the loss's own unit, on a log scale."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
+    table = pd.concat([history.assign(line=label) for label, history in histories.items()], ignore_index=True)
+    sns.lineplot(table, x="epoch", y="loss", hue="line", errorbar=None, ax=axes)
+    axes.set(xlabel="epoch", ylabel="training loss", yscale="log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure, table
+
+
+def held_out_curves(histories):
+    """(figure, table): MRE of the held-out fold after every epoch, of runs that noted it (the control "picked"); its least value and its last one are marked."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
+    for label, history in histories.items():
+        best, last = history.loc[history["held_out_mre"].idxmin()], history.iloc[-1]
+        (line,) = axes.plot(
+            history["epoch"],
+            history["held_out_mre"],
+            label=f"{label}: least {best['held_out_mre']:.2f} mm (▾), last {last['held_out_mre']:.2f} mm (■)",
+        )
+        for epoch, marker in ((best, "v"), (last, "s")):
+            axes.plot(epoch["epoch"], epoch["held_out_mre"], marker, color=line.get_color())
+    axes.set(xlabel="epoch", ylabel="MRE of the held-out fold, mm", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+    return figure, pd.concat([history.assign(line=label) for label, history in histories.items()])
+
+
+def augmented_batch(images, points_px, mm_per_px):
+    """Augmented ROIs, (n, 1, S, S) in [0, 1], in two rows with their points."""
+    figure, panels = plt.subplots(
+        2, len(images) // 2, figsize=(TWO_COLUMNS, TWO_COLUMNS * 4 / len(images) * 1.02)
+    )
+    for axes, image, points in zip(panels.flat, images, points_px):
+        show_knee(axes, 255 * image[0], mm_per_px, points)
+    return figure
+
+
+def show_maps(probabilities, cell_mm, chosen=(0, 4, 8, 9, 12, 15)):
+    """Soft-argmax maps of one knee, (M, h, w) probabilities, for some landmarks; each scaled to its own peak."""
+    figure, panels = plt.subplots(1, len(chosen), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(chosen) * 1.2))
+    for axes, number in zip(panels, chosen):
+        axes.imshow(probabilities[number], cmap="magma")
+        axes.set(title=f"{number}: peak {probabilities[number].max():.2f}", xticks=[], yticks=[])
+        axes.grid(False)
+        scale_bar(axes, probabilities[number].shape, cell_mm)
+    return figure
+
+
+def loss_shapes(losses, limit=0.05):
+    """Losses (name: function of prediction and truth) and their slopes over the error of one normalised coordinate."""
+    figure, panels = plt.subplots(1, 2, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.32))
+    errors = np.linspace(-limit, limit, 401)
+    for name, values in losses.items():
+        panels[0].plot(errors, values(errors), label=name)
+        panels[1].plot(errors, np.gradient(values(errors), errors), label=name)
+    panels[0].set(xlabel="error, share of the ROI side", ylabel="loss")
+    panels[1].set(xlabel="error, share of the ROI side", ylabel="slope (gradient)")
+    panels[0].legend()
+    return figure
+
+
+def draw_blocks(blocks):
+    """Fig. 3: residual blocks side by side; blocks: {title: rows of `draw_block`}."""
+    figure, panels = plt.subplots(1, len(blocks), figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
+    for axes, (title, rows) in zip(panels, blocks.items()):
+        draw_block(axes, rows, title)
+    return figure
+
+
+def draw_block(axes, rows, title):
+    """A residual block as a column of boxes; rows: [(text, note on its output or None)], drawn downwards."""
+    axes.set(xlim=(0, 12), ylim=(-0.6, 2 * len(rows) + 0.8), title=title)
+    axes.axis("off")
+    for place, (text, share) in enumerate(rows):
+        y = 2 * (len(rows) - 1 - place) + 0.6
+        axes.add_patch(
+            FancyBboxPatch((2.4, y), 5.2, 1.1, boxstyle="round,pad=0.08", fc="#E8F1F8", ec="#0072B2")
+        )
+        axes.text(5, y + 0.55, text, ha="center", va="center", fontsize=8)
+        axes.annotate(
+            "",
+            (5, y - 0.75 if place < len(rows) - 1 else y - 0.55),
+            (5, y - 0.1),
+            arrowprops={"arrowstyle": "->", "lw": 0.9},
+        )
+        if share:
+            axes.annotate(
+                share,
+                (7.75, y + 0.55),
+                (9.2, y + 0.55),
+                fontsize=8,
+                va="center",
+                arrowprops={"arrowstyle": "<-", "lw": 0.9},
+            )
+    axes.plot(
+        [5, 1.2, 1.2, 4.6], [2 * len(rows) + 0.3, 2 * len(rows) + 0.3, -0.2, -0.2], color="#D55E00", lw=1
+    )
+    axes.text(0.9, len(rows), "skip", rotation=90, va="center", ha="right", fontsize=8, color="#D55E00")
+    axes.text(5, -0.25, "+", ha="center", va="center", fontsize=11)
+
+
+def draw_network(stages):
+    """Fig. 4 from the model's own numbers: a bar a stage, its height the map's side, labelled channels x side.
+
+    stages: [(name, channels, side)] in the order of computation.
+    """
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
+    tallest = max(side for _, _, side in stages)
+    for place, (name, channels, side) in enumerate(stages):
+        height = 0.12 + (side / tallest) ** 0.5
+        colour = "#0072B2" if "down" in name else "#D55E00" if "up" in name else "#009E73"
+        axes.add_patch(Rectangle((place - 0.36, -height / 2), 0.72, height, color=colour, alpha=0.8, lw=0))
+        axes.text(place, height / 2 + 0.03, f"{channels}\n{side}²", ha="center", va="bottom", fontsize=7)
+        axes.text(place, -0.68, name, ha="right", va="top", rotation=45, fontsize=7, rotation_mode="anchor")
+    axes.set(xlim=(-1.2, len(stages) - 0.3), ylim=(-1.05, 0.85))
+    axes.axis("off")
+    return figure

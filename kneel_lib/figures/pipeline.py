@@ -1,0 +1,159 @@
+"""Pictures of ROI localisation and of whole pipelines: Fig. 1, 5 a, 6 and 7."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.patches import Circle, Rectangle
+
+from kneel_lib import landmarks
+from kneel_lib.experiment.store import COORDINATES, errors_of
+from kneel_lib.figures.results import cumulative_errors
+from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
+from kneel_lib.imaging import cut
+from kneel_lib.reporting.tables import OA_GRADES
+
+EXAMPLE_MM = 115.0
+"""Width of an example in Fig. 7."""
+
+
+def roi_errors(offsets_mm, limit_mm=10.0):
+    """Where the search puts the tibial centre, relative to the truth, (n, 2) mm; circles at 1, 2.5 and 10 mm. Points further off sit on the rim."""
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN))
+    length = np.linalg.norm(offsets_mm, axis=1, keepdims=True)
+    shown = offsets_mm * np.minimum(1, limit_mm / np.maximum(length, 1e-9))
+    axes.scatter(*shown.T, s=6, alpha=0.6)
+    for radius in (1.0, 2.5, limit_mm):
+        axes.add_patch(Circle((0, 0), radius, fill=False, color="0.4", linewidth=0.8))
+        axes.text(
+            0,
+            -radius,
+            f"{radius:g} mm",
+            fontsize=6.5,
+            ha="center",
+            va="bottom",
+            color="0.25",
+            bbox={"fc": "white", "ec": "none", "pad": 0.5},
+        )
+    axes.set(
+        xlabel="to the right, mm",
+        ylabel="downwards, mm",
+        xlim=(-1.1 * limit_mm, 1.1 * limit_mm),
+        ylim=(1.1 * limit_mm, -1.1 * limit_mm),
+        aspect="equal",
+    )
+    return figure
+
+
+def roi_curve(errors_by_name, subjects_by_name, paper_points):
+    """(figure, table): Fig. 5 a, the share of knees whose tibial centre is found within a distance; {label: (n,) mm}, NaN is not found."""
+    lines = {name: (errors[:, None], subjects_by_name[name]) for name, errors in errors_by_name.items()}
+    return cumulative_errors(lines, {"paper: OAI, 748 knees": paper_points}, bones=((0,),))
+
+
+def test_set_curves(runs, methods=("rfrv_clm", "two_stage")):
+    """(figure, table): Fig. 6, cumulative errors of Table 2's landmarks with and without radiographic OA, a panel a test set."""
+    names = list(dict.fromkeys(run.spec.cohort for run in runs))
+    figure, panels = plt.subplots(
+        1,
+        len(names),
+        figsize=(TWO_COLUMNS, ONE_COLUMN * 0.95),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    parts = []
+    for axes, dataset in zip(panels[0], names):
+        chosen = {
+            run.spec.setting.name: run.predictions
+            for run in runs
+            if run.spec.cohort == dataset and run.spec.setting.name in methods
+        }
+        lines = {
+            f"{method}, {note}": table[table["kl"].isin(OA_GRADES[oa])]
+            for method, table in chosen.items()
+            for oa, note in (("no", "KL < 2"), ("yes", "KL ≥ 2"))
+        }
+        _, table = cumulative_errors(
+            {name: (errors_of(knees), knees["subject_id"]) for name, knees in lines.items() if len(knees)},
+            bones=landmarks.TABLE2,
+            axes=axes,
+        )
+        axes.set_title(f"test set {dataset}")
+        axes.legend(fontsize=6.5, loc="lower right")
+        parts.append(table.assign(dataset=dataset))
+    return figure, pd.concat(parts, ignore_index=True)
+
+
+def show_pipeline(radiograph, knees, roi_mm):
+    """Fig. 1: a radiograph with the ROI (a square of roi_mm around predicted landmark 4) and the landmarks of each located knee."""
+    figure, axes = plt.subplots(
+        figsize=(TWO_COLUMNS, TWO_COLUMNS * radiograph.image.shape[0] / radiograph.image.shape[1])
+    )
+    axes.imshow(radiograph.image, vmin=0, vmax=255)
+    side_px = roi_mm / radiograph.mm_per_px
+    for knee in knees:
+        corner = knee.points_px[landmarks.CENTRE] - side_px / 2
+        axes.add_patch(Rectangle(corner, side_px, side_px, fill=False, color="white", linewidth=1.2))
+        axes.text(
+            corner[0],
+            corner[1] - 0.01 * radiograph.image.shape[0],
+            f"{knee.side}: {'trusted' if knee.trusted else 'not to be trusted'}",
+            color="white",
+            fontsize=8,
+            va="bottom",
+        )
+        for bone, colour in BONES.values():
+            axes.scatter(*knee.points_px[list(bone)].T, s=7, color=colour)
+    scale_bar(axes, radiograph.image.shape, radiograph.mm_per_px)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    return figure
+
+
+def chosen_examples(
+    predictions, groups=(("KL 0 and 1", (0, 1)), ("KL 2", (2,)), ("KL 3", (3,)), ("KL 4", (4,)))
+):
+    """[(group, "best" | "median" | "worst", row of the predictions)] by mean error over all landmarks: the cases of Fig. 7."""
+    chosen = []
+    for name, grades in groups:
+        knees = predictions[predictions["kl"].isin(grades)].dropna(subset=["e0"])
+        if len(knees):
+            order = knees.iloc[np.argsort(errors_of(knees).mean(axis=1), kind="stable")]
+            chosen += [
+                (name, what, order.iloc[place])
+                for what, place in (("best", 0), ("median", len(order) // 2), ("worst", -1))
+            ]
+    return chosen
+
+
+def show_examples(chosen, cases):
+    """Fig. 7: a row a group of grades, columns best, median, worst; truth as circles, prediction as crosses. cases: {(subject_id, side): (`Case`, row)}."""
+    groups = list(dict.fromkeys(name for name, _, _ in chosen))
+    figure, panels = plt.subplots(
+        len(groups),
+        3,
+        figsize=(TWO_COLUMNS, TWO_COLUMNS / 3 * 1.09 * len(groups)),
+        squeeze=False,
+        layout="constrained",
+    )
+    for number, (name, what, row) in enumerate(chosen):
+        case, place = cases[row["subject_id"], row["side"]]
+        step = float(case.knees["mm_per_px"].iloc[place])
+        truth, predicted = (
+            case.truth_mm[place] / step,
+            row[COORDINATES].to_numpy(float).reshape(landmarks.COUNT, 3)[:, :2] / step,
+        )
+        size = 256
+        scale = EXAMPLE_MM / step / size
+        origin = truth[landmarks.CENTRE] - EXAMPLE_MM / step / 2
+        picture = cut(case.radiograph.image, origin, scale, size)
+        title = f"{name}, {what}: {errors_of(row.to_frame().T).astype(float).mean():.2f} mm"
+        show_knee(
+            panels.flat[number],
+            picture,
+            EXAMPLE_MM / size,
+            (truth - origin) / scale,
+            (predicted - origin) / scale,
+            title=title,
+        )
+    return figure

@@ -1,0 +1,108 @@
+"""What all figures share: 88 or 180 mm wide, tibia and femur by colour, truth and prediction by shape, a 10 mm bar on every picture.
+
+A figure is saved as PDF and PNG beside the csv that it draws.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from kneel_lib import landmarks
+from kneel_lib.files import write_whole
+
+STYLE = Path(__file__).with_name("kneel.mplstyle")
+ONE_COLUMN, TWO_COLUMNS = 88 / 25.4, 180 / 25.4
+TIBIA_COLOUR, FEMUR_COLOUR, PAPER_COLOUR = "#D55E00", "#56B4E9", "#000000"
+BONES = {"tibia": (landmarks.TIBIA, TIBIA_COLOUR), "femur": (landmarks.FEMUR, FEMUR_COLOUR)}
+
+INTERVAL = {"estimator": "median", "errorbar": ("pi", 100)}
+"""How seaborn draws a table of `ends_too`: of three rows the middle, and from the least to the greatest."""
+POINTS = INTERVAL | {"linestyle": "none", "capsize": 0.2, "markersize": 3.5, "err_kws": {"linewidth": 1.2}}
+
+
+def use_style():
+    """Take the project's matplotlib style for all figures from here on, and show tables whole."""
+    plt.style.use(STYLE)
+    pd.set_option("display.max_rows", 100, "display.max_columns", 50, "display.max_colwidth", 100)
+
+
+def save_figure(figure, name, folder, table=None):
+    """Save as `folder`/`name`.pdf and .png, and the table that it draws as .csv; returns the PNG's path."""
+    folder = Path(folder)
+    for ending in ("pdf", "png"):
+        stamp = {"CreationDate": None} if ending == "pdf" else None
+        write_whole(
+            folder / f"{name}.{ending}",
+            lambda temporary, kind=ending: figure.savefig(temporary, format=kind, metadata=stamp),
+        )
+    if table is not None:
+        write_whole(
+            folder / f"{name}.csv",
+            lambda temporary: table.to_csv(temporary, index=False, float_format="%.4g"),
+        )
+    return folder / f"{name}.png"
+
+
+def ends_too(table, middle):
+    """A table of intervals around the column `middle`, three times: with `low` and `high` in `middle` too."""
+    return pd.concat(
+        [table.assign(**{middle: table[name]}) for name in ("low", middle, "high")], ignore_index=True
+    )
+
+
+def legend_beside(axes):
+    """The legend on the right of the axes, where no curve is."""
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+
+
+def show_knee(axes, image, mm_per_px, truth_px=None, predicted_px=None, title="", numbers=False):
+    """One picture with landmarks (truth: circles, prediction: crosses) and a 10 mm bar; points in pixels of the picture."""
+    axes.imshow(image, vmin=0, vmax=255)
+    for points, marker, size in ((truth_px, "o", 9), (predicted_px, "x", 14)):
+        if points is not None:
+            for bone, colour in BONES.values():
+                axes.scatter(*points[list(bone)].T, s=size, c=colour, marker=marker, linewidths=0.9)
+    if numbers and truth_px is not None:
+        for number, (x, y) in enumerate(truth_px):
+            axes.text(
+                x,
+                y + (9 if number in landmarks.TIBIA else -5),
+                str(number),
+                color="white",
+                fontsize=6.5,
+                ha="center",
+            )
+    scale_bar(axes, image.shape, mm_per_px)
+    axes.set(
+        title=title,
+        xticks=[],
+        yticks=[],
+        xlim=(-0.5, image.shape[1] - 0.5),
+        ylim=(image.shape[0] - 0.5, -0.5),
+    )
+    axes.grid(False)
+
+
+def scale_bar(axes, shape, mm_per_px, colour="white"):
+    """A 10 mm bar in the lower right corner."""
+    length, x, y = 10 / mm_per_px, 0.95 * shape[1], 0.95 * shape[0]
+    axes.plot([x - length, x], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+    axes.text(x, y - 0.02 * shape[0], "10 mm", color=colour, fontsize=6.5, ha="right", va="bottom")
+
+
+def pictures_in_row(pictures, spacing_mm, titles, points=None):
+    """Square pictures (k, S, S) in 0 to 1 side by side with their titles, and landmarks (k, 16, 2) where given."""
+    figure, panels = plt.subplots(
+        1, len(pictures), figsize=(TWO_COLUMNS, 1.08 * TWO_COLUMNS / len(pictures)), layout="constrained"
+    )
+    for number, (axes, picture, title) in enumerate(zip(np.atleast_1d(panels), pictures, titles)):
+        show_knee(
+            axes,
+            255 * np.asarray(picture),
+            spacing_mm,
+            None if points is None else points[number],
+            title=title,
+        )
+    return figure

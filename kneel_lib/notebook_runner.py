@@ -1,0 +1,221 @@
+"""The driver: checks parameters, then runs every notebook by papermill in a process of its own, past failures.
+
+`publish_notebooks` refreshes the outputs inside notebooks/ themselves and stamps each with the hash of its code, so
+that a test can tell when code and outputs have parted.
+"""
+
+import ast
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from kneel_lib import paths
+from kneel_lib.errors import KneelError
+from kneel_lib.figures.publishing import WITHOUT_PICTURES
+from kneel_lib.files import last_line, make_writable, write_whole
+
+HASH_KEY = "kneel_code_sha256"
+MOST = 4
+
+
+def notebook_paths(names=None):
+    """The study's notebooks in reading order, or those whose file names start with one of `names`."""
+    found = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    for name in names or ():
+        if not any(path.name.startswith(name) for path in found):
+            raise KneelError(
+                f"no notebook starts with '{name}': there are {', '.join(path.stem for path in found)}"
+            )
+    return [path for path in found if not names or any(path.name.startswith(name) for name in names)]
+
+
+def declared_parameters(path):
+    """{name: default value} of a notebook's parameters cell (literals only)."""
+    return {
+        name: ast.literal_eval(entry["default"])
+        for name, entry in papermill.inspect_notebook(str(path)).items()
+    }
+
+
+def check_parameters(given, notebooks):
+    """{notebook: the given parameters it declares}; `KneelError` for a name that none declares, or a value of another type."""
+    declared = {path: declared_parameters(path) for path in notebooks}
+    known = sorted({name for parameters in declared.values() for name in parameters})
+    for name, value in given.items():
+        if name not in known:
+            raise KneelError(f"no notebook has a parameter '{name}': there are {', '.join(known)}")
+        for path, parameters in declared.items():
+            if name in parameters and not same_type(value, parameters[name]):
+                raise KneelError(
+                    f"parameter {name} of {path.name} must be of type {type(parameters[name]).__name__}, "
+                    f"like {parameters[name]!r}: got {value!r}"
+                )
+    return {
+        path: {name: given[name] for name in parameters if name in given}
+        for path, parameters in declared.items()
+    }
+
+
+def same_type(value, default):
+    """Whether a parameter may take this value: the default's type, or a whole number for a float."""
+    return type(value) is type(default) or (type(default) is float and type(value) is int)
+
+
+def parse_parameter(text):
+    """("name", value) of "name=value"; the value is a Python literal, else plain text."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise KneelError(f"parameter '{text}': write name=value")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+def run_notebooks(given, output, names=None, at_once=1):
+    """Run the notebooks with these parameters; executed copies go to `output`/notebooks. Returns the names that failed.
+
+    at_once: how many run side by side, each with its share of the cores; the first one always runs alone, since it draws the cohort that all
+    others read. What two of them need is made by one, and the other waits for it.
+    """
+    notebooks = notebook_paths(names)
+    chosen = check_parameters(given, notebooks)
+    folder = Path(output) / "notebooks"
+    make_writable(folder)
+    threads = max(1, (os.cpu_count() or 1) // at_once) if at_once > 1 else None
+
+    def run_one(place):
+        path = notebooks[place]
+        print(f"[{place + 1}/{len(notebooks)}] {path.name}", flush=True)
+        started = time.monotonic()
+        trouble = run_notebook(
+            path, folder / path.name, chosen[path], f"{path.name[:2]}: " if at_once > 1 else "", threads
+        )
+        print(
+            f"    {path.name} {'failed' if trouble else 'done'} in {time.monotonic() - started:.0f} s",
+            flush=True,
+        )
+        return trouble
+
+    with ThreadPoolExecutor(at_once) as pool:
+        troubles = [run_one(0), *pool.map(run_one, range(1, len(notebooks)))]
+    failed = {path.name: trouble for path, trouble in zip(notebooks, troubles) if trouble}
+    print_summary(notebooks, failed, output)
+    return list(failed)
+
+
+def side_by_side(engine):
+    """How many notebooks to run at once unless the user says it: as many as there are cores, up to MOST; one, where an engine spreads the runs itself."""
+    return 1 if engine != "sequential" else min(os.cpu_count() or 1, MOST)
+
+
+def run_notebook(path, target, parameters, prefix="", threads=None):
+    """Run one notebook in its own process; returns "" or the one line that says what went wrong.
+
+    prefix: put before each line that it prints. threads: how many it computes with (None: as it likes).
+    """
+    command = [
+        sys.executable,
+        "-m",
+        "papermill",
+        path,
+        target,
+        "--no-progress-bar",
+        "--log-output",
+        "--log-level",
+        "WARNING",
+        "--kernel",
+        "python3",
+        "--stdout-file",
+        "/dev/stdout",
+    ]
+    for name, value in parameters.items():
+        command += ["--parameters_yaml", json.dumps({name: value})]
+    environment = {
+        **os.environ,
+        "PYTHONWARNINGS": "ignore",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
+    }
+    with tempfile.TemporaryFile("w+") as errors:
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env=environment,
+        ) as process:
+            for line in process.stdout:  # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
+                print(f"{prefix}{line}", end="", flush=True)
+        errors.seek(0)
+        return last_line(errors.read()) if process.returncode else ""
+
+
+def print_summary(notebooks, failed, output):
+    """What was built, where, and what failed."""
+    print(f"\nbuilt under {output}:")
+    for file in sorted(Path(output).rglob("*")):
+        if file.is_file():
+            print(f"    {file.relative_to(output)}")
+    for path in notebooks:
+        if path.name in failed:
+            print(f"failed: {path.name}: {failed[path.name]}")
+    print(f"{len(notebooks) - len(failed)} of {len(notebooks)} notebooks ran to their end", flush=True)
+
+
+def code_hash(notebook):
+    """sha256 over the sources of the code cells, in order."""
+    sources = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return hashlib.sha256("\0".join(sources).encode()).hexdigest()
+
+
+def publish_notebooks(names=None):
+    """Execute the notebooks in place with their default parameters, without pictures of real knees; stamp them."""
+    os.environ[WITHOUT_PICTURES] = "1"
+    for path in notebook_paths(names):
+        print(path.name, flush=True)
+        notebook = nbformat.read(path, as_version=4)
+        try:
+            NotebookClient(
+                notebook,
+                timeout=None,
+                kernel_name="python3",
+                resources={"metadata": {"path": str(paths.NOTEBOOKS)}},
+            ).execute()
+        except CellExecutionError as error:
+            raise KneelError(f"{path.name} failed and was left as it was: {last_line(error)}") from None
+        clean(notebook)
+        notebook["metadata"][HASH_KEY] = code_hash(notebook)
+        write_whole(path, lambda temporary: nbformat.write(notebook, temporary))
+
+
+def clean(notebook):
+    """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version, warnings of libraries with the paths of this machine.
+
+    A table is kept as HTML, without the same once more as plain text.
+    """
+    for cell in notebook["cells"]:
+        cell["metadata"].pop("execution", None)
+        if "outputs" in cell:
+            cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
+            for output in cell["outputs"]:
+                if "text/html" in output.get("data", {}):
+                    output["data"].pop("text/plain", None)
+    notebook["metadata"] = nbformat.from_dict(
+        {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        }
+    )

@@ -1,0 +1,87 @@
+"""The trained networks as ONNX files, for programs without torch: grey ROIs in, landmarks in ROI pixels out, nothing left to do around them."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from kneel_lib.errors import KneelError
+from kneel_lib.files import write_whole
+from kneel_lib.network import training
+from kneel_lib.pipeline.predictors import VIEWS_MM
+
+INPUT, OUTPUT = "rois", "landmarks_px"
+
+
+class Whole(torch.nn.Module):
+    """Grey values 0 to 255, (n, 1, S, S) float32, to landmarks in ROI pixels, (n, M, 2): standardising, network and soft-argmax in one."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.model, self.size_px = network.model, network.size_px
+
+    def forward(self, rois):
+        return self.model(training.standardise(rois / 255)) * self.size_px
+
+
+def export(network, path):
+    """Write a `predictors.Network` as one ONNX file, with its ROI's size and spacing in its metadata; any number of ROIs at once. Returns the path."""
+    import onnx
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not needed
+    example = torch.zeros(2, 1, network.size_px, network.size_px)
+    program = torch.onnx.export(
+        Whole(network).eval(),
+        (example,),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        verbose=False,
+        dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+    )
+    model = program.model_proto
+    onnx.helper.set_model_props(
+        model, {"roi": json.dumps({"size_px": network.size_px, "spacing_mm": network.spacing_mm})}
+    )
+    write_whole(Path(path), lambda temporary: onnx.save(model, temporary))
+    return Path(path)
+
+
+@dataclass(frozen=True)
+class OnnxNetwork:
+    """An exported network in onnxruntime, in a `predictors.Network`'s place."""
+
+    session: object
+    size_px: int
+    spacing_mm: float
+    views_mm: tuple = VIEWS_MM
+
+    def predict(self, rois):
+        """Landmarks of `Rois` without a margin in ROI pixels, (n, M, 2)."""
+        return self.session.run([OUTPUT], {INPUT: rois.images[:, None].astype(np.float32)})[0]
+
+
+def load(path, threads=0):
+    """The `OnnxNetwork` of an exported file; `KneelError` if it is none. threads: how many to compute with, 0 for all."""
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import (
+        Fail,
+        InvalidArgument,
+        InvalidGraph,
+        InvalidProtobuf,
+        NoSuchFile,
+    )
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        size = json.loads(session.get_modelmeta().custom_metadata_map["roi"])
+    except (KeyError, ValueError, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
+        raise KneelError(
+            f"{path} is no exported network of this package ({str(error).splitlines()[0]})"
+        ) from None
+    return OnnxNetwork(session, size["size_px"], size["spacing_mm"])

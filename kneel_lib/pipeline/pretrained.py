@@ -1,0 +1,68 @@
+"""Trained networks as files that travel with the package: safetensors in half precision, with everything needed to build them again."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from kneel_lib.errors import KneelError, find
+from kneel_lib.experiment import trained
+from kneel_lib.experiment.spec import as_data, from_data
+from kneel_lib.files import write_whole
+from kneel_lib.network import checkpoint
+from kneel_lib.pipeline.predictors import Network
+
+FOLDER = Path(__file__).parent.parent / "weights"
+KINDS = ("landmarks", "roi")
+
+
+def write_pretrained(run, kind, folder=FOLDER):
+    """Write a finished run's network as <kind>-<address>.safetensors, about half the size of the run's own weights; returns the path."""
+    find(kind, KINDS, "kind of network")
+    model = trained.load_network(run)
+    tensors = {
+        name: value.half().contiguous() if value.is_floating_point() else value
+        for name, value in model.state_dict().items()
+    }
+    described = {
+        "kind": kind,
+        "spec": as_data(run.spec),
+        "made": run.manifest["started"],
+        "commit": run.manifest["commit"],
+    }
+    path = (
+        Path(folder)
+        / f"{kind}-{run.spec.cohort}-{run.spec.held_out}-seed{run.spec.seed}-{run.spec.hash[:8]}.safetensors"
+    )
+    write_whole(path, lambda temporary: save_file(tensors, temporary, {"network": json.dumps(described)}))
+    return path
+
+
+def named_networks(kind="", folder=FOLDER):
+    """{file name without ending: `Network`} of the pretrained networks (of one kind), sorted; `KneelError` for a file that is damaged or is none of ours."""
+    return {path.stem: load_network(path) for path in sorted(Path(folder).glob(f"{kind}*-*.safetensors"))}
+
+
+def load_networks(kind, folder=FOLDER):
+    """The shipped `Network`s of a kind, as a list."""
+    return list(named_networks(kind, folder).values())
+
+
+def load_network(path):
+    """One pretrained `Network`."""
+    tensors, metadata = checkpoint.load_tensors(path)
+    try:
+        spec = from_data(json.loads(metadata["network"])["spec"])
+        model = trained.build_network(spec)
+        model.load_state_dict(
+            {name: value.float() if value.is_floating_point() else value for name, value in tensors.items()}
+        )
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise KneelError(f"{path} is no network of this package ({str(error).splitlines()[0]})") from None
+    return Network(
+        model.to(memory_format=torch.channels_last).eval(),
+        spec.profile.size_px,
+        spec.profile.spacing_mm,
+        saw_mirrored=spec.setting.augmentation.flip_p > 0,
+    )

@@ -1,0 +1,64 @@
+"""`python -m studies.registration`: make the registration table of the crops anew: where the published landmarks lie on them."""
+
+import argparse
+import sys
+
+import numpy as np
+
+from kneel_lib import paths
+from kneel_lib.cli import carry_out, not_negative, positive
+
+
+def register(options):
+    from kneel_lib.experiment.cohorts import load_cohort
+    from studies.registration import error_budget
+    from studies.registration import table as registration_table
+
+    cohort = load_cohort(options.cohort, options.knees)
+    crops = error_budget.crops_of(cohort)
+    table, placement, replaced = registration_table.make_table(crops, options.check, options.jobs)
+    path = registration_table.write_registration(
+        table, options.output or paths.cache() / f"{crops.name}_registration.csv"
+    )
+    print(
+        f"{len(table)} knees in {paths.shown(path)}, {int(placement.inverted.sum())} of them inverted, {int(replaced.sum())} placed by the network alone; median "
+        f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {error_budget.truth_name(crops)}: {error_budget.sentence(crops, placement)}"
+    )
+    if options.record:
+        print(*error_budget.record(options.jobs), sep="\n")
+    if options.compare:
+        print(*error_budget.record_comparison(options.jobs, options.folds), sep="\n")
+    return 0
+
+
+def main(arguments=None):
+    """The command line of this study; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m studies.registration", description=__doc__)
+    parser.set_defaults(command=register)
+    parser.add_argument(
+        "--cohort", default="auto", help="crops, or simulated: crops cut at places that are known"
+    )
+    parser.add_argument("--knees", type=positive, help="of a simulated cohort: how many are drawn")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="train the checking network too, and let it replace what lies far off (about ten minutes more)",
+    )
+    parser.add_argument("--jobs", type=positive, default=2, help="threads")
+    parser.add_argument("--output", help="the table's file (default: build/<cohort>_registration.csv)")
+    parser.add_argument(
+        "--record",
+        action="store_true",
+        help="also measure how good it is: results/registration.csv and the error budget",
+    )
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="also train the same network on both tables' labels: results/registration_tables.csv",
+    )
+    parser.add_argument("--folds", nargs="+", type=not_negative, default=range(5), help="of --compare")
+    return carry_out(parser.parse_args(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,405 @@
+"""How good the registration is, and what it costs: agreement with the table on file, known truth, repeatability, and the error budget of the labels.
+
+`record` writes results/registration.csv (distances between placements), results/registration_budget.csv (what an error is made of) and
+results/registration_pck.csv (PCK curves with the registration's error added once more, and of that error alone). `record_comparison` writes
+results/registration_tables.csv: the same network trained on the labels of the table on file and of the one made here.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from kneel_lib import metrics, paths
+from kneel_lib.data.cohort import check_cohort
+from kneel_lib.data.crops import ROI_SPACING_MM
+from kneel_lib.data.roi_fields import is_for_localisation
+from kneel_lib.errors import KneelError
+from kneel_lib.experiment import runs
+from kneel_lib.experiment.cohorts import load_cohort
+from kneel_lib.experiment.profiles import PROFILES
+from kneel_lib.experiment.rows import BEST
+from kneel_lib.experiment.store import errors_of, points_of, recorded_runs
+from kneel_lib.reporting import selection, statistics
+from kneel_lib.reporting.export import write_table
+from studies.registration import network_check
+from studies.registration import table as registration_table
+from studies.registration.congealing import apart_mm, disagreement_mm, in_gauge_of
+from studies.registration.simulated_crops import as_found, cut_crops, offsets_from_centre
+
+LOST_MM = 3.0
+DOUBTED_SCORE = 0.40
+"""A knee whose landmarks look less like the averages than this is not to be trusted (a typical knee scores 0.7)."""
+RADII_MM = np.arange(0.25, 3.01, 0.25)
+DRAWS = 20
+ON_FILE, MADE_HERE = "table on file", "made here"
+
+
+def crops_of(cohort):
+    """The crops of a cohort: the real ones as their files have them, simulated ones cut at places and scales that are known. Raises `KneelError` for cohorts of ROI localisation."""
+    if is_for_localisation(cohort):
+        raise KneelError(
+            f"{cohort.name} is for ROI localisation and cannot be registered: choose crops, or simulated"
+        )
+    return as_found(cohort) if cohort.name == "crops" else cut_crops(cohort)
+
+
+def truth_name(crops):
+    """What `Crops.truth` is."""
+    return ON_FILE if crops.name == "crops" else "the truth"
+
+
+def sentence(crops, placement):
+    """How far a placement lies from what is known, in words."""
+    apart = disagreement_mm(crops.truth, placement, crops.offsets_mm)
+    return f"median {np.median(apart):.2f} mm, 95th percentile {np.percentile(apart, 95):.2f} mm, {lost(apart).sum()} knees above {LOST_MM:g} mm"
+
+
+def lost(apart):
+    """(n,) booleans: the knee's landmarks are LOST_MM or more off in the mean."""
+    return apart.mean(axis=1) >= LOST_MM
+
+
+def doubted(placement, check_mm=None):
+    """(n,) booleans: knees whose place is not to be trusted, by their score, and by the network check where there is one."""
+    return (placement.scores < DOUBTED_SCORE) | (
+        False if check_mm is None else check_mm >= network_check.REPLACED_MM
+    )
+
+
+def by_grade(kl):
+    """{"all" or grade: which knees}."""
+    return {"all": np.ones(len(kl), bool), **{grade: kl == grade for grade in range(5)}}
+
+
+def distance_rows(what, cohort, kl, apart, noticed=None):
+    """Rows of results/registration.csv: all knees, then each grade. apart: (n, 16) mm. noticed: which knees a score or a check flags."""
+    noticed = np.zeros(len(kl), bool) if noticed is None else noticed
+    return [
+        {
+            "what": what,
+            "cohort": cohort,
+            "kl": grade,
+            "median_mm": np.median(apart[rows]),
+            "p95_mm": np.percentile(apart[rows], 95),
+            "knees": int(rows.sum()),
+            "above_3mm": int(lost(apart)[rows].sum()),
+            "unnoticed": int((lost(apart) & ~noticed)[rows].sum()),
+            "flagged": int(noticed[rows].sum()),
+        }
+        for grade, rows in by_grade(kl).items()
+        if rows.any()
+    ]
+
+
+def ensemble(crops, jobs=1):
+    """(rows, the finished `Placement`): templates alone, the network alone, and both together, against `Crops.truth`, and the two against each other."""
+    first = registration_table.place_by_templates(crops, jobs=jobs)
+    second = registration_table.place_by_network(crops, first)
+    both, check_mm, replaced = network_check.combine(first, second, crops.offsets_mm)
+    flagged, kl = doubted(first, check_mm), crops.knees["kl"].to_numpy()
+    made = {"agreement_templates": first, "agreement_network": second, "agreement": both}
+    rows = [
+        row
+        for what, placement in made.items()
+        for row in distance_rows(
+            what, crops.name, kl, disagreement_mm(crops.truth, placement, crops.offsets_mm), flagged
+        )
+    ]
+    return rows + distance_rows(
+        "templates_against_network", crops.name, kl, disagreement_mm(first, second, crops.offsets_mm), flagged
+    ), both
+
+
+def known_truth(crops, jobs=1):
+    """(rows, (n, 16, 2) errors in mm): templates alone on simulated crops, against the truth."""
+    placement = registration_table.place_by_templates(crops, jobs=jobs)
+    apart = apart_mm(crops.truth, placement, crops.offsets_mm)
+    return distance_rows(
+        "simulated",
+        crops.name,
+        crops.knees["kl"].to_numpy(),
+        np.linalg.norm(apart, axis=2),
+        doubted(placement),
+    ), apart
+
+
+def repeatability(crops, jobs=1):
+    """(rows, (n, 16, 2) mm): every knee placed by the averages of one half of the subjects, and by those of the other."""
+    first, second = (
+        registration_table.place_by_templates(crops, makers, jobs)
+        for makers, _ in network_check.halves(crops)
+    )
+    apart = apart_mm(first, second, crops.offsets_mm)
+    return distance_rows(
+        "repeatability",
+        crops.name,
+        crops.knees["kl"].to_numpy(),
+        np.linalg.norm(apart, axis=2),
+        doubted(first) | doubted(second),
+    ), apart
+
+
+def with_placement(cohort, placement, name):
+    """The real cohort with its landmarks where another placement puts them."""
+    points = placement.landmarks_px(offsets_from_centre(cohort))
+    knees = cohort.knees.assign(mm_per_px=placement.mm_per_px)
+    return check_cohort(
+        replace(cohort, name=name, knees=knees, landmarks_mm=points * placement.mm_per_px[:, None, None])
+    )
+
+
+def replacement_runs(cohort, placement, folds=range(5)):
+    """{table: finished runs}: `best` at profile quick on some folds, with the labels of the table on file and with those made here, in the same gauge."""
+    crops = crops_of(cohort)
+    cohorts = {
+        ON_FILE: cohort,
+        MADE_HERE: with_placement(
+            cohort, in_gauge_of(crops.truth, placement, crops.offsets_mm), "crops_registered"
+        ),
+    }
+    return {
+        name: [runs.get_run(BEST, PROFILES["quick"], known, fold) for fold in folds]
+        for name, known in cohorts.items()
+    }
+
+
+def compare_tables(made):
+    """results/registration_tables.csv: out-of-fold errors of the same network on both tables' labels, a row a table and grade, then their difference, paired by knee.
+
+    The difference stands there twice: with an interval over subjects, and with one over folds (Student's t), each of which is a training of its own: the second
+    knows seed variance, the first does not.
+    """
+    keys = ["subject_id", "side"]
+    pooled = {name: selection.pooled_predictions(group).sort_values(keys) for name, group in made.items()}
+    errors = {name: errors_of(table) for name, table in pooled.items()}
+    knees = pooled[ON_FILE]
+    rows = [
+        {
+            "labels": name,
+            "kl": kl,
+            "mre_mm": errors[name][chosen].mean(),
+            "median_mm": np.median(errors[name][chosen]),
+            "p95_mm": np.percentile(errors[name][chosen], 95),
+            "knees": int(chosen.sum()),
+        }
+        for name in errors
+        for kl, chosen in by_grade(knees["kl"].to_numpy()).items()
+    ]
+    difference, low, high, p = statistics.paired_difference(
+        errors[MADE_HERE], errors[ON_FILE], knees["subject_id"]
+    )
+    rows.append(
+        {
+            "labels": f"{MADE_HERE} - {ON_FILE}",
+            "kl": "all",
+            "mre_mm": difference,
+            "low": low,
+            "high": high,
+            "p": p,
+            "knees": len(knees),
+        }
+    )
+    by_fold = [
+        first.errors().mean() - second.errors().mean()
+        for first, second in zip(made[MADE_HERE], made[ON_FILE])
+    ]
+    if len(by_fold) > 1:
+        difference, low, high = statistics.interval_over_trainings(by_fold)
+        rows.append(
+            {
+                "labels": f"{MADE_HERE} - {ON_FILE}, over folds",
+                "kl": "all",
+                "mre_mm": difference,
+                "low": low,
+                "high": high,
+                "knees": len(knees),
+            }
+        )
+    size = made[ON_FILE][0].spec.profile.name
+    return pd.DataFrame(rows).assign(
+        cohort="crops", setting=BEST.name, profile=size, folds=len(made[ON_FILE]), seed=0
+    )
+
+
+def error_vectors(predictions):
+    """(n, 16, 2) mm from the label to the prediction, of recorded predictions of the real crops (a row a knee)."""
+    cohort = load_cohort("crops")
+    place = {(row.subject_id, row.side): number for number, row in enumerate(cohort.knees.itertuples())}
+    rows = [place[key] for key in zip(predictions["subject_id"], predictions["side"])]
+    return points_of(predictions) - cohort.landmarks_mm[rows]
+
+
+def pck_curves(errors, registration_mm, seed=0):
+    """A row a radius: PCK (bone means) of the errors (n, 16, 2), of these with the registration's error (m, 16, 2) of a knee drawn at random added once more,
+    and of that error and the rounding to whole pixels alone: what a network without an error of its own would reach on these labels."""
+    random = np.random.default_rng(seed)
+
+    def lengths(vectors):
+        return np.linalg.norm(vectors, axis=2)
+
+    drawn = [registration_mm[random.integers(len(registration_mm), size=len(errors))] for _ in range(DRAWS)]
+    rounding = [random.uniform(-ROI_SPACING_MM / 2, ROI_SPACING_MM / 2, errors.shape) for _ in range(DRAWS)]
+    lines = {
+        "recorded": lengths(errors),
+        "registration error added once more": np.concatenate([lengths(errors + more) for more in drawn]),
+        "registration and rounding alone": np.concatenate(
+            [lengths(more + whole) for more, whole in zip(drawn, rounding)]
+        ),
+    }
+    return pd.DataFrame(
+        [
+            {"line": line, "radius_mm": radius, "pck": metrics.pck_paper(values, radius)[0]}
+            for line, values in lines.items()
+            for radius in RADII_MM
+        ]
+    )
+
+
+def spread_row(source, measured, cohort, vectors, **more):
+    """A row of the budget from error vectors (n, 16, 2) in mm: median and mean length, and root mean square."""
+    length = np.linalg.norm(vectors, axis=2)
+    return {
+        "source": source,
+        "measured_by": measured,
+        "cohort": cohort,
+        "median_mm": np.median(length),
+        "mean_mm": length.mean(),
+        "rms_mm": np.sqrt((length**2).mean()),
+        "knees": len(length),
+        **more,
+    }
+
+
+def seed_pairs(recorded):
+    """Pairs of recorded runs of `best` on the real crops that differ by the seed alone."""
+    groups = {}
+    for run in recorded:
+        spec = run.spec
+        if spec.cohort == "crops" and spec.setting == BEST and spec.kind == "fold":
+            start = "scratch" if spec.start is None else spec.start.cohort
+            key = spec.profile.name, spec.held_out, spec.labels, start, spec.fingerprint
+            groups.setdefault(key, {})[spec.seed] = run
+    return {key: (group[0], group[1]) for key, group in groups.items() if {0, 1} <= set(group)}
+
+
+def network_rows(recorded):
+    """Rows of the budget for the network: seed to seed where all labels or most are used, and from fold to fold."""
+    rows = []
+    pairs = seed_pairs(recorded)
+    if pairs:
+        key = max(pairs, key=lambda key: (np.inf if key[2] is None else key[2], key[3] == "scratch"))
+        first, second = (run.chosen() for run in pairs[key])
+        rows.append(
+            spread_row(
+                "network, one seed",
+                f"two seeds, fold {key[1]}, labels: {key[2] or 'all'}, start: {key[3]}; difference / sqrt 2",
+                "crops",
+                (points_of(first) - points_of(second)) / np.sqrt(2),
+                profile=key[0],
+            )
+        )
+    for profile in ("study", "long", "native"):
+        group = [
+            run
+            for run in recorded
+            if run.spec.cohort == "crops"
+            and run.spec.setting.name == BEST.name
+            and run.spec.profile.name == profile
+            and run.spec.kind == "fold"
+            and run.spec.seed == 0
+            and run.spec.labels is None
+            and run.spec.start is None
+        ]
+        by_fold = [run.errors().mean() for run in group]
+        if len(by_fold) == 5:
+            rows.append(
+                {
+                    "source": "fold to fold",
+                    "measured_by": "standard deviation of the five folds' MRE",
+                    "cohort": "crops",
+                    "rms_mm": np.std(by_fold, ddof=1),
+                    "knees": sum(len(run.errors()) for run in group),
+                    "profile": profile,
+                }
+            )
+    return rows
+
+
+def budget(recorded, simulated_mm, halves_mm, placed_mm, errors):
+    """results/registration_budget.csv: what an error is made of, a row a source. All vectors (n, 16, 2) in mm."""
+    random = np.random.default_rng(0)
+    rounding = random.uniform(-ROI_SPACING_MM / 2, ROI_SPACING_MM / 2, errors.shape)
+    rows = [
+        spread_row("whole pixels", "published points are whole pixels of 0.3 mm", "none: computed", rounding),
+        spread_row("registration", "templates against the known truth", "simulated", simulated_mm),
+        spread_row(
+            "registration, averages alone",
+            "two halves of the subjects as makers; difference / sqrt 2",
+            "crops",
+            halves_mm / np.sqrt(2),
+        ),
+        spread_row(
+            "registration",
+            "table on file against the one made here; difference / sqrt 2",
+            "crops",
+            placed_mm / np.sqrt(2),
+        ),
+        *network_rows(recorded),
+        spread_row(
+            "all together",
+            "recorded out-of-fold errors of best, 5 folds, seed 0",
+            "crops",
+            errors,
+            profile="native",
+        ),
+    ]
+    return pd.DataFrame(
+        rows,
+        columns=["source", "measured_by", "cohort", "profile", "median_mm", "mean_mm", "rms_mm", "knees"],
+    )
+
+
+def record(jobs=1, folder=paths.RESULTS):
+    """Measure distances and the error budget on the real crops and on the full simulated cohort, and write their tables; returns the files."""
+    cohort, recorded = load_cohort("crops"), recorded_runs()
+    crops = crops_of(cohort)
+    agreed, placement = ensemble(crops, jobs)
+    truth_rows, simulated_mm = known_truth(cut_crops(load_cohort("simulated")), jobs)
+    repeated, halves_mm = repeatability(crops, jobs)
+    best = [
+        run
+        for run in recorded
+        if run.spec.cohort == "crops"
+        and run.spec.setting.name == BEST.name
+        and run.spec.profile.name == "native"
+        and run.spec.kind == "fold"
+        and run.spec.seed == 0
+    ]
+    errors = error_vectors(selection.pooled_predictions(best))
+    placed_mm = apart_mm(crops.truth, placement, crops.offsets_mm)
+    return write(
+        {
+            "registration.csv": pd.DataFrame(agreed + truth_rows + repeated),
+            "registration_budget.csv": budget(recorded, simulated_mm, halves_mm, placed_mm, errors),
+            "registration_pck.csv": pck_curves(errors, placed_mm / np.sqrt(2)).assign(
+                cohort="crops", profile="native", folds=5, seed=0, knees=len(errors)
+            ),
+        },
+        folder,
+    )
+
+
+def record_comparison(jobs=1, folds=range(5), folder=paths.RESULTS):
+    """Train the same network on the labels of both tables (a run a table and fold) and write how it does on each; returns the file."""
+    cohort = load_cohort("crops")
+    _, placement = ensemble(crops_of(cohort), jobs)
+    return write(
+        {"registration_tables.csv": compare_tables(replacement_runs(cohort, placement, folds))}, folder
+    )
+
+
+def write(written, folder):
+    for name, table in written.items():
+        write_table(table, folder / name)
+    return [folder / name for name in written]

@@ -1,0 +1,330 @@
+"""Speed, one change at a time from the released recipe to ours: of training, and what each change costs in
+accuracy; of inference: one knee, many knees, a bilateral radiograph, a folder.
+
+    python -m studies.speed [--parts ladder memory accuracy cores sizes shares inference] [--rounds 3]
+    [--files 1000] [--no-compile]
+
+Training writes the rows `train` (a row a profile and recipe) and `cores` of results/speed.csv,
+results/speed_accuracy.csv, results/speed_sizes.csv (our recipe, one size changed at a time) and
+results/speed_profile.csv (where a step's time goes). Run it on a machine that does nothing else (but for the
+part "accuracy", which takes longest and is not timed). Accuracy: fold 0, trained at the profile named by
+--accuracy under each recipe, seed 0; differences are paired, each recipe against the one before, and their
+intervals hold the spread over subjects and over seeds.
+
+Inference writes the rows `infer` of results/speed.csv. The knees are those of the val split of the real crops
+(of the simulated cohort where they are not here), the network is the one that ships; radiographs are
+simulated ones, read from their DICOM files each time, and the five-model team has random weights, which do
+not change its time.
+"""
+
+import argparse
+import shutil
+import tempfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import pandas as pd
+import torch
+
+from kneel_lib.data.folds import make_folds
+from kneel_lib.experiment import runs
+from kneel_lib.experiment.cohorts import load_cohort
+from kneel_lib.experiment.profiles import PROFILES, ROI_PROFILES, find_profile
+from kneel_lib.experiment.rows import BEST, ROI
+from kneel_lib.network import training
+from kneel_lib.network.precision import precision
+from kneel_lib.paths import RESULTS
+from kneel_lib.pipeline import locate, predictors, pretrained
+from kneel_lib.reporting.export import write_table
+from kneel_lib.simulation.population import POPULATIONS, make_files, take
+from studies.speed import inference as inference_speed
+from studies.speed import training as training_speed
+
+KNEES, BATCH_AT_PAPER, SHORT_STEPS = 32, 8, 15
+LUCK_SEEDS = range(5)
+ACCURACY = RESULTS / "speed_accuracy.csv"
+PARTS = ("ladder", "memory", "accuracy", "cores", "sizes", "shares", "inference")
+MODELS = 5
+
+
+def ladder(profile, cohort, rounds, recipes):
+    """A row a recipe at this profile, then one of a process a core: rate, ratio, operations, share of the
+    machine's limit.
+    """
+    rois = training_speed.training_rois(cohort.select(slice(0, KNEES)), profile)
+    steps = training_speed.STEPS_A_ROUND if profile.size_px > 256 else SHORT_STEPS
+    rates = training_speed.rates(recipes, rois, profile, rounds, steps)
+    limits = {kind: training_speed.matrix_rate(kind) for kind in {recipe.precision for recipe in recipes}}
+    first, rows = rates[recipes[0].name], []
+
+    def add(recipe, name, rate):
+        work = training_speed.operations(recipe.network, profile)
+        rows.append(
+            {
+                "what": "train",
+                "step": name,
+                "profile": profile.name,
+                "size_px": profile.size_px,
+                "batch": profile.batch,
+                "images_per_s": rate,
+                "ratio": rate / first,
+                "gflop_per_image": work,
+                "limit_share": work * rate / limits[recipe.precision],
+                "machine": training_speed.machine(),
+            }
+        )
+        print(
+            f"{profile.name}, {name}: {rate:.2f} images/s, {100 * rows[-1]['limit_share']:.0f} % of the limit",
+            flush=True,
+        )
+
+    for recipe in recipes:
+        add(recipe, recipe.name, rates[recipe.name])
+    spread = [
+        training_speed.spread_rate(rois, profile, torch.get_num_threads(), 1, steps) for _ in range(rounds)
+    ]
+    add(training_speed.OURS, training_speed.SPREAD, np.median(spread))
+    return rows
+
+
+def accuracy(profile, cohort, rungs=()):
+    """results/speed_accuracy.csv: a row a recipe, MRE on fold 0 and difference from the recipe before. rungs:
+    measure these alone again, and keep the other rows.
+
+    From the paper's network on: the released one is another method, compared in Table 1 (row
+    "released_network"). The recipe of the study itself is trained with LUCK_SEEDS, so that the interval of a
+    difference knows how much of it is the luck of a run.
+    """
+    known, held_out = make_folds(cohort)[0]
+    subjects, climbed = cohort.knees["subject_id"].to_numpy()[held_out], training_speed.LADDER[1:]
+
+    @cache
+    def errors_of(recipe):
+        errors = training_speed.held_out_errors(recipe, cohort, known, held_out, profile)
+        print(f"{recipe.name}: MRE {errors.mean():.3f} mm", flush=True)
+        return errors
+
+    rows = [
+        {
+            "step": recipe.name,
+            **training_speed.cost_in_accuracy(errors_of(recipe), before and errors_of(before), subjects),
+            "accuracy": f"{cohort.name}, {profile.name}, fold 0, seed 0, {len(held_out)} knees",
+        }
+        for before, recipe in zip((None, *climbed), climbed)
+        if not rungs or recipe.name in rungs
+    ]
+    seeds = [runs.get_run(BEST, profile, cohort, 0, seed).errors().mean() for seed in LUCK_SEEDS]
+    measured = training_speed.with_luck(pd.DataFrame(rows), seeds).assign(
+        luck_mm=np.std(seeds, ddof=1), luck_seeds=len(seeds)
+    )
+    kept = pd.read_csv(ACCURACY) if rungs else measured[:0]
+    write_table(
+        pd.concat([part for part in (kept[~kept["step"].isin(rungs)], measured) if len(part)]), ACCURACY
+    )
+    table = pd.read_csv(RESULTS / "speed.csv")
+    training_speed.record(with_accuracy(table[table["what"] == "train"]))
+
+
+def with_accuracy(table):
+    """The rows `train` with the accuracy that was measured last."""
+    columns = ["mre_mm", "difference", "low", "high", "accuracy"]
+    measured = pd.read_csv(ACCURACY) if ACCURACY.is_file() else pd.DataFrame(columns=["step", *columns])
+    return table.drop(columns=columns, errors="ignore").merge(measured, on="step", how="left")
+
+
+def timing(profiles, cohort, rounds, recipes):
+    """The rows `train` of results/speed.csv."""
+    rows = [row for profile in profiles for row in ladder(profile, cohort, rounds, recipes)]
+    training_speed.record(with_accuracy(pd.DataFrame(rows)))
+
+
+def peaks(profiles, cohort):
+    """The column `peak_mb` of the rows `train` that are there; of a process a core: of all together."""
+    table = pd.read_csv(RESULTS / "speed.csv")
+    for profile in profiles:
+        rois = training_speed.training_rois(cohort.select(slice(0, KNEES)), profile)
+        most = {
+            recipe.name: training_speed.peak_mb(recipe, rois, profile) for recipe in training_speed.LADDER
+        }
+        alone = training_speed.peak_mb(training_speed.OURS, rois, profile, threads=1)
+        most[training_speed.SPREAD] = torch.get_num_threads() * alone
+        rows = (table["what"] == "train") & (table["profile"] == profile.name)
+        table.loc[rows, "peak_mb"] = table.loc[rows, "step"].map(most)
+    training_speed.record(table[table["what"] == "train"])
+
+
+def cores(profile, cohort):
+    """The rows `cores` of results/speed.csv."""
+    used = training_speed.rates_by_cores(
+        training_speed.training_rois(cohort.select(slice(0, KNEES)), profile), profile
+    )
+    training_speed.record(
+        pd.DataFrame(
+            [
+                {
+                    "what": "cores",
+                    "step": step,
+                    "images_per_s": rate,
+                    "ratio": rate / next(iter(used.values())),
+                    "profile": profile.name,
+                    "size_px": profile.size_px,
+                    "batch": profile.batch,
+                    "machine": training_speed.machine(),
+                }
+                for step, rate in used.items()
+            ]
+        )
+    )
+
+
+def sizes(profile, cohort):
+    """results/speed_sizes.csv."""
+    few = cohort.select(slice(0, KNEES))
+    write_table(
+        pd.DataFrame(training_speed.rates_over_sizes(few, profile)).assign(
+            profile=profile.name, machine=training_speed.machine()
+        ),
+        RESULTS / "speed_sizes.csv",
+    )
+
+
+def shares(profiles, cohort):
+    """results/speed_profile.csv: where the time of a step goes."""
+    rows = []
+    for profile in profiles:
+        rois = training_speed.training_rois(cohort.select(slice(0, KNEES)), profile)
+        rows += [
+            {
+                "recipe": recipe.name,
+                "kind": kind,
+                "share": share,
+                "profile": profile.name,
+                "machine": training_speed.machine(),
+            }
+            for recipe in (training_speed.PAPER, training_speed.FUSED_ADAM, training_speed.OURS)
+            for kind, share in training_speed.time_by_kind(recipe, rois, profile).items()
+        ]
+    write_table(pd.DataFrame(rows), RESULTS / "speed_profile.csv")
+
+
+def team(setting, profile, outputs):
+    """Five networks of a profile with random weights."""
+    torch.manual_seed(0)
+    return [
+        predictors.Network(
+            training.make_network(setting, profile, outputs).to(memory_format=torch.channels_last).eval(),
+            profile.size_px,
+            profile.spacing_mm,
+        )
+        for _ in range(MODELS)
+    ]
+
+
+def knee_rows(cohort, rounds, slow):
+    """A row a rung, with its error on the knees that the shipped network has not seen."""
+    network = pretrained.load_networks("landmarks")[0]
+    split = cohort.knees["split"].to_numpy() if "split" in cohort.knees else np.full(len(cohort), "val")
+    unseen, seen = (
+        cohort.select(np.flatnonzero(split == "val")),
+        cohort.select(np.flatnonzero(split != "test")[: inference_speed.CALIBRATION_KNEES]),
+    )
+    rois = inference_speed.rois_for(network, unseen)
+    with tempfile.TemporaryDirectory() as folder:
+        ladder = inference_speed.rungs(network, folder, inference_speed.rois_for(network, seen), slow)
+        rates = inference_speed.rates(ladder, rois, rounds)
+        first = rates[ladder[0].name]
+        return [
+            {
+                "step": rung.name,
+                "unit": "knee",
+                "images_per_s": rates[rung.name],
+                "ratio": rates[rung.name] / first,
+                "mre_mm": np.nanmean(inference_speed.errors_mm(rung, rois, unseen)),
+                "accuracy": f"{cohort.name}, split val, one look at the middle, {len(unseen)} knees",
+            }
+            for rung in ladder
+        ]
+
+
+def radiograph_rows(path):
+    """A row a recipe for a bilateral radiograph: five models, two stages, ROIs of the profile native."""
+    networks, searches = team(BEST, PROFILES["native"], 16), team(ROI, ROI_PROFILES["study"], 1)
+    with patch.object(locate, "FOUND_SHARE", 0.0):  # random networks find nothing: do not stop there
+        rates = {
+            name: 1 / inference_speed.seconds(call)
+            for name, call in inference_speed.radiograph_recipes(path, networks, searches).items()
+        }
+    first = next(iter(rates.values()))
+    return [
+        {
+            "step": f"radiograph, five models, two stages: {name}",
+            "unit": "radiograph",
+            "images_per_s": rate,
+            "ratio": rate / first,
+        }
+        for name, rate in rates.items()
+    ]
+
+
+def folder_row(paths, files):
+    """A folder of this many bilateral radiographs through `predict`."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(files):
+            shutil.copyfile(paths[number % len(paths)], Path(folder, f"{number:04d}.dcm"))
+        rate = inference_speed.folder_rate(folder, Path(folder, "found"))
+    return {
+        "step": f"folder of {files} radiographs: predict, shipped networks, two stages",
+        "unit": "radiograph",
+        "images_per_s": rate,
+    }
+
+
+def inference(cohort, rounds, files, slow):
+    """The rows `infer` of results/speed.csv."""
+    rows = knee_rows(cohort, rounds, slow)
+    radiographs = sorted(make_files(take(POPULATIONS["simulated"], 6)).glob("0.S.1/*/*/*/001"))
+    rows += radiograph_rows(radiographs[0])
+    rows.append(folder_row(radiographs, files))
+    training_speed.record(pd.DataFrame(rows).assign(what="infer", machine=training_speed.machine()))
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m studies.speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--profiles", nargs="*", default=["paper", "study"], help="of the ladder")
+    parser.add_argument("--rounds", type=int, help="of each timing (default: 3 of training, 5 of inference)")
+    parser.add_argument("--accuracy", default="quick", help="profile of the comparison in accuracy")
+    parser.add_argument("--rungs", nargs="*", help="of the comparison in accuracy: measure these alone again")
+    parser.add_argument("--files", type=int, default=1000, help="of the folder that inference is timed on")
+    parser.add_argument("--no-compile", action="store_true", help="leave out the rungs that compile first")
+    parser.add_argument("--cohort", default="auto")
+    options = parser.parse_args()
+    cohort, study = load_cohort(options.cohort), find_profile("study")
+    profiles = [
+        replace(find_profile(name), batch=BATCH_AT_PAPER) if name == "paper" else find_profile(name)
+        for name in options.profiles
+    ]
+    compiling = precision("cpu") == "bf16" and not options.no_compile
+    recipes = (*training_speed.LADDER, training_speed.COMPILED) if compiling else training_speed.LADDER
+    work = {
+        "accuracy": lambda: accuracy(find_profile(options.accuracy), cohort, options.rungs or ()),
+        "ladder": lambda: timing(profiles, cohort, options.rounds or 3, recipes),
+        "memory": lambda: peaks(profiles, cohort),
+        "cores": lambda: cores(study, cohort),
+        "sizes": lambda: sizes(study, cohort),
+        "shares": lambda: shares(profiles, cohort),
+        "inference": lambda: inference(cohort, options.rounds or 5, options.files, not options.no_compile),
+    }
+    for part in options.parts:
+        work[part]()
+
+
+if __name__ == "__main__":
+    main()

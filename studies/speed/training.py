@@ -1,0 +1,461 @@
+"""How fast training is, one change at a time: from the released recipe to ours (notebook 11, `python -m
+studies.speed`).
+
+A `Recipe` says how training is computed: apart from the network of its first rung and the library that
+augments, nothing that is learned changes. Recipes are timed in alternating rounds of one process, so that a
+change in the machine's load meets all of them, and trained side by side on one fold, so that a gain in speed
+that costs accuracy shows. Operations are counted by torch itself, and set against the rate of a large matrix
+product on the same machine: nothing that convolves can be much faster than that. The last rungs are the
+library's own `training.step`.
+
+The training rows of results/speed.csv, speed_accuracy.csv and speed_profile.csv were recorded with an older
+state of the code, whose last rungs were kernels of its own for batch norm and ReLU; its rows keep the names
+that they had.
+"""
+
+import gc
+import multiprocessing
+import resource
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy.stats
+import torch
+from torch.utils.benchmark import Timer
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from kneel_lib import metrics
+from kneel_lib.data.rois import cut_rois
+from kneel_lib.experiment import runs
+from kneel_lib.experiment.methods import MARGIN_SHARE
+from kneel_lib.experiment.rows import SETTINGS
+from kneel_lib.network import training
+from kneel_lib.network.augmentation import augment
+from kneel_lib.network.losses import make_loss
+from kneel_lib.network.precision import autocast, precision
+from kneel_lib.network.ranges import MILD
+from kneel_lib.paths import RESULTS
+from kneel_lib.reporting.export import write_table
+from kneel_lib.reporting.selection import paper_table
+from kneel_lib.reporting.statistics import paired_difference
+from studies.speed.solt_augmentation import augment_one, reference_stream, seed_reference
+
+LOADER_WORKERS = 2
+STEPS_A_ROUND = 3
+SETTING = SETTINGS["best_no_heatmap"]
+"""What is learned on every rung: L1 in mm, one-cycle rate."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How training is computed. network: "released" or "paper". augmentation: "solt" (knee by knee, in loader
+    workers) or "batched" (ours, in torch).
+
+    fused: Adam's one pass. ours: the library's own `training.step`. compiled: its maps compiled by torch.
+    """
+
+    name: str
+    network: str = "released"
+    augmentation: str = "solt"
+    channels_last: bool = False
+    precision: str = "fp32"
+    fused: bool = False
+    ours: bool = False
+    compiled: bool = False
+
+
+RELEASED = Recipe("released recipe")
+PAPER = replace(RELEASED, name="the paper's network", network="paper")
+BATCHED = replace(PAPER, name="+ batched augmentation", augmentation="batched")
+CHANNELS_LAST = replace(BATCHED, name="+ channels_last", channels_last=True)
+BF16 = replace(CHANNELS_LAST, name="+ bf16", precision="bf16")
+FUSED_ADAM = replace(BF16, name="+ fused Adam", precision=precision("cpu"), fused=True)
+OURS = replace(FUSED_ADAM, name="the library's own step", ours=True)
+COMPILED = replace(OURS, name="+ torch.compile", compiled=True)
+
+ALL = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, FUSED_ADAM, OURS)
+LADDER = tuple(recipe for recipe in ALL if recipe.precision in ("fp32", precision("cpu")))
+"""The rungs of one process with all threads; a machine with bf16 has that rung, and `COMPILED` as one more."""
+SPREAD = "+ a process a core"
+"""The rung of as many folds side by side as there are cores, each by `OURS` with one thread (`spread_rate`).
+"""
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A network in training under a recipe. step: one update from a batch of `batches`."""
+
+    recipe: Recipe
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    step: Callable
+
+    def forward(self, inputs):
+        """Normalised coordinates of standardised inputs, in the recipe's precision and layout."""
+        layout = torch.channels_last if self.recipe.channels_last else torch.contiguous_format
+        with autocast("cpu", self.recipe.precision):
+            maps = self.model.maps(inputs.contiguous(memory_format=layout))
+        return self.model.coordinates(maps)
+
+
+def make_trainer(recipe, profile, seed=0):
+    """A fresh `Trainer`: the profile's network of the recipe's kind, L1 in mm, Adam."""
+    return library_trainer(recipe, profile, seed) if recipe.ours else plain_trainer(recipe, profile, seed)
+
+
+def library_trainer(recipe, profile, seed):
+    state = training.start(
+        SETTING, profile, 10_000, seed, "cpu"
+    )  # batches: a schedule that does not end here
+    state.maps = training.compiled_maps(state.model, profile.batch) if recipe.compiled else state.model.maps
+    state.model.train()
+    generator = torch.Generator().manual_seed(seed)
+
+    def step(images, points):
+        training.step(state, SETTING, profile, images, points, generator)
+
+    return Trainer(recipe, state.model, state.optimizer, step)
+
+
+def plain_trainer(recipe, profile, seed):
+    torch.manual_seed(seed)
+    model = training.make_network(replace(SETTING, network=recipe.network), profile)
+    model = (model.to(memory_format=torch.channels_last) if recipe.channels_last else model).train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=SETTING.learning_rate, fused=recipe.fused)
+    loss = make_loss("l1", "mm", 1.0, profile.size_px, profile.spacing_mm)
+
+    def step(inputs, truth):
+        optimizer.zero_grad(set_to_none=True)
+        loss(trainer.forward(inputs), truth).backward()
+        optimizer.step()
+
+    trainer = Trainer(recipe, model, optimizer, step)
+    return trainer
+
+
+class Augmented(Dataset):
+    """ROIs with their margin through solt, one at a time, as the released code's loader workers do it."""
+
+    def __init__(self, rois, size_px, ranges):
+        self.rois, self.size_px, self.stream = (
+            rois,
+            size_px,
+            reference_stream(ranges, size_px, rois.images.shape[-1]),
+        )
+
+    def __len__(self):
+        return len(self.rois.images)
+
+    def __getitem__(self, number):
+        picture, points = augment_one(self.stream, self.rois.images[number], self.rois.landmarks_px[number])
+        return torch.from_numpy(picture)[None].float() / 255, torch.from_numpy(points) / self.size_px
+
+
+def seed_worker(number):
+    seed_reference(torch.initial_seed() % 2**32)
+
+
+def batches(recipe, rois, profile, seed=0, ranges=MILD):
+    """Endless (standardised inputs, normalised truth) of whole batches in random order; for `training.step`,
+    which augments by itself, (ROIs, their pixels).
+
+    Close it: loader workers end with it.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    if recipe.augmentation == "solt":
+        loader = DataLoader(
+            Augmented(rois, profile.size_px, ranges),
+            profile.batch,
+            shuffle=True,
+            drop_last=True,
+            num_workers=LOADER_WORKERS,
+            worker_init_fn=seed_worker,
+            generator=generator,
+        )
+        while True:
+            yield from ((training.standardise(pictures), truth) for pictures, truth in loader)
+    images, points = torch.from_numpy(rois.images), torch.from_numpy(rois.landmarks_px)
+    while True:
+        for chosen in torch.randperm(len(images), generator=generator).split(profile.batch)[
+            : len(images) // profile.batch
+        ]:
+            if recipe.ours:
+                yield images[chosen], points[chosen]
+                continue
+            inputs, moved = augment(images[chosen], points[chosen], profile.size_px, ranges, generator)
+            yield training.standardise(inputs), moved / profile.size_px
+
+
+def training_rois(cohort, profile):
+    """The knees' ROIs with the margin that augmentation needs."""
+    return cut_rois(
+        cohort, profile.size_px, profile.spacing_mm, margin_px=round(profile.size_px * MARGIN_SHARE)
+    )
+
+
+def timer(call):
+    """torch's stopwatch for a call, with the threads that torch uses here; it warms up by itself."""
+    return Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+
+
+def rates(recipes, rois, profile, rounds=3, steps=STEPS_A_ROUND):
+    """{recipe's name: images a second}: the median over alternating rounds."""
+    trainers = [make_trainer(recipe, profile) for recipe in recipes]
+    seen = [[one_round(trainer, rois, profile, steps) for trainer in trainers] for _ in range(rounds)]
+    return {recipe.name: statistics.median(values) for recipe, values in zip(recipes, zip(*seen))}
+
+
+def one_round(trainer, rois, profile, steps):
+    """Images a second over some steps of training, augmentation included, after two that fill the loaders."""
+    with closing(batches(trainer.recipe, rois, profile)) as stream:
+        return profile.batch / timer(lambda: trainer.step(*next(stream))).timeit(steps).mean
+
+
+def peak_mb(recipe, rois, profile, threads=None):
+    """The most memory (MB) that two steps of training take in a process of their own, libraries included,
+    loader workers not.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(own_peak_mb, recipe, rois, profile, threads or torch.get_num_threads()).result()
+
+
+def own_peak_mb(recipe, rois, profile, threads):
+    torch.set_num_threads(threads)
+    trainer = make_trainer(recipe, profile)
+    with closing(batches(recipe, rois, profile)) as stream:
+        for _ in range(2):
+            trainer.step(*next(stream))
+    status = Path("/proc/self/status")  # Linux: its own peak; getrusage there begins with its parent's
+    if not status.is_file():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    lines = status.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def held_out_errors(recipe, cohort, known, held_out, profile, seed=0):
+    """Landmark errors in mm (knees, 16) of the held-out rows after the profile's epochs of training under a
+    recipe, one-cycle rate.
+    """
+    rois, unseen = training_rois(cohort.select(known), profile), cohort.select(held_out)
+    tried = cut_rois(unseen, profile.size_px, profile.spacing_mm)
+    if recipe.ours:
+        found = training.predict(training.train(SETTING, profile, rois, seed).model, tried)
+        return metrics.landmark_errors(tried.to_mm(found), unseen.landmarks_mm)
+    trainer, steps = make_trainer(recipe, profile, seed), profile.epochs * (len(known) // profile.batch)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        trainer.optimizer, SETTING.learning_rate, total_steps=steps
+    )
+    with closing(batches(recipe, rois, profile, seed)) as stream:
+        for _ in range(steps):
+            trainer.step(*next(stream))
+            schedule.step()
+    trainer.model.eval()
+    with torch.no_grad():
+        inputs = training.standardise(torch.from_numpy(tried.images)[:, None].float() / 255)
+        found = torch.cat([trainer.forward(part) for part in inputs.split(training.EVALUATION_BATCH)])
+    return metrics.landmark_errors(tried.to_mm(found.numpy() * profile.size_px), unseen.landmarks_mm)
+
+
+def cost_in_accuracy(errors, before, subjects):
+    """{mre_mm, difference, low_subjects, high_subjects}: the MRE, and its paired difference (mm, 95 % over
+    subjects) from the recipe before; none for the first one.
+    """
+    if before is None:
+        return {
+            "mre_mm": float(np.nanmean(errors)),
+            "difference": np.nan,
+            "low_subjects": np.nan,
+            "high_subjects": np.nan,
+        }
+    difference, low, high, _ = paired_difference(errors, before, subjects)
+    return {
+        "mre_mm": float(np.nanmean(errors)),
+        "difference": difference,
+        "low_subjects": low,
+        "high_subjects": high,
+    }
+
+
+def with_luck(table, errors_of_seeds):
+    """The table with columns low and high: the interval over subjects, widened by how much one and the same
+    recipe differs from seed to seed.
+
+    errors_of_seeds: MRE (mm) of one recipe, a value a seed. Each rung was trained once; the difference of two
+    such runs carries the luck of both, whose 95 % half-width is t * sqrt(2) * s with the standard deviation s
+    of the seeds and Student's t of their number. Independent half-widths add up as squares.
+    """
+    luck = scipy.stats.t.ppf(0.975, len(errors_of_seeds) - 1) * np.sqrt(2) * np.std(errors_of_seeds, ddof=1)
+    return table.assign(
+        low=table["difference"] - np.hypot(table["difference"] - table["low_subjects"], luck),
+        high=table["difference"] + np.hypot(table["high_subjects"] - table["difference"], luck),
+    )
+
+
+def operations(network, profile):
+    """Floating-point operations (GFLOP) for training on one image: forward and backward, a product and a sum
+    as two, counted by torch on the meta device.
+    """
+    with torch.device("meta"):
+        model = training.make_network(replace(SETTING, network=network), profile)
+        with FlopCounterMode(display=False) as counter:
+            model.maps(torch.zeros(2, 1, profile.size_px, profile.size_px)).sum().backward()
+    return counter.get_total_flops() / 2 / 1e9
+
+
+def matrix_rate(precision="bf16", size=2048):
+    """GFLOP a second of a large matrix product with the threads that torch uses: the machine's limit, as far
+    as a library reaches it.
+    """
+    factor = torch.rand(size, size).to(torch.bfloat16 if precision == "bf16" else torch.float32)
+    return 2 * size**3 / timer(lambda: factor @ factor).blocked_autorange().median / 1e9
+
+
+def spread_rate(rois, profile, processes, threads, steps=STEPS_A_ROUND):
+    """Images a second of all processes together, each training a network of its own (another fold, say) by
+    `OURS` with this many threads.
+    """
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return sum(pool.map(own_rate, *zip(*[(rois, profile, steps, threads)] * processes)))
+
+
+def own_rate(rois, profile, steps, threads):
+    torch.set_num_threads(threads)
+    return one_round(make_trainer(OURS, profile), rois, profile, steps)
+
+
+def rates_by_cores(rois, profile, steps=20):
+    """{how the cores are used: images a second}."""
+    cores = torch.get_num_threads()
+    ways = {
+        "one process, one thread": (1, 1),
+        f"one process, {cores} threads": (1, cores),
+        f"{cores} processes, one thread each": (cores, 1),
+    }
+    return {name: spread_rate(rois, profile, *way, steps) for name, way in ways.items()}
+
+
+KINDS = {
+    "convolution": ("convolution", "mkldnn"),
+    "batch norm": ("batch_norm",),
+    "ReLU": ("clamp_min", "threshold", "relu"),
+    "sums, joins, copies": ("add", "cat", "copy", "mul", "fill", "zero", "slice", "empty"),
+    "pooling, up-sampling": ("pool", "upsample"),
+    "soft-argmax, loss": ("softmax", "abs", "sum", "mm", "where"),
+    "optimizer": ("adam", "optimizer"),
+}
+
+
+def time_by_kind(recipe, rois, profile, steps=3):
+    """{kind of operation: share of a training step's time}, by torch's profiler, and the part of the batches
+    in it: "augmentation".
+
+    `training.step` augments by itself: the share of its batches is nearly none, and its augmentation is among
+    the other kinds.
+    """
+    trainer = make_trainer(recipe, profile)
+    with closing(batches(recipe, rois, profile)) as stream:
+        trainer.step(*next(stream))
+        clock = time.perf_counter()
+        ready = [next(stream) for _ in range(steps)]
+        augmentation = 1e6 * (time.perf_counter() - clock)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        for batch in ready:
+            trainer.step(*batch)
+    taken = dict.fromkeys(KINDS, 0.0) | {"other": 0.0, "augmentation": augmentation}
+    for event in profiler.key_averages():
+        kind = next(
+            (kind for kind, words in KINDS.items() if any(word in event.key.lower() for word in words)),
+            "other",
+        )
+        taken[kind] += event.self_cpu_time_total
+    whole = sum(taken.values())
+    return {kind: share / whole for kind, share in sorted(taken.items(), key=lambda item: -item[1])}
+
+
+SIZES = {
+    "size_px": (64, 96, 128, 192, 256),
+    "width": (8, 16, 24, 32),
+    "depth": (2, 3, 4, 5),
+    "batch": (4, 8, 16, 32),
+}
+
+
+def rates_over_sizes(cohort, profile, sizes=None, rounds=2):
+    """[{changed, value, images_per_s, gflop_per_image}]: our recipe with one size at a time changed from the
+    profile's.
+    """
+    rows = []
+    for changed, values in (sizes or SIZES).items():
+        for value in values:
+            other = (
+                replace(profile, **{changed: value})
+                if changed != "size_px"
+                else replace(profile, size_px=value, spacing_mm=profile.spacing_mm * profile.size_px / value)
+            )
+            rate = rates([OURS], training_rois(cohort, other), other, rounds)[OURS.name]
+            rows.append(
+                {
+                    "changed": changed,
+                    "value": value,
+                    "images_per_s": rate,
+                    "gflop_per_image": operations("paper", other),
+                }
+            )
+            gc.collect()
+    return rows
+
+
+def table_hours(images_per_s, profile, knees=423, folds=5):
+    """Hours that all network rows of the paper's Table 1 take at this rate of images (one pass each), all
+    folds, one job after the other.
+
+    With mixup every image passes through the network twice.
+    """
+    rows = [SETTINGS[name] for name in paper_table()["setting"] if SETTINGS[name].method == "network"]
+    passes = sum(2 if row.mixup_alpha else 1 for row in rows)
+    return passes * folds * knees * profile.epochs / images_per_s / 3600
+
+
+def machine():
+    """One line that names the machine: processor, threads, precision."""
+    described = runs.environment()
+    return f"{described['processor']}, {described['threads']} threads, {described['precision']}"
+
+
+COLUMNS = (
+    "what",
+    "step",
+    "images_per_s",
+    "ratio",
+    "peak_mb",
+    "mre_mm",
+    "machine",
+    "profile",
+    "size_px",
+    "batch",
+    "unit",
+    "gflop_per_image",
+    "limit_share",
+    "difference",
+    "low",
+    "high",
+    "accuracy",
+)
+
+
+def record(rows, path=RESULTS / "speed.csv"):
+    """Put these rows into results/speed.csv in the place of its older ones of the same `what` and profile."""
+    rows = rows.reindex(columns=list(COLUMNS))
+    kept = pd.read_csv(path) if path.is_file() else rows[:0]
+    replaced = set(map(str, rows["what"] + rows["profile"].astype(object).fillna("")))
+    stale = (kept["what"] + kept["profile"].astype(object).fillna("")).isin(replaced)
+    parts = [part for part in (kept[~stale], rows) if len(part)]
+    write_table(pd.concat(parts).sort_values("what", kind="stable", ascending=False), path)

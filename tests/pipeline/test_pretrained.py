@@ -1,0 +1,184 @@
+"""The networks that travel with the package, used as a user would: on files, from the command line."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from kneel_lib import imaging, landmarks, metrics, paths
+from kneel_lib.cli import main
+from kneel_lib.data import radiographs
+from kneel_lib.data.crops import crop_path
+from kneel_lib.data.rois import Rois
+from kneel_lib.pipeline import onnx_export, predict, pretrained, test_sets
+from kneel_lib.pipeline.locate import NoKneeFound, locate
+
+pytestmark = pytest.mark.trains
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return predict.load_pretrained()
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    """Six simulated bilateral radiographs of a test set."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNEEL_CACHE", str(tmp_path_factory.mktemp("shipped-cache")))
+        _, _, found = test_sets.load_cases("A", 10)
+        return list(found)
+
+
+def moved(case, image):
+    return radiographs.Radiograph(
+        case.radiograph.path, np.ascontiguousarray(image), case.radiograph.mm_per_px
+    )
+
+
+def test_each_network_is_small_and_stands_in_the_model_card():
+    card = (pretrained.FOLDER / "MODEL_CARD.md").read_text()
+    files = sorted(pretrained.FOLDER.glob("*.safetensors"))
+    assert {pretrained.KINDS[0], pretrained.KINDS[1]} == {path.name.split("-")[0] for path in files}
+    for path in files:
+        assert path.stat().st_size <= 6e6 and path.name in card
+    assert "not a medical device" in card
+
+
+def test_real_crops_that_were_kept_out_of_training(crops, shipped):
+    """From the file alone: nominal spacing, and no truth but the side that its name says."""
+    networks, _ = shipped
+    held_out = crops.select((crops.knees["split"] == "val").to_numpy())
+    errors, sides, wrong = [], [], []
+    for (_, row), truth in zip(held_out.knees.iterrows(), held_out.landmarks_mm):
+        path = crop_path(paths.downloads(), row)
+        radiograph, (knee,) = predict.predict_file(
+            path, networks, mm_per_px=crops.nominal_mm_per_px, side=row["side"]
+        )
+        points = (
+            knee.points_px
+            if row["side"] == "R"
+            else landmarks.mirrored(knee.points_px, radiograph.image.shape[1] - 1)
+        )
+        errors.append(np.linalg.norm(points * row["mm_per_px"] - truth, axis=1))
+        _, (guessed,) = predict.predict_file(path, networks, mm_per_px=crops.nominal_mm_per_px, stages=1)
+        sides.append(guessed.side == row["side"])
+        wrong += [] if sides[-1] else [guessed]
+    errors = np.stack(errors)
+    assert (
+        len(errors) == 58
+        and metrics.mean_radial_error(errors) <= 1.05
+        and metrics.outliers_paper(errors) == 0
+    )
+    assert np.mean(sides) >= 0.95 and not any(knee.trusted for knee in wrong)
+
+
+def test_both_knees_of_a_radiograph_are_found_and_mirroring_swaps_them(cases, shipped):
+    for case in cases[:3]:
+        knees = {knee.side: knee for knee in locate(case.radiograph, *shipped)}
+        assert set(knees) == {"R", "L"}
+        for (_, row), truth in zip(case.knees.iterrows(), case.truth_mm):
+            assert np.linalg.norm(knees[row["side"]].points_mm - truth, axis=1).max() < 10
+        width = case.radiograph.image.shape[1]
+        swapped = {knee.side: knee for knee in locate(moved(case, case.radiograph.image[:, ::-1]), *shipped)}
+        for side, other in (("R", "L"), ("L", "R")):
+            back = landmarks.mirrored(swapped[other].points_px, width - 1) * case.radiograph.mm_per_px
+            assert np.linalg.norm(back - knees[side].points_mm, axis=1).mean() < 1.0
+
+
+def test_one_leg_alone_is_one_knee(cases, shipped):
+    image = cases[0].radiograph.image.copy()
+    image[:, : image.shape[1] // 2] = 0
+    assert [knee.side for knee in locate(moved(cases[0], image), *shipped)] == ["L"]
+
+
+def test_a_picture_without_a_knee_has_none(cases, shipped):
+    shape = cases[0].radiograph.image.shape
+    for picture in (np.zeros(shape, np.uint8), np.random.default_rng(0).integers(0, 256, shape, np.uint8)):
+        with pytest.raises(NoKneeFound, match="shows no knee"):
+            locate(moved(cases[0], picture), *shipped)
+
+
+def test_an_upside_down_radiograph_is_not_trusted(cases, shipped):
+    for case in cases[:3]:
+        try:
+            knees = locate(moved(case, case.radiograph.image[::-1]), *shipped)
+        except NoKneeFound:
+            continue
+        assert not any(knee.trusted for knee in knees)
+
+
+def test_a_knee_at_the_border_is_found_or_doubted(cases, shipped):
+    """Cut off 25 mm below the tibial centre: what is still in the picture must be right, or said to be doubtful."""
+    case = cases[0]
+    (_, row), truth = next(case.knees.iterrows()), case.truth_mm[0]
+    last = int((truth[:, 1].max() + 25) / case.radiograph.mm_per_px)
+    knees = {knee.side: knee for knee in locate(moved(case, case.radiograph.image[:last]), *shipped)}
+    knee = knees[row["side"]]
+    assert not knee.trusted or np.linalg.norm(knee.points_mm - truth, axis=1).max() < 10
+
+
+def test_shipped_networks_say_the_same_in_onnxruntime(cases, shipped, tmp_path):
+    case = cases[0]
+    for network in (shipped[0][0], shipped[1][0]):
+        exported = onnx_export.load(onnx_export.export(network, tmp_path / "network.onnx"))
+        step = network.spacing_mm / case.radiograph.mm_per_px
+        images = np.stack(
+            [
+                imaging.cut(
+                    case.radiograph.image,
+                    truth[landmarks.CENTRE] / case.radiograph.mm_per_px - step * network.size_px / 2,
+                    step,
+                    network.size_px,
+                )
+                for truth in case.truth_mm
+            ]
+        )
+        rois = Rois(
+            images,
+            np.zeros((len(images), 1, 2)),
+            np.full(len(images), network.spacing_mm),
+            np.zeros((len(images), 2)),
+            network.size_px,
+            0,
+        )
+        with torch.no_grad():
+            exact = onnx_export.Whole(network)(torch.from_numpy(images[:, None]).float()).numpy()
+        assert np.abs(exported.predict(rois) - exact).max() * network.spacing_mm < 0.01
+
+
+def test_a_folder_of_a_hundred_bad_files_from_the_command_line(cases, tmp_path, capsys):
+    """One line each, exit code 1 at the end, and every good file done."""
+    folder, random = tmp_path / "in", np.random.default_rng(0)
+    folder.mkdir()
+    case = cases[0]
+    left = case.radiograph.image[:, : case.radiograph.image.shape[1] // 2]
+    for number in range(2):
+        Image.fromarray(np.ascontiguousarray(left[100 * number :])).save(folder / f"good{number}.png")
+    whole = case.radiograph.path.read_bytes()
+    (folder / "whole.dcm").write_bytes(whole)
+    for number in range(60):
+        damaged = bytearray(whole[: random.integers(1, len(whole) // 2)])
+        damaged[random.integers(len(damaged))] ^= 0xFF
+        (folder / f"cut{number}.dcm").write_bytes(bytes(damaged))
+    for number in range(25):
+        (folder / f"noise{number}.png").write_bytes(random.bytes(int(random.integers(0, 3000))))
+    for number, content in enumerate([b"", b"text", b"%PDF-1.7", b"PK\x03\x04", b"<html></html>"] * 3):
+        (folder / f"other{number}.{('jpg', 'dcm', 'txt')[number % 3]}").write_bytes(content)
+    code = main(
+        [
+            "predict",
+            str(folder),
+            "--output",
+            str(tmp_path / "out"),
+            "--spacing",
+            str(case.radiograph.mm_per_px),
+            "--side",
+            "R",
+        ]
+    )
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
+    assert code == 1 and len(lines) == 100
+    table = pd.read_csv(tmp_path / "out" / "landmarks.csv")
+    assert table.groupby("file").size().to_dict() == {"good0.png": 16, "good1.png": 16, "whole.dcm": 32}

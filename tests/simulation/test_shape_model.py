@@ -1,0 +1,79 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from kneel_lib import landmarks, paths
+from kneel_lib.data.crops import annotation_path
+from kneel_lib.data.folds import FOLDS, make_folds
+from kneel_lib.simulation import shape_model
+from kneel_lib.simulation.population import SIMULATOR
+
+MODELS = shape_model.load()
+
+
+@pytest.mark.parametrize("kl", range(5))
+def test_samples_have_the_statistics_of_the_committed_numbers(kl):
+    model = MODELS[kl]
+    shapes = model.sample(np.random.default_rng(1), 3000)
+    assert np.abs(shapes.mean(axis=0) - model.mean).max() < 0.5
+    moving = [n for n in range(landmarks.COUNT) if n != landmarks.CENTRE]
+    assert np.abs(shapes.std(axis=0)[moving] / model.landmark_deviations()[moving] - 1).max() < 0.15
+    assert shape_model.possible(shapes).all()
+
+
+@pytest.mark.parametrize("kl", range(5))
+def test_samples_have_the_statistics_of_the_published_landmarks(kl, crops):
+    real = shape_model.published_shapes(annotation_path(paths.downloads()))[kl]
+    shapes = MODELS[kl].sample(np.random.default_rng(2), 3000)
+    assert MODELS[kl].knees == len(real) in (149, 150)
+    assert np.abs(shapes.mean(axis=0) - real.mean(axis=0)).max() < 0.5
+    moving = [n for n in range(landmarks.COUNT) if n != landmarks.CENTRE]
+    assert np.abs(shapes.std(axis=0)[moving] / real.std(axis=0)[moving] - 1).max() < 0.15
+
+
+def test_joint_space_narrows_with_the_grade():
+    gaps = [MODELS[kl].mean[7, 1] - MODELS[kl].mean[14, 1] for kl in range(5)]
+    assert gaps[0] > gaps[3] > gaps[4] > 0
+
+
+def test_fitting_finds_the_mode_that_made_the_shapes():
+    random = np.random.default_rng(0)
+    mode = random.normal(size=(16, 2))
+    mode /= np.linalg.norm(mode)
+    mean = MODELS[0].mean
+    model = shape_model.fit(mean + random.normal(0, 3, (400, 1, 1)) * mode, kl=0)
+    assert len(model.deviations) == 1 and model.deviations[0] == pytest.approx(3, rel=0.1)
+    assert abs((model.modes[0] * mode).sum()) == pytest.approx(1, abs=1e-6)
+
+
+def test_overlapping_bones_and_disorder_are_not_possible():
+    good = MODELS[0].mean
+    overlapping, disordered = good.copy(), good.copy()
+    overlapping[14, 1] = good[7, 1] + 1
+    disordered[[0, 1]] = good[[1, 0]]
+    assert shape_model.possible(np.stack([good, overlapping, disordered])).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("fold", range(FOLDS))
+def test_the_model_of_a_fold_has_not_seen_its_held_out_subjects(fold, crops):
+    known, held_out = (set(crops.knees["subject_id"].iloc[rows]) for rows in make_folds(crops)[fold])
+    seen = shape_model.published_shapes(annotation_path(paths.downloads()), held_out)
+    assert not known & held_out
+    for kl, model in shape_model.load(shape_model.unseen_name(fold)).items():
+        assert model.knees == len(seen[kl]) < MODELS[kl].knees
+        assert np.abs(model.mean - seen[kl].mean(axis=0)).max() < 1e-3
+        assert np.abs(model.mean - MODELS[kl].mean).max() > 1e-3
+
+
+def test_a_changed_shape_model_comes_with_a_new_version_of_the_simulator():
+    content = b"".join(
+        (paths.DATA / name).read_bytes()
+        for name in (shape_model.NAME, *map(shape_model.unseen_name, range(FOLDS)))
+    )
+    assert (SIMULATOR, hashlib.sha256(content).hexdigest()) == (
+        4,
+        "41bf958f4e157c8e45791efce3c60f4b645af0181271fb524410c7f940c692c5",
+    ), (
+        "a shape model's file has changed: raise SIMULATOR, whose number is the only thing that kept files and runs know of it by, and put the new sum here"
+    )

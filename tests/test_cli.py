@@ -1,0 +1,68 @@
+"""The command line with arguments that are wrong: one line that says what, where and what to do, and nothing is made."""
+
+import pytest
+
+from kneel_lib.cli import main
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("train wing --device foo", "'foo' is no device that can be used here"),
+        ("train wing --device cuda:99", "'cuda:99' is no device"),
+        ("train wing --seeds -1", "'-1' is not a whole number from 0"),
+        ("train wing --seeds x", "'x' is not a whole number from 0"),
+        ("train wing --folds", "expected at least one argument"),
+        ("train wing --folds first", "'first' is not a whole number from 0"),
+        ("test A --folds", "expected at least one argument"),
+        ("run --at-once=-1", "'-1' is not a whole number from 0"),
+        ("run --jobs 0", "'0' is not a whole number from 1"),
+        ("predict a.dcm --side X", "invalid choice: 'X'"),
+        ("frobnicate", "invalid choice: 'frobnicate'"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused_with_the_usage(line, message, store, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(line.split())
+    assert stopped.value.code == 2 and message in capsys.readouterr().err and not store.exists()
+
+
+WRONG = [
+    ("train wings", "unknown setting 'wings': choose one of"),
+    ("train wing --profile huge", "unknown profile 'huge'"),
+    ("train wing --cohort mice", "unknown cohort 'mice'"),
+    ("train mean_shape --profile smoke --cohort simulated --folds 7", "fold 7 does not exist"),
+    ("train mean_shape --profile smoke --cohort simulated --engine abacus", "unknown engine 'abacus'"),
+    ("train mean_shape --profile smoke --cohort simulated_halves", "ROI localisation is what they are for"),
+    ("train roi --profile smoke --cohort simulated", "for ROI localisation give simulated_halves"),
+    ("run --engine abacus", "unknown engine 'abacus'"),
+    ("run --parameter sed", "write name=value"),
+    ("pretrain mean_shape --profile smoke --cohort simulated", "has no network"),
+    ("record --profiles typo", "unknown profile 'typo'"),
+    ("record --settings typo", "unknown setting 'typo'"),
+    (
+        "transfer best --profile smoke --source simulated --target simulated",
+        "cannot be tried on the same ones",
+    ),
+    ("transfer best_tta --profile smoke --target A", "choose its recipe from scratch, best"),
+    (
+        "labels --profile smoke --cohort simulated --starts simulated --counts 4",
+        "cannot be tried on the same ones",
+    ),
+    ("test C --profile smoke", "unknown test set 'C'"),
+    ("test A --methods guess --profile smoke", "unknown pipeline 'guess'"),
+    ("predict nothing_here", "is no file and no folder with files"),
+]
+
+
+def slow_if_drawn(case):
+    """A line whose cohort is drawn first takes as long as a training."""
+    drawn = " simulated" in case[0] or "--target A" in case[0]
+    return pytest.param(*case, marks=pytest.mark.trains) if drawn else case
+
+
+@pytest.mark.parametrize("line, message", [slow_if_drawn(case) for case in WRONG])
+def test_what_is_unknown_or_does_not_belong_together_is_one_line(line, message, store, capsys):
+    assert main(line.split()) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: ") and message in said[0]

@@ -1,0 +1,135 @@
+import os
+import re
+
+import nbformat
+import pytest
+
+from kneel_lib import notebook_runner, paths
+from kneel_lib.cli import main
+from kneel_lib.errors import KneelError
+
+GOOD = "from pathlib import Path\nPath(target).write_text(f'{number}')"
+BAD = "from kneel_lib.errors import KneelError\nraise KneelError('the disk is full: free some space')"
+
+
+@pytest.fixture
+def notebooks(tmp_path, monkeypatch):
+    """Three small notebooks, the second of which fails."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    monkeypatch.setattr(paths, "NOTEBOOKS", folder)
+    for name, code in (("00_first", GOOD), ("01_second", BAD), ("02_third", GOOD)):
+        parameters = nbformat.v4.new_code_cell(
+            f"number = 1\nrate = 0.5\ntarget = '{tmp_path / name}.txt'", metadata={"tags": ["parameters"]}
+        )
+        notebook = nbformat.v4.new_notebook(cells=[parameters, nbformat.v4.new_code_cell(code)])
+        notebook.metadata["kernelspec"] = {
+            "display_name": "Python 3",
+            "language": "python",
+            "name": "python3",
+        }
+        nbformat.write(notebook, folder / f"{name}.ipynb")
+    return tmp_path
+
+
+@pytest.mark.trains
+def test_the_driver_keeps_going_and_lists_what_failed(notebooks, capfd):
+    assert notebook_runner.run_notebooks({"number": 7}, notebooks / "out") == ["01_second.ipynb"]
+    assert (notebooks / "00_first.txt").read_text() == (notebooks / "02_third.txt").read_text() == "7"
+    printed = capfd.readouterr().out
+    assert (
+        "failed: 01_second.ipynb: error: the disk is full: free some space" in printed
+        and "2 of 3 notebooks ran to their end" in printed
+    )
+    assert "Traceback" not in printed and "notebooks/02_third.ipynb" in printed
+
+
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ({"nubmer": 3}, "no notebook has a parameter 'nubmer': there are number, rate, target"),
+        ({"number": "three"}, "parameter number of 00_first.ipynb must be of type int, like 1: got 'three'"),
+        ({"number": True}, "must be of type int"),
+    ],
+)
+def test_parameters_are_checked_before_anything_runs(notebooks, given, message):
+    with pytest.raises(KneelError, match=message):
+        notebook_runner.run_notebooks(given, notebooks / "out")
+    assert not (notebooks / "out").exists()
+
+
+def test_a_whole_number_may_stand_for_a_float(notebooks):
+    assert notebook_runner.check_parameters({"rate": 1}, notebook_runner.notebook_paths())
+
+
+def test_names_choose_notebooks(notebooks):
+    assert [path.stem for path in notebook_runner.notebook_paths(["02"])] == ["02_third"]
+    with pytest.raises(KneelError, match="no notebook starts with '07'"):
+        notebook_runner.notebook_paths(["07"])
+
+
+def test_an_output_that_cannot_be_written(notebooks):
+    (notebooks / "out").write_text("in the way")
+    with pytest.raises(KneelError, match="cannot write .*out.*give another folder"):
+        notebook_runner.run_notebooks({}, notebooks / "out")
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("seed=3", ("seed", 3)),
+        ("settings=['wing']", ("settings", ["wing"])),
+        ("profile=quick", ("profile", "quick")),
+    ],
+)
+def test_parameters_are_read_as_literals_or_text(text, expected):
+    assert notebook_runner.parse_parameter(text) == expected
+
+
+def test_the_hash_of_a_notebook_is_that_of_its_code_alone(notebooks):
+    notebook = nbformat.read(notebook_runner.notebook_paths()[0], as_version=4)
+    before = notebook_runner.code_hash(notebook)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("prose"))
+    assert notebook_runner.code_hash(notebook) == before
+    notebook.cells[1]["source"] += "\n"
+    assert notebook_runner.code_hash(notebook) != before
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["run", "--profile", "huge"], "unknown profile 'huge': choose one of smoke, quick"),
+        (["train", "wingg"], "unknown setting 'wingg'"),
+        (["run", "--cohort", "crops"], "no real knees on this machine"),
+        (["verify"], "530 files under .* are missing or different"),
+    ],
+)
+def test_the_command_line_says_one_line_and_exits_with_1(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KNEEL_DATA", str(tmp_path))
+    assert main(arguments) == 1
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ")
+    assert re.search(message, lines[0])
+
+
+@pytest.mark.trains
+def test_notebooks_that_run_side_by_side_share_the_cores_and_name_their_lines(notebooks, capfd):
+    threads = "import os\nfrom pathlib import Path\nPath(target).write_text(os.environ['OMP_NUM_THREADS'])\nprint('computed')"
+    for path in notebook_runner.notebook_paths(["00", "02"]):
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[1].source = threads
+        nbformat.write(notebook, path)
+    assert notebook_runner.run_notebooks({}, notebooks / "out", at_once=2) == ["01_second.ipynb"]
+    share = str(max(1, os.cpu_count() // 2))
+    assert (notebooks / "00_first.txt").read_text() == (notebooks / "02_third.txt").read_text() == share
+    printed = capfd.readouterr().out
+    assert (
+        "02: computed" in printed
+        and "2 of 3 notebooks ran to their end" in printed
+        and "failed: 01_second.ipynb: error: the disk is full" in printed
+    )
+
+
+def test_an_engine_that_spreads_runs_gets_one_notebook_at_a_time():
+    assert notebook_runner.side_by_side("ray") == notebook_runner.side_by_side("processes") == 1
+    assert 1 <= notebook_runner.side_by_side("sequential") <= notebook_runner.MOST
