@@ -291,8 +291,7 @@ def shape_model(model: MenpoModel) -> Any:
 
 
 def as_picture(image: np.ndarray, points: np.ndarray | None = None) -> Image:
-    """A menpo picture of grey values in 0 to 1 of an (h, w) uint8 ROI, with its landmarks if there are
-    some."""
+    """A menpo picture of grey values in 0 to 1 of an (h, w) uint8 ROI, with its landmarks, if any."""
     picture = Image(np.asarray(image, np.float64)[None] / 255, copy=False)
     if points is not None:
         picture.landmarks[GROUP] = as_shape(points)

@@ -1,5 +1,4 @@
-"""Options of random-forest regression voting (`rfrv_clm`) as data, and the checks of what it is trained
-on."""
+"""Options of random-forest regression voting (`rfrv_clm`) as data, and checks of training input."""
 
 from dataclasses import dataclass
 
@@ -9,8 +8,7 @@ from kneel_lib import landmarks
 from kneel_lib.errors import KneelError
 
 BAGS = 4
-"""Tree t never sees the knees k with k % BAGS == t % BAGS: their votes tell how far votes are off on new
-knees."""
+"""Tree t never sees the knees k with k % BAGS == t % BAGS: their votes show the error on new knees."""
 
 LEAST_KNEES = 8
 

@@ -1,5 +1,4 @@
-"""Reference images of `rfrv_clm`: an ROI brought to the mean shape's pose, and the response images of votes
-on it."""
+"""Reference images of `rfrv_clm`: an ROI in the mean shape's pose, and the response images on it."""
 
 from dataclasses import dataclass
 

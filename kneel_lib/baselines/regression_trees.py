@@ -15,8 +15,7 @@ from numba import njit
 from kneel_lib.errors import KneelError
 
 BINS = 16
-"""Thresholds tried for a feature: the inner edges of this many equal bins between its least and greatest
-value."""
+"""Thresholds tried for a feature: the inner edges of this many equal bins over its range of values."""
 
 Tree = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """(boxes, threshold, left, vote) of one tree's nodes, the root first: `Forest` says what they are."""

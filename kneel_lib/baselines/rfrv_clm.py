@@ -72,7 +72,7 @@ FILE_VERSION = 1
 
 @dataclass(frozen=True)
 class Model:
-    """What `train` learns, for ROIs of this form; forests and covariances (32, 32) mm^2: one for each stage."""
+    """What `train` learns, for such ROIs; forests and covariances (32, 32) mm^2: one for each stage."""
 
     options: Options
     mm_per_px: float
@@ -263,7 +263,7 @@ def search(model: Model, image: np.ndarray, shape: np.ndarray, numbers: Iterable
 
 
 def first_shapes(model: Model) -> np.ndarray:
-    """Where the search starts, (k, 16, 2) ROI pixels: mean shapes with landmark 4 in the middle and around it."""
+    """Where the search starts, (k, 16, 2) ROI pixels: mean shapes, landmark 4 in the middle and around it."""
     mean = (model.points.mean - model.points.mean[landmarks.CENTRE]) / model.mm_per_px
     far = model.options.starts_mm / model.mm_per_px
     shifts = np.array([(0, 0), (far, 0), (-far, 0), (0, far), (0, -far)] if far else [(0, 0)], float)

@@ -53,14 +53,14 @@ def unseen_cohort(cohort: Cohort, fold: int | str, simulated_knees: int | None =
         raise KneelError(
             "simulated knees without the shapes of held-out subjects are there for the folds "
             f"0 to {FOLDS - 1} of all crops alone, not for fold {fold} of {len(cohort)} knees of "
-            f'{cohort.name}: choose a profile that uses all knees, or the setting that starts from "simulated"'
+            f"{cohort.name}: choose a profile that uses all knees, "
+            'or the setting that starts from "simulated"'
         )
     return load_population(unseen_population(fold), simulated_knees)
 
 
 def choose_cohort(name: str = "auto") -> str:
-    """The name itself, or for "auto" the real crops where they are, else the simulated cohort; says which and
-    why."""
+    """The name itself, or for "auto" the real crops where they are, else the simulated cohort; says why."""
     if find(name, ("auto", *NAMES), "cohort") != "auto":
         return name
     if (paths.downloads() / "oai_crops").is_dir():

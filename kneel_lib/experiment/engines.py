@@ -154,8 +154,7 @@ def make_missing(jobs: list[Job], engine: str, workers: int) -> None:
 
 
 def starts(jobs: list[Job]) -> list[Job | None]:
-    """For each job the job that it starts from, or None; the pictures of a start are made once for a
-    setting."""
+    """For each job the job that it starts from, or None; a start's pictures are made once a setting."""
 
     def kind(job: Job) -> tuple[Any, ...]:
         fold = job.spec.held_out if job.spec.setting.start == UNSEEN else None

@@ -27,8 +27,7 @@ from kneel_lib.progress import Progress
 MARGIN_SHARE = 1 / 8
 FORESTS = "forests.npz"
 CHECKPOINT, PICKED = WORKING_FILES = "checkpoint.safetensors", "picked.safetensors"
-"""Files of a run that is under way: needed until its predictions are made, and left out of the finished
-one."""
+"""Files of a run that is under way: needed until its predictions are made, then left out."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,7 @@ Predict = Callable[[Rois, str], np.ndarray]
 
 @dataclass(frozen=True)
 class Result:
-    """What a method hands back, and what there is to keep. predict_ema: `predict` with EMA weights, where
-    kept."""
+    """What a method hands back, and what to keep. predict_ema: `predict` with EMA weights, if kept."""
 
     predict: Predict
     history: pd.DataFrame
@@ -165,8 +163,7 @@ def take_over(network: torch.nn.Module, state: training.State) -> None:
 
 
 def average_views(task: Task) -> Result:
-    """Method "tta": a trained network, and the mean of its predictions for several views of each ROI: nothing
-    is trained."""
+    """Method "tta": a trained network, and the mean of its predictions for several views; trains nothing."""
     assert task.first is not None, "a setting of this method names the row that it starts from"
     return Result(
         lambda rois, centre: test_time_augmentation.predict(task.first, rois, task.device),

@@ -102,8 +102,7 @@ radiograph, at the paper's 1 mm from `study` on."""
 
 
 def profile_for(setting: Setting, profile: Profile) -> Profile:
-    """The profile itself, or for ROI localisation the one that goes with it; the larger ones share that of
-    `study`."""
+    """The profile itself, or for ROI localisation its own one; larger ones share that of `study`."""
     return ROI_PROFILES.get(profile.name, ROI_PROFILES["study"]) if setting.method == "roi" else profile
 
 

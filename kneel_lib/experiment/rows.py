@@ -1,5 +1,4 @@
-"""The rows of the tables as data: those of the paper's Table 1, ablations that it lacks, ours; and Table
-2's."""
+"""The rows of the tables as data: the paper's Table 1, ablations that it lacks, ours; and Table 2."""
 
 from dataclasses import replace
 from typing import Any
@@ -107,8 +106,7 @@ BEST_ABLATIONS = (
     change(NO_DROPOUT, "best_nodropout_heatmap_8", "best, no dropout, heatmap 8", heatmap_weight=8.0),
     BEST_EMA,
 )
-"""What the heatmap regularisation does (its weight, width and form), and what else might make `best`
-better."""
+"""What the heatmap regularisation does (its weight, width and form), and what else might help `best`."""
 
 SIMULATED_FIRST = change(BEST, "best_simulated", "best after simulated knees", start="simulated")
 LONGER = change(
@@ -170,13 +168,11 @@ ONE_CHANGE = {
     if len(changed) == 1
     for field, (ours, _) in changed.items()
 }
-"""{row: (the row that it was derived from, what it changes)}, of the rows that differ from it in exactly one
-field."""
+"""{row: (the row that it was derived from, what it changes)}, of rows that differ from it in one field."""
 
 
 def from_scratch(setting: Setting) -> Setting:
-    """What a setting that starts from simulated knees is trained with there: the row of the same recipe from
-    scratch."""
+    """What a setting that starts from simulated knees is trained with there: its recipe from scratch."""
     plain = replace(setting, start="", epoch_share=1.0)
     return next((row for row in ROWS if not differing_fields(row, plain)), plain)
 
@@ -188,5 +184,4 @@ def find_setting(name: str) -> Setting:
 
 DATASETS = ("A", "B", "val", "test")
 STAGES = {"rfrv_clm": 1, "one_stage": 1, "two_stage": 2}
-"""The rows of Table 2: voting forests in BoneFinder's place, and the network's pipeline with one or two
-stages."""
+"""The rows of Table 2: voting forests in BoneFinder's place, and the pipeline with one or two stages."""

@@ -134,8 +134,7 @@ def keep(
     predictions: pd.DataFrame,
     model: torch.nn.Module | None = None,
 ) -> Run:
-    """Put everything about a finished run into its folder of the working store, in one move; returns the
-    `Run`."""
+    """Put everything about a finished run into its folder of the working store, in one move; returns it."""
     folder, work = paths.runs() / spec.address, working_folder(spec)
     write_text(work / "spec.json", json.dumps(as_data(spec), indent=1) + "\n")
     write_text(work / "history.csv", history.to_csv(index=False, float_format="%.6g"))

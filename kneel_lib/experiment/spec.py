@@ -1,5 +1,4 @@
-"""What a run is: everything that its numbers depend on, in one frozen record whose hash is the run's
-address."""
+"""What a run is: everything that its numbers depend on, in one frozen record; its hash is the address."""
 
 import hashlib
 import json
@@ -30,8 +29,7 @@ SIMULATED, UNSEEN = "simulated", "simulated_unseen"
 nothing of the held-out subjects."""
 
 HELD_OUT = {"split": "val", "transfer": "all", "all": "all", "test": "test"}
-"""{kind of run: what its predictions are called in the column fold}; of kind "fold" it is the fold's
-number."""
+"""{kind of run: what its predictions are called in the column fold}; for "fold" the fold's number."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +147,7 @@ NESTED = {
 
 
 def from_data(data: Mapping[str, Any], kind: Any = RunSpec) -> Any:
-    """The record that `as_data` was made from; TypeError where a field is missing, unknown or of another
-    form."""
+    """The record that `as_data` was made from; TypeError where a field is missing, unknown or malformed."""
     missing = {f.name for f in fields(kind) if f.compare} - data.keys()
     if missing:
         raise TypeError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")

@@ -30,8 +30,7 @@ from kneel_lib.files import write_whole
 
 WEIGHTS = "weights.safetensors"
 FINAL, EMA = "final", "ema"
-"""In the column weights of predictions: what the run ends with, and the EMA weights that were kept beside
-it."""
+"""In the column weights of predictions: what the run ends with, and the EMA weights kept beside it."""
 
 COORDINATES = [f"{axis}{number}" for number in range(landmarks.COUNT) for axis in "xye"]
 UNITS_A_MM = {"x": 100, "y": 100, "e": 1000}

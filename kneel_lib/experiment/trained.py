@@ -34,8 +34,7 @@ def load_forests(run: Run, cohort: Cohort) -> rfrv_clm.Model:
 
 
 def load_network(run: Run) -> torch.nn.Module:
-    """The trained network of a finished run, ready to predict; `KneelError` where only predictions were
-    recorded."""
+    """The trained network of a finished run, ready to predict; `KneelError` where it was not kept."""
     path = run.folder / WEIGHTS
     if not path.is_file():
         raise KneelError(

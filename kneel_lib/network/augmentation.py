@@ -84,8 +84,7 @@ def transform_points(matrices: torch.Tensor, points: torch.Tensor) -> torch.Tens
 
 
 def warp(images: torch.Tensor, matrices: torch.Tensor, size_px: int) -> torch.Tensor:
-    """Sample (batch, 1, S, S) images under homographies from source to output pixels: bilinear, black
-    outside."""
+    """Sample (batch, 1, S, S) images under homographies from source to output pixels, black outside."""
     steps = torch.arange(size_px, device=images.device, dtype=torch.float32)
     by_column, by_row, constant = torch.linalg.inv(matrices).unsqueeze(3).unbind(dim=2)
     seen = (by_column * steps).unsqueeze(2) + (by_row * steps + constant).unsqueeze(3)
@@ -114,8 +113,7 @@ def texture(images: torch.Tensor, ranges: Augmentation, draw: Draw) -> torch.Ten
 
 
 def device_generator(device: torch.device, generator: torch.Generator) -> torch.Generator | None:
-    """The generator itself on its own device; elsewhere one seeded from it there, so that no noise has to
-    travel."""
+    """The generator itself on its own device; elsewhere one seeded from it there, so no noise travels."""
     if device == generator.device:
         return generator
     seed = int(torch.randint(2**31, (1,), generator=generator))

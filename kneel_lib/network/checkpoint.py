@@ -1,5 +1,4 @@
-"""Tensors and numbers of a training run in one safetensors file, written whole or not at all; no pickle
-anywhere."""
+"""Tensors and numbers of a training run in one safetensors file, written whole or not at all; no pickle."""
 
 import json
 from collections.abc import Iterator
@@ -32,8 +31,7 @@ def load_tensors(path: Path | str) -> tuple[dict[str, torch.Tensor], dict[str, s
 
 
 def laid_out_like(value: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """The value with the parameter's memory layout (channels last): the fused optimizer walks both in one
-    order."""
+    """The value with the parameter's memory layout (channels last): the fused optimizer needs both alike."""
     return (
         torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         if value.shape == parameter.shape

@@ -34,8 +34,7 @@ def landmarker() -> tuple[Any, Any, Any]:
 
 
 class SpatialConfiguration(nn.Module):
-    """The toolkit's network behind the interface of `hourglass.Hourglass`: `maps`, and `coordinates` from
-    them."""
+    """The toolkit's network behind the interface of `hourglass.Hourglass`: `maps` and `coordinates`."""
 
     def __init__(self, landmarks: int) -> None:
         super().__init__()
@@ -54,8 +53,7 @@ class SpatialConfiguration(nn.Module):
 
 
 class HeatmapLoss(nn.Module):
-    """Squared distance to gaussian heatmaps of learned widths (Thaler et al. 2021); missing landmarks add
-    nothing."""
+    """Squared distance to gaussian heatmaps of learned widths (Thaler et al. 2021); missing ones add 0."""
 
     def __init__(self, landmarks: int, size_px: int, spacing_mm: float) -> None:
         super().__init__()

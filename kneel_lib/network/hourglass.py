@@ -166,8 +166,7 @@ class Hourglass(nn.Module):
         self.output = nn.Conv2d(inner, architecture.landmarks, 1)
 
     def maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Landmark maps `(batch, M, H // 4, W // 4)` of `(batch, 1, H, W)`; too small an image is an
-        error."""
+        """Landmark maps `(batch, M, H // 4, W // 4)` of `(batch, 1, H, W)`; `KneelError` if too small."""
         check_image_size(images.shape[-2:], self.architecture.depth)
         return self.output(self.mixer(self.hourglass(self.entry(images))))
 
@@ -201,8 +200,7 @@ def check_architecture(architecture: Architecture) -> None:
 
 
 def deepest(size: int) -> int:
-    """The largest depth that fits: how often an image of this side (pixels) can be pooled in the
-    hourglass."""
+    """The largest depth that fits: how often the hourglass can pool an image of this side (pixels)."""
     cells = ((size + 1) // 2) // 2
     return max(cells.bit_length() - 1, 0)
 

@@ -125,8 +125,7 @@ def log_partition(alpha: float) -> float:
 
 
 def interpolate(table: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
-    """Values of `table` at fractional indices, by Catmull-Rom cubic pieces; smooth, so that it can be
-    differentiated."""
+    """Values of `table` at fractional indices, by Catmull-Rom cubic pieces; differentiable."""
     left = position.detach().floor().long().clamp(0, len(table) - 2)
     t = position - left
     before, a, b, after = (table[(left + k).clamp(0, len(table) - 1)] for k in (-1, 0, 1, 2))
@@ -136,8 +135,7 @@ def interpolate(table: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
 
 
 class Frame(nn.Module):
-    """A loss taken on coordinates in another frame: normalised ones times `side` (pixels or mm in an ROI
-    side)."""
+    """A loss taken on coordinates in another frame: normalised ones times `side` (that of the ROI)."""
 
     def __init__(self, loss: Callable[..., torch.Tensor], side: float, weight: float = 1.0) -> None:
         super().__init__()

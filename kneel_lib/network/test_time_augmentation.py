@@ -21,8 +21,7 @@ inside of what training showed."""
 
 
 def predict(model: Any, rois: Rois, device: torch.device | str = "cpu") -> np.ndarray:
-    """As `training.predict`, (n, 16, 2) ROI pixels without the margin: the mean over the plain view and
-    VIEWS."""
+    """As `training.predict`, (n, 16, 2) ROI pixels without the margin: the mean of plain view and VIEWS."""
     side = rois.images.shape[-1]
     answers = [training.predict(model, rois, device)]
     for view in VIEWS:
@@ -54,8 +53,7 @@ def carried_back(points: np.ndarray, to_roi: np.ndarray) -> np.ndarray:
 
 
 def view_matrix(degrees: float, scale: float, shift: float, side: int) -> np.ndarray:
-    """(2, 3) from pixels of the view to pixels of the picture, both `side` wide; turned and scaled about the
-    middle."""
+    """(2, 3) from pixels of the view to pixels of the picture, both `side` wide; turned about the middle."""
     angle, middle = np.deg2rad(degrees), np.full(2, (side - 1) / 2)
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return np.column_stack([turn, middle - turn @ middle + shift * side])
