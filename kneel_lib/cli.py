@@ -3,15 +3,18 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 
 from kneel_lib import notebook_runner, paths
 from kneel_lib.errors import KneelError
+from kneel_lib.experiment.store import Run
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     from kneel_lib.errors import find
     from kneel_lib.experiment.cohorts import load_cohort
     from kneel_lib.experiment.engines import ENGINES
@@ -30,7 +33,7 @@ def run(options):
     return 1 if failed else 0
 
 
-def train(options):
+def train(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.cohorts import load_cohort
     from kneel_lib.experiment.engines import each_run
     from kneel_lib.experiment.profiles import find_profile, profile_for
@@ -38,7 +41,7 @@ def train(options):
 
     settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
     cohort = load_cohort(options.cohort, profile.simulated)
-    sizes = {profile_for(setting, profile): [] for setting in settings}
+    sizes: dict[Any, list[Any]] = {profile_for(setting, profile): [] for setting in settings}
     for setting in settings:
         sizes[profile_for(setting, profile)].append(setting)
     for size, rows in sizes.items():
@@ -49,7 +52,7 @@ def train(options):
     return 0
 
 
-def transfer(options):
+def transfer(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.cohorts import load_cohort
     from kneel_lib.experiment.profiles import find_profile, profile_for
     from kneel_lib.experiment.rows import find_setting
@@ -64,7 +67,7 @@ def transfer(options):
     return 0
 
 
-def labels(options):
+def labels(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.cohorts import load_cohort
     from kneel_lib.experiment.profiles import find_profile
     from kneel_lib.experiment.rows import SETTINGS
@@ -85,7 +88,7 @@ def labels(options):
     return 0
 
 
-def say(run):
+def say(run: Run) -> None:
     """One line about a finished run."""
     errors = run.errors("image" if run.spec.setting.method == "roi" else "truth")
     tried = f", tried on {run.spec.target}" if run.spec.target else ""
@@ -96,7 +99,7 @@ def say(run):
     )
 
 
-def test(options):
+def test(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.profiles import find_profile
     from kneel_lib.pipeline.test_sets import evaluate
     from kneel_lib.reporting.tables import test_set_table
@@ -113,7 +116,7 @@ def test(options):
     return 0
 
 
-def predict(options):
+def predict(options: argparse.Namespace) -> int:
     from kneel_lib.pipeline.predict import predict_all
 
     failed = predict_all(
@@ -125,7 +128,7 @@ def predict(options):
     return 1 if failed else 0
 
 
-def pretrain(options):
+def pretrain(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.cohorts import load_cohort
     from kneel_lib.experiment.engines import each_run
     from kneel_lib.experiment.profiles import find_profile, profile_for
@@ -144,7 +147,7 @@ def pretrain(options):
     return 0
 
 
-def onnx(options):
+def onnx(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from kneel_lib.pipeline.onnx_export import export
@@ -156,7 +159,7 @@ def onnx(options):
     return 0
 
 
-def record(options):
+def record(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.profiles import find_profile
     from kneel_lib.experiment.rows import find_setting
     from kneel_lib.experiment.store import record
@@ -170,7 +173,7 @@ def record(options):
     return report(options)
 
 
-def report(options):
+def report(options: argparse.Namespace) -> int:
     from kneel_lib.report import build_report
 
     for path in build_report():
@@ -178,12 +181,12 @@ def report(options):
     return 0
 
 
-def notebooks(options):
+def notebooks(options: argparse.Namespace) -> int:
     notebook_runner.publish_notebooks(options.notebook)
     return 0
 
 
-def verify(options):
+def verify(options: argparse.Namespace) -> int:
     from kneel_lib.data.crops import verify
 
     problems = verify(options.data or paths.downloads())
@@ -197,26 +200,26 @@ def verify(options):
     return 0
 
 
-def fold_name(text):
+def fold_name(text: str) -> int | str:
     """A fold from the command line: a number, or val."""
     return text if text == "val" else not_negative(text)
 
 
-def not_negative(text):
+def not_negative(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 0")
     return int(text)
 
 
-def positive(text):
+def positive(text: str) -> int:
     """A whole number from 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1")
     return int(text)
 
 
-def device(text):
+def device(text: str) -> str:
     """A device that torch knows and this machine has."""
     import torch
 
@@ -229,7 +232,7 @@ def device(text):
     return text
 
 
-def add_engine(command):
+def add_engine(command: argparse.ArgumentParser) -> None:
     """The options that say where missing runs are made."""
     command.add_argument(
         "--engine",
@@ -239,12 +242,12 @@ def add_engine(command):
     command.add_argument("--jobs", type=positive, default=1, help="how many runs at once")
 
 
-def parse(arguments):
+def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The command line's options; `command` is the function to call."""
     parser = argparse.ArgumentParser(prog="python -m kneel_lib", description=__doc__)
     commands = parser.add_subparsers(required=True)
 
-    def add(function, text):
+    def add(function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
         command = commands.add_parser(function.__name__, help=text, description=text)
         command.set_defaults(command=function)
         return command
@@ -353,12 +356,12 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """Run a command of the command line; returns the exit code."""
     return carry_out(parse(arguments))
 
 
-def carry_out(options):
+def carry_out(options: argparse.Namespace) -> int:
     """Call the options' command; a `KneelError` becomes one line and exit code 1."""
     try:
         return options.command(options)

@@ -1,17 +1,18 @@
 """The one error that is meant for the reader: a sentence that says what is wrong, where, and what to do."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 
 class KneelError(Exception):
     """Bad input of any kind. Its text stands alone: command line and notebooks show it as one line, without a traceback."""
 
-    def _render_traceback_(self):
+    def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""
         return [f"error: {self}"]
 
 
-def find(name, names, what):
+def find(name: str, names: Collection[str], what: str) -> Any:
     """The entry of this name in a dict, the name itself of other `names`; else `KneelError` lists them."""
     if name not in names:
         raise KneelError(f"unknown {what} '{name}': choose one of {', '.join(names)}")

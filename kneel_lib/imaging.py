@@ -1,10 +1,12 @@
 """Sampling windows of pictures between pixels, and finding peaks between samples."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
 
-def vertex(values):
+def vertex(values: Sequence[float] | np.ndarray) -> float:
     """Where the parabola through three values at -1, 0, 1, the middle one the largest, is highest: at most half a step off; 0 where it has no peak."""
     left, middle, right = values
     bend = left - 2 * middle + right
@@ -14,7 +16,13 @@ def vertex(values):
 BILINEAR = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
-def warp(image, matrix, step_px, size, border=cv2.BORDER_CONSTANT):
+def warp(
+    image: np.ndarray,
+    matrix: np.ndarray,
+    step_px: float,
+    size: tuple[int, int],
+    border: int = cv2.BORDER_CONSTANT,
+) -> np.ndarray:
     """The picture of `size` (width, height); `matrix` (2, 3) takes its pixels, `step_px` apart, to the image.
 
     Bilinear, as in the paper, with a low-pass before where it samples down.
@@ -24,19 +32,19 @@ def warp(image, matrix, step_px, size, border=cv2.BORDER_CONSTANT):
     return cv2.warpAffine(image, matrix, size, flags=BILINEAR, borderMode=border)
 
 
-def cut(image, origin_px, step_px, side):
+def cut(image: np.ndarray, origin_px: np.ndarray, step_px: float, side: int) -> np.ndarray:
     """One square of `side` pixels, `step_px` apart; zero outside."""
     matrix = np.array([[step_px, 0, origin_px[0]], [0, step_px, origin_px[1]]])
     return warp(image, matrix, step_px, (side, side))
 
 
-def window(field, middle, half, step=1.0):
+def window(field: np.ndarray, middle: np.ndarray, half: int, step: float = 1.0) -> np.ndarray:
     """The square of 2 * half + 1 points around `middle` (x, y), `step` pixels apart, sampled between pixels; zero outside."""
     matrix = np.array([[step, 0, middle[0] - half * step], [0, step, middle[1] - half * step]], float)
     return cv2.warpAffine(field, matrix, (2 * half + 1, 2 * half + 1), flags=BILINEAR)
 
 
-def peak(total):
+def peak(total: np.ndarray) -> tuple[np.ndarray, float]:
     """(shift (2,) in pixels from the middle, value) of the largest value of a square (2 R + 1, 2 R + 1)."""
     row, column = np.unravel_index(total.argmax(), total.shape)
     shift = np.array([column, row], float) - total.shape[0] // 2
@@ -45,7 +53,7 @@ def peak(total):
     return shift, float(total[row, column])
 
 
-def peaks(responses, corners):
+def peaks(responses: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sub-pixel maxima (16, 2) px of response images, by a parabola along each axis, and their heights (16,)."""
     places, heights = [], []
     for response, corner in zip(responses, corners):

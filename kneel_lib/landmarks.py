@@ -38,6 +38,6 @@ MIRROR_IMAGE = (*TIBIA[::-1], *FEMUR[::-1])
 """For each landmark the one that stands in its place in the mirror image of a knee."""
 
 
-def mirrored(points, reach):
+def mirrored(points: np.ndarray, reach: float) -> np.ndarray:
     """Points (..., 2) of a picture that is mirrored left to right; `reach` is the x of its last pixel's centre, in the points' unit."""
     return np.stack([reach - points[..., 0], points[..., 1]], axis=-1)

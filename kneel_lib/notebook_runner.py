@@ -12,8 +12,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -29,7 +31,7 @@ HASH_KEY = "kneel_code_sha256"
 MOST = 4
 
 
-def notebook_paths(names=None):
+def notebook_paths(names: Sequence[str] | None = None) -> list[Path]:
     """The study's notebooks in reading order, or those whose file names start with one of `names`."""
     found = sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     for name in names or ():
@@ -40,7 +42,7 @@ def notebook_paths(names=None):
     return [path for path in found if not names or any(path.name.startswith(name) for name in names)]
 
 
-def declared_parameters(path):
+def declared_parameters(path: Path) -> dict[str, Any]:
     """{name: default value} of a notebook's parameters cell (literals only)."""
     return {
         name: ast.literal_eval(entry["default"])
@@ -48,7 +50,7 @@ def declared_parameters(path):
     }
 
 
-def check_parameters(given, notebooks):
+def check_parameters(given: dict[str, Any], notebooks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     """{notebook: the given parameters it declares}; `KneelError` for a name that none declares, or a value of another type."""
     declared = {path: declared_parameters(path) for path in notebooks}
     known = sorted({name for parameters in declared.values() for name in parameters})
@@ -67,12 +69,12 @@ def check_parameters(given, notebooks):
     }
 
 
-def same_type(value, default):
+def same_type(value: object, default: object) -> bool:
     """Whether a parameter may take this value: the default's type, or a whole number for a float."""
     return type(value) is type(default) or (type(default) is float and type(value) is int)
 
 
-def parse_parameter(text):
+def parse_parameter(text: str) -> tuple[str, Any]:
     """("name", value) of "name=value"; the value is a Python literal, else plain text."""
     name, separator, value = text.partition("=")
     if not separator:
@@ -83,7 +85,9 @@ def parse_parameter(text):
         return name, value
 
 
-def run_notebooks(given, output, names=None, at_once=1):
+def run_notebooks(
+    given: dict[str, Any], output: Path | str, names: Sequence[str] | None = None, at_once: int = 1
+) -> list[str]:
     """Run the notebooks with these parameters; executed copies go to `output`/notebooks. Returns the names that failed.
 
     at_once: how many run side by side, each with its share of the cores; the first one always runs alone, since it draws the cohort that all
@@ -95,7 +99,7 @@ def run_notebooks(given, output, names=None, at_once=1):
     make_writable(folder)
     threads = max(1, (os.cpu_count() or 1) // at_once) if at_once > 1 else None
 
-    def run_one(place):
+    def run_one(place: int) -> str | None:
         path = notebooks[place]
         print(f"[{place + 1}/{len(notebooks)}] {path.name}", flush=True)
         started = time.monotonic()
@@ -115,17 +119,19 @@ def run_notebooks(given, output, names=None, at_once=1):
     return list(failed)
 
 
-def side_by_side(engine):
+def side_by_side(engine: str) -> int:
     """How many notebooks to run at once unless the user says it: as many as there are cores, up to MOST; one, where an engine spreads the runs itself."""
     return 1 if engine != "sequential" else min(os.cpu_count() or 1, MOST)
 
 
-def run_notebook(path, target, parameters, prefix="", threads=None):
+def run_notebook(
+    path: Path, target: Path, parameters: dict[str, Any], prefix: str = "", threads: int | None = None
+) -> str:
     """Run one notebook in its own process; returns "" or the one line that says what went wrong.
 
     prefix: put before each line that it prints. threads: how many it computes with (None: as it likes).
     """
-    command = [
+    command: list[str | Path] = [
         sys.executable,
         "-m",
         "papermill",
@@ -157,13 +163,15 @@ def run_notebook(path, target, parameters, prefix="", threads=None):
             text=True,
             env=environment,
         ) as process:
-            for line in process.stdout:  # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
+            for line in (
+                process.stdout or ()
+            ):  # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
                 print(f"{prefix}{line}", end="", flush=True)
         errors.seek(0)
         return last_line(errors.read()) if process.returncode else ""
 
 
-def print_summary(notebooks, failed, output):
+def print_summary(notebooks: Any, failed: Any, output: Any) -> None:
     """What was built, where, and what failed."""
     print(f"\nbuilt under {output}:")
     for file in sorted(Path(output).rglob("*")):
@@ -175,13 +183,13 @@ def print_summary(notebooks, failed, output):
     print(f"{len(notebooks) - len(failed)} of {len(notebooks)} notebooks ran to their end", flush=True)
 
 
-def code_hash(notebook):
+def code_hash(notebook: Any) -> str:
     """sha256 over the sources of the code cells, in order."""
     sources = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
     return hashlib.sha256("\0".join(sources).encode()).hexdigest()
 
 
-def publish_notebooks(names=None):
+def publish_notebooks(names: Sequence[str] | None = None) -> None:
     """Execute the notebooks in place with their default parameters, without pictures of real knees; stamp them."""
     os.environ[WITHOUT_PICTURES] = "1"
     for path in notebook_paths(names):
@@ -201,7 +209,7 @@ def publish_notebooks(names=None):
         write_whole(path, lambda temporary: nbformat.write(notebook, temporary))
 
 
-def clean(notebook):
+def clean(notebook: Any) -> None:
     """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version, warnings of libraries with the paths of this machine.
 
     A table is kept as HTML, without the same once more as plain text.

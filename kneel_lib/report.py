@@ -1,13 +1,19 @@
 """The recorded results: every table and curve under results/ and figures/, re-made from the recorded runs alone."""
 
 import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
 
 from kneel_lib import metrics, paths
 from kneel_lib.data.folds import FOLDS
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment import spec
 from kneel_lib.experiment.rows import SETTINGS
-from kneel_lib.experiment.store import errors_of, recorded_runs
+from kneel_lib.experiment.store import Run, errors_of, recorded_runs
 from kneel_lib.figures import network as network_figures
 from kneel_lib.figures import results as result_figures
 from kneel_lib.figures import style
@@ -57,7 +63,7 @@ SETTLED = "table1_ema.csv"
 MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
 
 
-def build_report(root=paths.ROOT):
+def build_report(root: Path = paths.ROOT) -> list[Path]:
     """From the recorded runs write the tables of `results/`, the curves of `figures/`, and the results in the pages README.md, results/README.md and notebooks/paper_vs_code.md.
 
     root: the folder that these lie in; the pages are there already. Returns the files that were written. Needs neither images nor training.
@@ -77,7 +83,7 @@ def build_report(root=paths.ROOT):
     )
 
 
-def build_tables(recorded):
+def build_tables(recorded: list[Run]) -> dict[str, pd.DataFrame]:
     """{file name under results/: table}, all that is made from the recorded runs."""
     both = {
         name: selection.by_weights(make, recorded)
@@ -116,7 +122,7 @@ def build_tables(recorded):
     )
 
 
-def build_pages(written, root):
+def build_pages(written: dict[str, pd.DataFrame], root: Path) -> list[Path]:
     """The results in the pages under `root`, from the tables that were `written`; returns the pages."""
     summary, no_truth, settled = written[tables.SUMMARY], written[tables.NO_TRUTH], written[SETTLED]
     sentences = [
@@ -143,13 +149,15 @@ def build_pages(written, root):
     return [root / name for name in pages]
 
 
-def choose_rows(table, chosen):
+def choose_rows(table: pd.DataFrame, chosen: Sequence[tuple[str, str]]) -> pd.DataFrame:
     """The rows of a table, those among the chosen (profile, row) and in their order."""
-    places = [chosen.index(key) if key in chosen else None for key in zip(table["profile"], table["setting"])]
+    places: Any = [
+        chosen.index(key) if key in chosen else None for key in zip(table["profile"], table["setting"])
+    ]
     return table.assign(place=places).dropna(subset="place").sort_values("place").drop(columns="place")
 
 
-def recorded_groups(recorded, setting):
+def recorded_groups(recorded: list[Run], setting: str) -> list[Run]:
     """The runs of one setting on real knees, at the profile with the finest pixels among those that have all folds."""
     groups = [
         group
@@ -160,7 +168,7 @@ def recorded_groups(recorded, setting):
     return min(complete or groups, key=lambda group: group[0].spec.profile.spacing_mm, default=[])
 
 
-def build_figures(recorded, written, folder):
+def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
     """The recorded curves, under `folder`, from the runs and the tables that were `written`; returns the PNG paths."""
     style.use_style()
     best = recorded_groups(recorded, "best")
@@ -200,9 +208,11 @@ def build_figures(recorded, written, folder):
                 groups,
             )
         )
-    labels, displaced = written["label_efficiency.csv"], displaced_rows(recorded)
-    if len(labels):
-        saved.append(style.save_figure(result_figures.label_curve(labels), "recorded_labels", folder, labels))
+    labelled, displaced = written["label_efficiency.csv"], displaced_rows(recorded)
+    if len(labelled):
+        saved.append(
+            style.save_figure(result_figures.label_curve(labelled), "recorded_labels", folder, labelled)
+        )
     if len(displaced):
         saved.append(
             style.save_figure(final_against_initial(displaced), "recorded_displaced", folder, displaced)
@@ -210,18 +220,18 @@ def build_figures(recorded, written, folder):
     return saved
 
 
-def displaced_rows(recorded):
+def displaced_rows(recorded: list[Run]) -> pd.DataFrame:
     """`tables.by_displacement` on real knees, one profile a row: the finest one that was tried in displaced ROIs."""
     moved = [run for run in recorded if len(run.chosen("displaced"))]
     return tables.by_displacement([run for name in DISPLACED for run in recorded_groups(moved, name)])
 
 
-def real_rows(table):
+def real_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Of a table with cohort and profile the rows on real knees at the profile of Table 1."""
     return table[(table["cohort"] == "crops") & (table["profile"] == selection.TABLE1_PROFILE)]
 
 
-def cumulative_figure(recorded):
+def cumulative_figure(recorded: list[Run]) -> tuple[Figure, pd.DataFrame]:
     """PCK over the distance: the best and the mean shape, with truth and without, the paper's best and plain row beside."""
     lines = {}
     for setting, roi, label in (
@@ -243,7 +253,7 @@ def cumulative_figure(recorded):
     return result_figures.cumulative_errors(lines, points)
 
 
-def headline_markdown(summary, no_truth):
+def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
     """The README's few numbers: the paper's best row beside the same row and `best` here; PCK in %, MRE in mm."""
     paper = selection.paper_table().set_index("setting").loc["finetune"]
     lines = [
@@ -264,7 +274,7 @@ def headline_markdown(summary, no_truth):
     return "\n".join(lines)
 
 
-def results_markdown(summary, no_truth, settled):
+def results_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame, settled: pd.DataFrame) -> str:
     """A page's results table: real crops beside the paper, each labelled.
 
     summary, no_truth: the rows to show, with the ROI from the truth and without. settled: the summary of `selection.with_ema`, whose MRE stands beside that of
@@ -292,7 +302,7 @@ def results_markdown(summary, no_truth, settled):
     return "\n".join(lines)
 
 
-def cost_sentence(cost):
+def cost_sentence(cost: pd.DataFrame) -> str:
     """What the setting `best` loses without the truth, with its interval, for results/README.md."""
     rows = cost[(cost["setting"] == "best") & (cost["cohort"] == "crops")]
     parts = [
@@ -302,7 +312,7 @@ def cost_sentence(cost):
     return f"Without the truth the MRE of `best` changes by {'; '.join(parts)}, paired by knee."
 
 
-def simulated_sentence(table):
+def simulated_sentence(table: pd.DataFrame) -> str:
     """What simulated knees alone teach about real ones, for results/README.md."""
     table, parts = table[table["trained_on"] == spec.SIMULATED], []
     for (name, profile), rows in table.groupby(["setting", "profile"]):
@@ -316,7 +326,7 @@ def simulated_sentence(table):
     )
 
 
-def label_sentence(table):
+def label_sentence(table: pd.DataFrame) -> str:
     """How far few real labels go from each start, for results/README.md."""
     parts, table = [], table[table["recipe"] == "best"]
     for (profile, labels), rows in table.groupby(["profile", "labels"]):
@@ -337,7 +347,7 @@ def label_sentence(table):
     )
 
 
-def roi_sentence(table):
+def roi_sentence(table: pd.DataFrame) -> str:
     """ROI localisation beside the paper's, for results/README.md."""
     parts = [
         f"{row['cohort']} ({row['folds']} of 5 folds, {row['knees']} knees, profile {row['profile']}) {numbers(row)} %, {row['out']:.2f} % out, worst "
@@ -351,7 +361,7 @@ def roi_sentence(table):
     )
 
 
-def test_set_markdown(table):
+def test_set_markdown(table: pd.DataFrame) -> str:
     """Table 2 beside the paper's, for results/README.md: all knees of each test set."""
     if not len(table):
         return ""
@@ -373,7 +383,7 @@ def test_set_markdown(table):
     return "\n".join(lines)
 
 
-def ablation_markdown(table):
+def ablation_markdown(table: pd.DataFrame) -> str:
     """What each ablation does on real knees (`comparisons.effects`) as markdown: with EMA weights where there are any, and below these rows once more after the last epoch."""
     shown = (
         comparisons.effects(table[table["cohort"] == "crops"])
@@ -395,7 +405,7 @@ def ablation_markdown(table):
     )
 
 
-def write_between_marks(path, parts):
+def write_between_marks(path: Path, parts: Iterable[str]) -> None:
     """Put the parts, those that are not empty, between the marks of a markdown file."""
     start, end = MARKS
     text = path.read_text()
@@ -411,5 +421,5 @@ def write_between_marks(path, parts):
     write_text(path, text)
 
 
-def numbers(row):
+def numbers(row: Any) -> str:
     return " / ".join(f"{row[name]:.1f}" for name in tables.PAPER_METRICS)

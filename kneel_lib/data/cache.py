@@ -6,6 +6,7 @@ pickle, and a damaged one is made again.
 
 import hashlib
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +30,7 @@ READERS = (
 """Modules of the library, as files below its folder."""
 
 
-def remember(folder, name, make):
+def remember(folder: Path, name: str, make: Callable[[], Cohort]) -> Cohort:
     """The cohort that `make()` gives, from beside `folder` if it was kept there by this code; a full disk costs only the time of the next process."""
     path = Path(folder).with_name(f"{Path(folder).name}-{name}-{readers_hash()}.npz")
     kept = load(path)
@@ -43,7 +44,7 @@ def remember(folder, name, make):
 
 
 @cache
-def readers_hash():
+def readers_hash() -> str:
     """Twelve hexadecimal digits of the source of all that reads and cuts."""
     library = Path(__file__).parent.parent
     return hashlib.sha256(
@@ -51,7 +52,7 @@ def readers_hash():
     ).hexdigest()[:12]
 
 
-def save(cohort, path):
+def save(cohort: Cohort, path: Path) -> None:
     """Write a cohort as an npz of plain arrays: its pictures one after the other, since they may differ in shape."""
     header = {
         "name": cohort.name,
@@ -63,7 +64,7 @@ def save(cohort, path):
     write_arrays(path, header=np.array(json.dumps(header)), landmarks_mm=cohort.landmarks_mm, pixels=pixels)
 
 
-def load(path):
+def load(path: Path) -> Cohort | None:
     """The cohort that `save` wrote, or None if the file is damaged."""
     arrays = load_arrays(path, ("header", "landmarks_mm", "pixels"))
     if arrays is None:

@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,20 +31,20 @@ class Cohort:
     landmarks_mm: np.ndarray
     nominal_mm_per_px: float
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.knees)
 
     @property
-    def mm_per_px(self):
+    def mm_per_px(self) -> np.ndarray:
         """Pixel spacing of each picture, (n,)."""
         return self.knees["mm_per_px"].to_numpy(float)
 
     @property
-    def landmarks_px(self):
+    def landmarks_px(self) -> np.ndarray:
         """Landmarks in pixels of their picture, (n, 16, 2); pixel centres lie at whole numbers."""
         return self.landmarks_mm / self.mm_per_px[:, None, None]
 
-    def select(self, rows):
+    def select(self, rows: Any) -> "Cohort":
         """The cohort of these rows only (indices or a boolean mask), in their order."""
         rows = np.arange(len(self))[rows]
         return replace(
@@ -54,7 +55,7 @@ class Cohort:
         )
 
     @cached_property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """sha256 over everything that training can see: table, landmarks and pixels."""
         digest = hashlib.sha256(self.name.encode())
         digest.update(self.knees[list(COLUMNS)].to_csv(index=False).encode())
@@ -65,7 +66,7 @@ class Cohort:
         return digest.hexdigest()
 
 
-def check_cohort(cohort):
+def check_cohort(cohort: Cohort) -> Cohort:
     """Return the cohort if it is sound; else raise `KneelError` with the first thing that is wrong and where."""
     knees, points = cohort.knees, cohort.landmarks_mm
     missing = [column for column in COLUMNS if column not in knees]
@@ -85,7 +86,7 @@ def check_cohort(cohort):
     return cohort
 
 
-def check_table(cohort):
+def check_table(cohort: Cohort) -> None:
     """The checks of `check_cohort` that concern the table."""
     knees = cohort.knees
     bad = {
@@ -106,7 +107,7 @@ def check_table(cohort):
         )
 
 
-def check_landmarks(cohort):
+def check_landmarks(cohort: Cohort) -> None:
     """The checks of `check_cohort` that concern landmarks: numbered lateral to medial, and in the picture."""
     shapes = np.array([image.shape for image in cohort.images])[:, None, ::-1]
     points = cohort.landmarks_px
@@ -123,6 +124,6 @@ def check_landmarks(cohort):
             )
 
 
-def knee_name(row):
+def knee_name(row: pd.Series | dict[str, Any]) -> str:
     """How a knee is named in messages and files, e.g. 9001234R."""
     return f"{row['subject_id']}{row['side']}"

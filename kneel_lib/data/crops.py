@@ -1,7 +1,9 @@
 """The public knee crops (Chen, Mendeley Data) with the paper's published landmarks registered onto them."""
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,7 @@ REGISTRATION_COLUMNS = ("subject_id", "side", "kl", "split", "mm_per_px", "x4_px
 ANNOTATION_COLUMNS = ("subject_id", "side", "kl", "tibia", "femur")
 
 
-def load_crops(folder=None, splits=("train", "val")):
+def load_crops(folder: Path | str | None = None, splits: Iterable[str] = ("train", "val")) -> Cohort:
     """The cohort "crops": every knee of `splits` in the registration table, in its order.
 
     folder: where the downloads are (default: `paths.downloads()`). Landmarks in mm are right up to the registration
@@ -45,12 +47,12 @@ def load_crops(folder=None, splits=("train", "val")):
     return check_cohort(Cohort("crops", knees, images, centres_mm[:, None] + shapes, NOMINAL_MM_PER_PX))
 
 
-def read_registration(path=None):
+def read_registration(path: Path | str | None = None) -> pd.DataFrame:
     """The registration table: where landmark 4 lies in each crop and how many mm a crop pixel measures."""
     return read_table(path or paths.DATA / "oai_crops_registration.csv", REGISTRATION_COLUMNS)
 
 
-def read_annotation(path):
+def read_annotation(path: Path | str) -> dict[Any, np.ndarray]:
     """Published landmarks: {(subject_id, side): (16, 2) offsets from landmark 4 in mm}, x to medial, y down."""
     return {
         knee: (points - points[landmarks.CENTRE]) * ROI_SPACING_MM
@@ -58,7 +60,7 @@ def read_annotation(path):
     }
 
 
-def read_roi_points(path):
+def read_roi_points(path: Path | str) -> dict[Any, np.ndarray]:
     """{(subject_id, side): (16, 2) landmarks in pixels of the authors' 0.3 mm ROI}, in which a left knee is mirrored."""
     table = read_table(path, ANNOTATION_COLUMNS)
     points = {}
@@ -74,7 +76,7 @@ def read_roi_points(path):
     return points
 
 
-def check_grades(path, knees):
+def check_grades(path: Path | str, knees: pd.DataFrame) -> None:
     """Raise `KneelError` if a knee's KL grade differs between the annotation and the registration table."""
     annotated = read_table(path, ANNOTATION_COLUMNS)[["subject_id", "side", "kl"]]
     both = annotated.assign(subject_id=annotated["subject_id"].astype(str)).merge(
@@ -89,7 +91,7 @@ def check_grades(path, knees):
         )
 
 
-def read_table(path, columns):
+def read_table(path: Path | str, columns: Iterable[str]) -> pd.DataFrame:
     """A csv with at least these columns; `KneelError` if it is not there, is no table, or lacks one."""
     path = Path(path)
     if not path.is_file():
@@ -104,15 +106,15 @@ def read_table(path, columns):
     return table
 
 
-def annotation_path(folder):
+def annotation_path(folder: Path | str) -> Path:
     return Path(folder) / "oai_landmarks" / "bf_landmarks_1_0.3.csv"
 
 
-def crop_path(folder, row):
+def crop_path(folder: Path | str, row: Any) -> Path:
     return Path(folder) / "oai_crops" / row["split"] / str(row["kl"]) / f"{knee_name(row)}.png"
 
 
-def check_present(folder, knees):
+def check_present(folder: Path | str, knees: pd.DataFrame) -> None:
     """Raise `KneelError` unless every crop of the table is a file under `folder`."""
     absent = [path for path in (crop_path(folder, row) for _, row in knees.iterrows()) if not path.is_file()]
     if absent:
@@ -123,7 +125,7 @@ def check_present(folder, knees):
         )
 
 
-def read_crop(path, row):
+def read_crop(path: Path | str, row: Any) -> np.ndarray:
     """One crop as a right-oriented grey picture, (H, W) uint8: left ones mirrored, inverted ones re-inverted."""
     try:
         with Image.open(path) as picture:
@@ -140,13 +142,13 @@ def read_crop(path, row):
 CHECKSUMS = paths.DATA / "checksums.csv"
 
 
-def sha256(path):
+def sha256(path: Path | str) -> str:
     """The sha256 of a file's content, in hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def verify(folder):
+def verify(folder: Path | str) -> pd.DataFrame:
     """What is wrong with the downloads under `folder`: a table of file (relative) and problem (missing, different)."""
     folder, rows = Path(folder), []
     for file, expected in pd.read_csv(CHECKSUMS).itertuples(index=False):
@@ -158,7 +160,7 @@ def verify(folder):
     return pd.DataFrame(rows, columns=["file", "problem"])
 
 
-def list_checksums(folder):
+def list_checksums(folder: Path | str) -> pd.DataFrame:
     """The table that data/checksums.csv holds, from a folder known to be whole (training and validation crops)."""
     knees = read_registration()
     files = [annotation_path(folder)] + [

@@ -3,12 +3,13 @@
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.errors import KneelError
 
 FOLDS = 5
 
 
-def make_folds(cohort, folds=FOLDS):
+def make_folds(cohort: Cohort, folds: int = FOLDS) -> list[tuple[np.ndarray, np.ndarray]]:
     """[(training rows, held-out rows)] of the cohort, `folds` times; no subject is on both sides.
 
     Rows of the split "test" belong to no fold. The seed is fixed at 0: other systems can be compared on equal folds. Raises `KneelError` for fewer subjects than folds.
@@ -27,37 +28,37 @@ def make_folds(cohort, folds=FOLDS):
     ]
 
 
-def take_knees(cohort, count):
+def take_knees(cohort: Cohort, count: int | None) -> Cohort:
     """The cohort, or `count` of its knees evenly spread over it."""
     if count is None or count >= len(cohort):
         return cohort
     return cohort.select(np.linspace(0, len(cohort) - 1, count).round().astype(int))
 
 
-def split_rows(cohort, fold):
+def split_rows(cohort: Cohort, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
     """(rows to train on, rows held out) of a fold, 0 to 4, of "val" (the cohort's own train and val splits) or of "all"
     (every knee but those of the split test is trained on, none is held out)."""
     if fold == "all":
         return np.flatnonzero(cohort.knees["split"] != "test"), np.array([], int)
     folds = make_folds(cohort)
     if fold == "val":
-        rows = tuple(np.flatnonzero(cohort.knees["split"] == name) for name in ("train", "val"))
-        if not all(map(len, rows)):
+        train, val = (np.flatnonzero(cohort.knees["split"] == name) for name in ("train", "val"))
+        if not (len(train) and len(val)):
             raise KneelError(
                 f"cohort {cohort.name} has no split 'train' and 'val' to hold out: choose a fold, 0 to {len(folds) - 1}"
             )
-        return rows
+        return train, val
     if fold not in range(len(folds)):
         raise KneelError(
             f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}, and val where the cohort has that split"
         )
-    return folds[fold]
+    return folds[int(fold)]
 
 
 LEAST_KNEES = 200
 
 
-def choose_labels(rows, count, seed):
+def choose_labels(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
     """`count` of the rows, drawn by `seed`, repeated in turn up to LEAST_KNEES; `KneelError` if there are not so many."""
     if not 2 <= count <= len(rows):
         raise KneelError(

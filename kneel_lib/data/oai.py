@@ -8,17 +8,25 @@ in which a left knee is already mirrored.
 
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
+from numpy.typing import ArrayLike
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, check_cohort
 from kneel_lib.data.crops import ROI_SPACING_MM, read_roi_points, read_table
-from kneel_lib.data.radiographs import read_dicom
+from kneel_lib.data.radiographs import Radiograph, read_dicom
 from kneel_lib.errors import KneelError
 from kneel_lib.imaging import cut
+
+CutKnee = tuple[dict[str, Any], np.ndarray, np.ndarray]
+"""(table row, picture, landmarks in mm of the picture)."""
+
+RoiPoints = dict[Any, np.ndarray]
+"""{(subject, side): landmarks in pixels of the ROI}."""
 
 SERIES = "Bilateral PA Fixed Flexion Knee"
 ROI_PX, PAD_PX = 466, 100
@@ -29,7 +37,7 @@ OFF_CENTRE_MM = 8.0
 """The picture's middle misses the tibial centre by up to this much, so that an ROI cut around it knows nothing true."""
 
 
-def load_oai(folder, annotations, name="oai", jobs=-1):
+def load_oai(folder: Path | str, annotations: Path | str, name: str = "oai", jobs: int = -1) -> Cohort:
     """The cohort of all annotated knees in an OAI-like release: pictures of 180 mm at 0.3 mm, right-oriented, off centre.
 
     folder: holds contents.csv. annotations: csv of the published form. Raises `KneelError` for a subject without a radiograph,
@@ -44,15 +52,14 @@ def load_oai(folder, annotations, name="oai", jobs=-1):
     return gather(name, made)
 
 
-def annotated_radiographs(folder, annotations):
+def annotated_radiographs(
+    folder: Path | str, annotations: Path | str
+) -> tuple[list[tuple[Path, pd.DataFrame]], RoiPoints]:
     """([(file, its annotation rows)], {(subject_id, side): (16, 2) ROI pixels}) of a release; raises what `load_oai` says of its tables."""
     folder = Path(folder)
-    contents = read_table(folder / "contents.csv", ("Folder", "ParticipantID", "SeriesDescription"))
-    contents = (
-        contents[contents["SeriesDescription"] == SERIES]
-        .drop_duplicates("ParticipantID")
-        .set_index("ParticipantID")["Folder"]
-    )
+    listed = read_table(folder / "contents.csv", ("Folder", "ParticipantID", "SeriesDescription"))
+    wanted = listed[listed["SeriesDescription"] == SERIES].drop_duplicates("ParticipantID")
+    contents = wanted.set_index("ParticipantID")["Folder"]
     knees = read_table(annotations, ("subject_id", "side", "kl", "tibia", "femur", "center"))
     if contents.isna().any():
         raise KneelError(
@@ -70,7 +77,7 @@ def annotated_radiographs(folder, annotations):
     return groups, read_roi_points(annotations)
 
 
-def gather(name, made):
+def gather(name: str, made: list[CutKnee]) -> Cohort:
     """The checked cohort of [(table row, picture, landmarks in mm)]; `KneelError` where there is none."""
     if not made:
         raise KneelError(f"cohort {name}: the annotations name no knee")
@@ -86,7 +93,7 @@ def gather(name, made):
     )
 
 
-def cut_knees(path, rows, points):
+def cut_knees(path: Path, rows: pd.DataFrame, points: RoiPoints) -> list[CutKnee]:
     """[(table row, picture, landmarks in mm)] of the annotated knees in one radiograph."""
     radiograph = read_dicom(path)
     knees = []
@@ -98,7 +105,7 @@ def cut_knees(path, rows, points):
     return knees
 
 
-def described(row, mm_per_px):
+def described(row: Any, mm_per_px: float) -> dict[str, Any]:
     """A knee's row of the cohort's table, from its annotation row and the spacing of its picture."""
     return {
         "subject_id": row.subject_id,
@@ -109,7 +116,7 @@ def described(row, mm_per_px):
     }
 
 
-def radiograph_points_mm(radiograph, row, roi_px):
+def radiograph_points_mm(radiograph: Radiograph, row: Any, roi_px: np.ndarray) -> np.ndarray:
     """Landmarks in mm from the centre of the radiograph's first pixel, (16, 2), from an annotation row and its points in the ROI."""
     try:
         centre = np.array([float(part) for part in str(row.center).split(",")]).reshape(2) - PAD_PX
@@ -123,7 +130,7 @@ def radiograph_points_mm(radiograph, row, roi_px):
     return points_mm
 
 
-def check_inside(radiograph, points_mm, subject, side):
+def check_inside(radiograph: Radiograph, points_mm: np.ndarray, subject: object, side: str) -> None:
     """Raise `KneelError` unless the tibial centre lies in the radiograph: else the annotation is of another file, and what is cut around it shows no knee."""
     x, y = points_mm[landmarks.CENTRE] / radiograph.mm_per_px
     height, width = radiograph.image.shape
@@ -134,13 +141,15 @@ def check_inside(radiograph, points_mm, subject, side):
         )
 
 
-def off_centre_mm(subject, side):
+def off_centre_mm(subject: object, side: str) -> np.ndarray:
     """How far a knee's picture is cut off the tibial centre, (2,) mm: always the same for the same knee."""
     random = np.random.default_rng([zlib.crc32(str(subject).encode()), side == "L"])
     return random.uniform(-OFF_CENTRE_MM, OFF_CENTRE_MM, 2)
 
 
-def knee_picture(radiograph, points_mm, side, subject):
+def knee_picture(
+    radiograph: Radiograph, points_mm: np.ndarray, side: Any, subject: object
+) -> tuple[np.ndarray, np.ndarray]:
     """One knee as a right-oriented square of BOX_MM at 0.3 mm, and its landmarks in mm of that picture.
 
     points_mm: (16, 2) mm from the centre of the radiograph's first pixel, as the radiograph shows them (not mirrored).
@@ -157,7 +166,7 @@ def knee_picture(radiograph, points_mm, side, subject):
     return image, points_mm
 
 
-def annotation_row(subject, side, kl, points_px):
+def annotation_row(subject: object, side: str, kl: int, points_px: np.ndarray) -> dict[str, Any]:
     """One row of the published form from landmarks in 0.3 mm pixels of the radiograph, (16, 2), lateral to medial."""
     centre = np.round(points_px[landmarks.CENTRE]).astype(int)
     inside = np.round(points_px - centre + ROI_PX // 2).astype(int)
@@ -165,7 +174,7 @@ def annotation_row(subject, side, kl, points_px):
         inside = landmarks.mirrored(inside, ROI_PX - 1)
     corner, padded = centre - ROI_PX // 2 + PAD_PX, centre + PAD_PX
 
-    def text(values):
+    def text(values: ArrayLike) -> str:
         return ",".join(str(int(value)) for value in np.ravel(values))
 
     return {

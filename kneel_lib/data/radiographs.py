@@ -6,8 +6,10 @@ trips over becomes a `KneelError` with the file's name.
 
 import struct
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -42,7 +44,7 @@ class Radiograph:
     side: str = ""
 
 
-def read_dicom(path, mm_per_px=None):
+def read_dicom(path: Path | str, mm_per_px: float | None = None) -> Radiograph:
     """The `Radiograph` in a DICOM file. mm_per_px: the pixel spacing to take where the file says none.
 
     Raises `KneelError` in one line for: a file that is no DICOM or is damaged, no pixels, no or zero spacing, pixels that are not
@@ -57,10 +59,10 @@ def read_dicom(path, mm_per_px=None):
     return Radiograph(path, stretch(to_grey(path, dataset, pixels)), spacing, laterality(path, dataset))
 
 
-def parse(path):
+def parse(path: Path | str) -> Any:
     """The file's data set; elements are read only when asked for."""
     try:
-        size = path.stat().st_size
+        size = Path(path).stat().st_size
     except OSError as error:
         raise KneelError(f"{path} cannot be read: {error.strerror}") from None
     if size > GREATEST_FILE_BYTES:
@@ -74,7 +76,7 @@ def parse(path):
     return dataset
 
 
-def guarded(path, trouble, read):
+def guarded(path: Path | str, trouble: str, read: Callable[[], Any]) -> Any:
     """`read()`, with everything that a parser or codec may trip over turned into one `KneelError`.
 
     Only here is every exception caught: pydicom and the codecs raise whatever the damaged bytes lead them to.
@@ -92,12 +94,12 @@ def guarded(path, trouble, read):
         ) from None
 
 
-def field(path, dataset, name, default=None):
+def field(path: Path | str, dataset: Any, name: str, default: Any = None) -> Any:
     """One element's value; a damaged element is a `KneelError`."""
     return guarded(path, f"has a damaged element {name}", lambda: dataset.get(name, default))
 
 
-def check_kind(path, dataset):
+def check_kind(path: Path | str, dataset: Any) -> None:
     """Raise `KneelError` unless this is one grey projection radiograph with pixels."""
     if "PixelData" not in dataset:
         raise KneelError(f"{path} holds no pixels")
@@ -113,7 +115,7 @@ def check_kind(path, dataset):
         raise KneelError(f"{path} holds {dataset.NumberOfFrames} frames: give one radiograph a file")
 
 
-def number(path, dataset, name, default=0):
+def number(path: Path | str, dataset: Any, name: str, default: float = 0) -> Any:
     """A whole number from an element; missing or empty is the default."""
     value = field(path, dataset, name)
     return (
@@ -121,7 +123,7 @@ def number(path, dataset, name, default=0):
     )
 
 
-def check_size(path, dataset):
+def check_size(path: Path | str, dataset: Any) -> None:
     """Raise `KneelError` if header or compressed stream declare more pixels than a radiograph has."""
     rows, columns = number(path, dataset, "Rows"), number(path, dataset, "Columns")
     sizes = [(rows, columns), *guarded(path, "has damaged pixel data", lambda: stream_sizes(dataset))]
@@ -136,7 +138,7 @@ def check_size(path, dataset):
         )
 
 
-def stream_sizes(dataset):
+def stream_sizes(dataset: Any) -> list[tuple[int, int]]:
     """[(height, width)] that a JPEG 2000 stream declares for itself; empty for other encodings."""
     if not dataset.file_meta.TransferSyntaxUID.is_compressed:
         return []
@@ -148,7 +150,7 @@ def stream_sizes(dataset):
     return [(bottom - top, right - left)]
 
 
-def pixel_spacing(path, dataset, given=None):
+def pixel_spacing(path: Path | str, dataset: Any, given: float | None = None) -> float:
     """Spacing in mm from the first tag that has one, else the one given; both axes must agree to 1 %."""
     found = []
     for tag in SPACING_TAGS:
@@ -156,7 +158,7 @@ def pixel_spacing(path, dataset, given=None):
         pair = guarded(
             path,
             f"has a damaged element {tag}",
-            lambda value=value: [] if value in (None, "") else [float(part) for part in np.atleast_1d(value)],
+            lambda: [] if value in (None, "") else [float(part) for part in np.atleast_1d(value)],
         )
         if not pair:
             continue
@@ -171,7 +173,7 @@ def pixel_spacing(path, dataset, given=None):
     )
 
 
-def checked_spacing(path, tag, pair):
+def checked_spacing(path: Path | str, tag: str, pair: Any) -> float:
     """The one spacing of square pixels of a sensible size."""
     low, high = SPACING_RANGE_MM
     if abs(pair[0] - pair[1]) > 0.01 * max(pair):
@@ -181,7 +183,7 @@ def checked_spacing(path, tag, pair):
     return sum(pair) / 2
 
 
-def decode(path, dataset):
+def decode(path: Path | str, dataset: Any) -> np.ndarray:
     """The stored pixel values, (H, W)."""
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_compressed and not guarded(
@@ -196,7 +198,7 @@ def decode(path, dataset):
     return pixels
 
 
-def to_grey(path, dataset, pixels):
+def to_grey(path: Path | str, dataset: Any, pixels: np.ndarray) -> np.ndarray:
     """Stored values to float grey values, bone bright: modality LUT, VOI LUT, MONOCHROME1 turned round.
 
     A VOI LUT (a curve) is applied; a linear window is not: the percentile stretch that follows takes its place, and a
@@ -209,13 +211,13 @@ def to_grey(path, dataset, pixels):
     return -grey if dataset.PhotometricInterpretation == "MONOCHROME1" else grey
 
 
-def stretch(grey, percentiles=PERCENTILES):
+def stretch(grey: np.ndarray, percentiles: tuple[float, float] = PERCENTILES) -> np.ndarray:
     """Grey values to uint8, linear between the percentiles (the authors' 5th and 99th); a flat picture becomes black."""
     low, high = np.percentile(grey, percentiles)
     return (np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255).round().astype(np.uint8)
 
 
-def laterality(path, dataset):
+def laterality(path: Path | str, dataset: Any) -> str:
     """ "L", "R", "B" or "" from ImageLaterality, else Laterality."""
     for name in ("ImageLaterality", "Laterality"):
         value = str(field(path, dataset, name) or "").strip().upper()[:1]
@@ -227,7 +229,7 @@ def laterality(path, dataset):
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
-def read_radiograph(path, mm_per_px=None):
+def read_radiograph(path: Path | str, mm_per_px: float | None = None) -> Radiograph:
     """The `Radiograph` in a file. mm_per_px: the pixel spacing of a picture, which cannot say it itself, or of a DICOM file that does not.
 
     Raises `KneelError` for a file that is neither, for a picture without a spacing, and for all that `read_dicom` refuses.
@@ -247,7 +249,7 @@ def read_radiograph(path, mm_per_px=None):
     return Radiograph(path, stretch(read_grey(path)), float(mm_per_px))
 
 
-def read_grey(path):
+def read_grey(path: Path | str) -> np.ndarray:
     """The grey values of a picture file, (H, W) float32; colours are averaged as Pillow does."""
     try:
         with Image.open(path) as picture:

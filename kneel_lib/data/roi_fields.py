@@ -7,6 +7,8 @@ lateral; it is for landmark 4 alone and does not pass `check_cohort`.
 
 import zlib
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,7 @@ from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.oai import annotated_radiographs, described, radiograph_points_mm
+from kneel_lib.data.oai import CutKnee, RoiPoints, annotated_radiographs, described, radiograph_points_mm
 from kneel_lib.data.radiographs import read_dicom
 from kneel_lib.imaging import cut
 
@@ -23,12 +25,12 @@ FIELD_MM, SCATTER_MM = 200.0, 30.0
 """Side of the black field that a crop is laid on, and how far off its middle the crop's own middle lies at most."""
 
 
-def is_for_localisation(cohort):
+def is_for_localisation(cohort: Cohort) -> bool:
     """Whether these are pictures in which the knee is still to be found: of `load_halves` or `scatter`."""
     return cohort.name.endswith(("_halves", "_scattered"))
 
 
-def halves(image, mm_per_px):
+def halves(image: np.ndarray, mm_per_px: float) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
     """{"R": left half, "L": right half} of a bilateral radiograph at 1 mm, as it shows them: ((H, W) uint8, origin in mm of the radiograph)."""
     height_mm, width_mm = (np.array(image.shape) - 1) * mm_per_px
     rows, columns = int(height_mm / ROI_FIELD_MM) + 1, int(width_mm / 2 / ROI_FIELD_MM) + 1
@@ -41,7 +43,7 @@ def halves(image, mm_per_px):
     return parts
 
 
-def load_halves(folder, annotations, name, jobs=-1):
+def load_halves(folder: Path | str, annotations: Path | str, name: str, jobs: int = -1) -> Cohort:
     """The search cohort of an OAI-like release: a half radiograph for every annotated knee, landmarks in mm of the half."""
     groups, points = annotated_radiographs(folder, annotations)
     made = [
@@ -58,7 +60,7 @@ def load_halves(folder, annotations, name, jobs=-1):
     )
 
 
-def cut_halves(path, rows, points):
+def cut_halves(path: Path, rows: pd.DataFrame, points: RoiPoints) -> list[CutKnee]:
     """[(table row, half, landmarks in mm of the half)] of the annotated knees in one radiograph."""
     radiograph = read_dicom(path)
     parts, knees = halves(radiograph.image, radiograph.mm_per_px), []
@@ -69,7 +71,7 @@ def cut_halves(path, rows, points):
     return knees
 
 
-def scatter(cohort):
+def scatter(cohort: Cohort) -> Cohort:
     """The search cohort of single-knee pictures: each as its file shows it, on a black field of FIELD_MM at 1 mm, off-centre; the same every time."""
     made = [
         lay_out(image, step, points, row["side"], f"{row['subject_id']}{row['side']}")
@@ -88,7 +90,9 @@ def scatter(cohort):
     )
 
 
-def lay_out(image, mm_per_px, points_mm, side, name):
+def lay_out(
+    image: np.ndarray, mm_per_px: float, points_mm: np.ndarray, side: str, name: str
+) -> tuple[np.ndarray, np.ndarray]:
     """(field (S, S) uint8 at 1 mm, landmarks in mm of the field) of one knee; a left one is mirrored back."""
     if side == "L":
         image, points_mm = image[:, ::-1], landmarks.mirrored(points_mm, (image.shape[1] - 1) * mm_per_px)

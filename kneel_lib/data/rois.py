@@ -8,8 +8,10 @@ import zlib
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from kneel_lib import landmarks
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.errors import find
 from kneel_lib.imaging import cut
 
@@ -32,12 +34,14 @@ class Rois:
     size_px: int
     margin_px: int
 
-    def to_mm(self, points_px):
+    def to_mm(self, points_px: np.ndarray) -> np.ndarray:
         """(n, 16, 2) ROI pixels, counted without the margin, to mm in the picture's frame."""
         return self.origin_mm[:, None] + (points_px + self.margin_px) * self.mm_per_px[:, None, None]
 
 
-def cut_rois(cohort, size_px, spacing_mm, centre="truth", margin_px=0):
+def cut_rois(
+    cohort: Cohort, size_px: int, spacing_mm: float, centre: str = "truth", margin_px: int = 0
+) -> Rois:
     """Cut every knee's ROI of `size_px` pixels of `spacing_mm`, plus `margin_px` on each side; outside is black.
 
     centre="truth": around landmark 4, true spacing (the paper). centre="image": around the picture's middle, nominal
@@ -68,7 +72,7 @@ def cut_rois(cohort, size_px, spacing_mm, centre="truth", margin_px=0):
     )
 
 
-def displacements_mm(knees):
+def displacements_mm(knees: pd.DataFrame) -> np.ndarray:
     """How far each knee's "displaced" ROI lies off the truth, (n, 2) mm: uniform in length up to DISPLACED_MM, in any direction.
 
     Always the same for the same knee, whether its subject is 17, "17" or "0017": a number that was read from a csv again has lost its zeros.

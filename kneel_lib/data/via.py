@@ -6,15 +6,18 @@ kl and subject may be left out (then the grade is unknown, the file is the subje
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import ROI_SPACING_MM, read_table
-from kneel_lib.data.oai import check_inside, gather, knee_picture
+from kneel_lib.data.oai import CutKnee, check_inside, gather, knee_picture
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
@@ -31,7 +34,9 @@ COLUMNS = (
 BONES = {"tibia": landmarks.TIBIA, "femur": landmarks.FEMUR}
 
 
-def via_rows(filename, file_size, knees):
+def via_rows(
+    filename: str, file_size: int, knees: Sequence[tuple[str, int, object, np.ndarray]]
+) -> list[dict[str, Any]]:
     """The csv rows of one file. knees: [(side, KL grade, subject, (16, 2) landmarks in pixels of the file)]."""
     regions = [(bone, knee) for knee in knees for bone in BONES]
     rows = []
@@ -58,12 +63,12 @@ def via_rows(filename, file_size, knees):
     return rows
 
 
-def read_via(path):
+def read_via(path: Path | str) -> dict[tuple[str, str], tuple[str, int, np.ndarray]]:
     """{(filename, side): (subject, KL grade, (16, 2) landmarks in pixels of the file)} of a VIA csv.
 
     Raises `KneelError` with the line for anything that is not two polylines a knee of 9 and 7 points.
     """
-    bones = {}
+    bones: dict[tuple[str, str], dict[str, Any]] = {}
     for line, row in enumerate(
         read_table(path, ("filename", "region_shape_attributes", "region_attributes")).itertuples(), start=2
     ):
@@ -84,7 +89,7 @@ def read_via(path):
     return {key: joined(path, key, parts) for key, parts in bones.items()}
 
 
-def parsed(place, text):
+def parsed(place: str, text: Any) -> dict[str, Any]:
     """A json object inside a csv cell."""
     try:
         value = json.loads(text)
@@ -95,7 +100,7 @@ def parsed(place, text):
     return value
 
 
-def grade(place, value):
+def grade(place: str, value: Any) -> int:
     """A KL grade 0 to 4, or -1 where it is not given."""
     if value in (None, "", "-1"):
         return -1
@@ -104,7 +109,7 @@ def grade(place, value):
     return int(value)
 
 
-def polyline(place, shape, count, side):
+def polyline(place: str, shape: dict[str, Any], count: int, side: str) -> np.ndarray:
     """The points of a region, (count, 2), turned so that they run from lateral to medial."""
     try:
         points = np.array([shape["all_points_x"], shape["all_points_y"]], float).T
@@ -118,7 +123,7 @@ def polyline(place, shape, count, side):
     return points if runs_right == (side == "R") else points[::-1]
 
 
-def joined(path, key, parts):
+def joined(path: Path | str, key: tuple[str, str], parts: dict[str, Any]) -> tuple[str, int, np.ndarray]:
     """(subject, grade, (16, 2)) of a knee's two bones."""
     missing = [bone for bone in BONES if bone not in parts]
     if missing:
@@ -127,14 +132,21 @@ def joined(path, key, parts):
     return subject, kl, np.concatenate([tibia, parts["femur"][1]])
 
 
-def load_via(folder, annotations, name="via", mm_per_px=None, jobs=-1, split="test"):
+def load_via(
+    folder: Path | str,
+    annotations: Path | str,
+    name: str = "via",
+    mm_per_px: float | None = None,
+    jobs: int = -1,
+    split: str = "test",
+) -> Cohort:
     """The cohort of all knees annotated in a VIA csv: pictures cut out of the files as `oai.load_oai` does.
 
     folder: where the csv's file names lie. mm_per_px: pixel spacing of files that do not say it. split: of all knees; "test" keeps them out of
     folds, "train" lets them be trained on and held out in turn. Raises `KneelError` for a knee
     without a grade, since every table is by grade, and for unreadable files.
     """
-    groups = {}
+    groups: dict[str, list[Any]] = {}
     for (filename, side), (subject, kl, points) in read_via(annotations).items():
         if kl < 0:
             raise KneelError(
@@ -148,7 +160,9 @@ def load_via(folder, annotations, name="via", mm_per_px=None, jobs=-1, split="te
     return gather(name, [knee for part in made for knee in part])
 
 
-def cut_file(path, knees, mm_per_px, split):
+def cut_file(
+    path: Path, knees: list[tuple[str, str, int, np.ndarray]], mm_per_px: float | None, split: str
+) -> list[CutKnee]:
     """[(table row, picture, landmarks in mm)] of one file."""
     radiograph = read_radiograph(path, mm_per_px)
     cuts = []
@@ -165,6 +179,6 @@ def cut_file(path, knees, mm_per_px, split):
     return cuts
 
 
-def write_via(path, rows):
+def write_via(path: Path | str, rows: list[dict[str, Any]]) -> None:
     """A VIA csv from `via_rows`, written whole or not at all."""
     write_text(path, pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))

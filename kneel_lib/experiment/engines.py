@@ -235,9 +235,7 @@ def unpack(packed: Packed, store: Path | str) -> str:
     with locked(folder, "KNEEL_RUNS"):
         if not (folder / "manifest.json").is_file():
             for name in sorted(files, key=lambda name: name == "manifest.json"):
-                write_whole(
-                    folder / name, lambda temporary, content=files[name]: Path(temporary).write_bytes(content)
-                )
+                write_whole(folder / name, lambda temporary: temporary.write_bytes(files[name]))
     return address
 
 

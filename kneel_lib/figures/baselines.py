@@ -1,9 +1,13 @@
 """Figures of the classical systems: shape modes, appearance, response images, votes on a knee, the fit step by step."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
 from kneel_lib.experiment.rows import SETTINGS
@@ -19,7 +23,9 @@ from kneel_lib.figures.style import (
 )
 
 
-def shape_modes(mean_mm, displacements_mm, shares, count=3):
+def shape_modes(
+    mean_mm: np.ndarray, displacements_mm: np.ndarray, shares: np.ndarray, count: int = 3
+) -> Figure:
     """The mean shape (16, 2) mm and what +-2 standard deviations of the first modes (m, 16, 2) mm do to it, a panel a mode."""
     figure, panels = plt.subplots(
         count,
@@ -52,7 +58,7 @@ def shape_modes(mean_mm, displacements_mm, shares, count=3):
     return figure
 
 
-def appearances(pictures):
+def appearances(pictures: dict[str, Any]) -> Figure:
     """{title: (h, w) picture} of an AAM side by side; NaN (off the knee) is black."""
     figure, panels = plt.subplots(
         1, len(pictures), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(pictures) * 0.75), layout="constrained"
@@ -70,7 +76,7 @@ def appearances(pictures):
     return figure
 
 
-def response_maps(rows, truth, names, cell_mm):
+def response_maps(rows: Any, truth: Any, names: Any, cell_mm: Mapping[str, float]) -> Figure:
     """Response images around the current points, a row of panels a system: {label: (k, h, w)}, with the truth as a cross.
 
     truth: {label: (k, 2) true points in cells of the map}. names: of the k landmarks. cell_mm: {label: mm in a cell}.
@@ -93,7 +99,7 @@ def response_maps(rows, truth, names, cell_mm):
     return figure
 
 
-def votes_on_knee(image, mm_per_px, responses, truth_px):
+def votes_on_knee(image: np.ndarray, mm_per_px: float, responses: Any, truth_px: np.ndarray) -> Figure:
     """One ROI with the piled-up votes of some landmarks on it, a panel a stage. responses: {title: (S, S) votes, any scale}."""
     figure, panels = plt.subplots(
         1, len(responses), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(responses) * 1.06), layout="constrained"
@@ -105,7 +111,7 @@ def votes_on_knee(image, mm_per_px, responses, truth_px):
     return figure
 
 
-def fit_by_step(errors):
+def fit_by_step(errors: Mapping[str, np.ndarray]) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): median error over knees after each step of a fit, with quartiles, a line a system. errors: {label: (knees, steps)} mm."""
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.8))
     parts = [
@@ -122,17 +128,21 @@ def fit_by_step(errors):
         xlabel="from the first step (0) to the last (1)", ylabel="mean error of a knee, mm", ylim=(0, None)
     )
     legend_beside(axes)
-    by_step = table.groupby(["system", "step"], sort=False)["mm"].quantile([0.5, 0.25, 0.75]).unstack()
+    by_step = (
+        table.groupby(["system", "step"], sort=False)["mm"].quantile(np.array([0.5, 0.25, 0.75])).unstack()
+    )
     return figure, by_step.set_axis(["median_mm", "quarter_mm", "three_quarters_mm"], axis=1).reset_index()
 
 
-def final_against_initial(table):
+def final_against_initial(table: pd.DataFrame) -> Figure:
     """Final error over the displacement of the ROI, with 95 % intervals, a line a setting, from `tables.by_displacement` of one cohort and one profile a setting.
 
     The classical systems are solid, networks dashed.
     """
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.85))
-    label = [f"{SETTINGS[row.setting].label}, {row.profile}" for row in table.itertuples()]
+    label = [
+        f"{SETTINGS[name].label}, {profile}" for name, profile in zip(table["setting"], table["profile"])
+    ]
     place = table.groupby("setting", sort=False).ngroup()
     middle = (table["from_mm"] + table["to_mm"]) / 2 + 0.08 * (place - 3)
     dashes = {

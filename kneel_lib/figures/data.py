@@ -1,21 +1,24 @@
 """Figures of the data: knees by grade, the average knee, shapes, and how a simulated radiograph comes about."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from scipy.interpolate import RBFInterpolator
 
 from kneel_lib import landmarks
-from kneel_lib.data.cohort import knee_name
-from kneel_lib.data.rois import cut_rois
+from kneel_lib.data.cohort import Cohort, knee_name
+from kneel_lib.data.rois import Rois, cut_rois
 from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
 from kneel_lib.simulation import phantom
+from kneel_lib.simulation.phantom import Machine, Maps
 
 
-def knees_by_grade(cohort, rois, seed=0):
+def knees_by_grade(cohort: Cohort, rois: Rois, seed: int = 0) -> Figure:
     """Fig. 2: one knee of each Kellgren-Lawrence grade with its landmarks."""
     figure, panels = plt.subplots(1, 5, figsize=(TWO_COLUMNS, TWO_COLUMNS / 4.4))
     picks = cohort.knees.reset_index().groupby("kl").sample(1, random_state=seed)
@@ -31,7 +34,7 @@ def knees_by_grade(cohort, rois, seed=0):
     return figure
 
 
-def phantom_steps(maps, machine, seed=0):
+def phantom_steps(maps: Maps, machine: Machine, seed: int = 0) -> Figure:
     """How a simulated radiograph comes about, in six pictures: thickness of three tissues in mm, the beam, the detector, the display."""
     signal = phantom.detect(maps, machine, np.random.default_rng(seed))
     steps = {
@@ -59,7 +62,7 @@ def phantom_steps(maps, machine, seed=0):
     return figure
 
 
-def beam_profile(maps, machine, row, seed=0):
+def beam_profile(maps: Maps, machine: Machine, row: int, seed: int = 0) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): along one row of the phantom, bone thickness in mm and the detector's signal with few and many photons."""
     x = np.arange(maps["soft"].shape[1]) * machine.mm_per_px
     table = pd.DataFrame(
@@ -87,7 +90,9 @@ def beam_profile(maps, machine, row, seed=0):
     return figure, table
 
 
-def knees_of_cohorts(cohorts, count=7, size_px=150, spacing_mm=0.9):
+def knees_of_cohorts(
+    cohorts: Sequence[Cohort], count: int = 7, size_px: int = 150, spacing_mm: float = 0.9
+) -> Figure:
     """The first `count` knees of each cohort, a row a cohort, with their landmarks."""
     figure, panels = plt.subplots(
         len(cohorts), count, figsize=(TWO_COLUMNS, TWO_COLUMNS * len(cohorts) / count), layout="constrained"
@@ -101,7 +106,7 @@ def knees_of_cohorts(cohorts, count=7, size_px=150, spacing_mm=0.9):
     return figure
 
 
-def average_knees(cohorts, size_px=240, spacing_mm=0.4):
+def average_knees(cohorts: Sequence[Cohort], size_px: int = 240, spacing_mm: float = 0.4) -> Figure:
     """The average knee of each cohort side by side, each with its mean shape: where the phantom differs from bone."""
     side = min(TWO_COLUMNS / len(cohorts), ONE_COLUMN)
     figure, panels = plt.subplots(
@@ -121,7 +126,7 @@ def average_knees(cohorts, size_px=240, spacing_mm=0.4):
     return figure
 
 
-def average_knee(rois):
+def average_knee(rois: Rois) -> np.ndarray:
     """The mean picture of all knees, each warped by a thin-plate spline of its landmarks onto the mean shape; (S, S) float.
 
     Edges are sharp only where landmarks lie on the same edge in every knee: a check of the registration.
@@ -139,11 +144,11 @@ def average_knee(rois):
         )
         source = spline(grid).reshape(25, 25, 2).astype(np.float32)
         maps = [cv2.resize(source[..., axis], (side, side), interpolation=cv2.INTER_CUBIC) for axis in (0, 1)]
-        total += cv2.remap(image, *maps, cv2.INTER_LINEAR)
+        total += cv2.remap(image, maps[0], maps[1], cv2.INTER_LINEAR)
     return total / whole.sum()
 
 
-def show_average_knee(rois, title):
+def show_average_knee(rois: Rois, title: str) -> Figure:
     """`average_knee` at 88 mm, with the mean shape numbered on it."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN * 1.03))
     mean = np.nanmean(rois.landmarks_px, axis=0)
@@ -151,7 +156,7 @@ def show_average_knee(rois, title):
     return figure
 
 
-def shape_by_grade(cohort):
+def shape_by_grade(cohort: Cohort) -> Figure:
     """Mean landmark positions of each grade relative to the tibial centre, in mm: the joint space narrows."""
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.4))
     offsets = cohort.landmarks_mm - cohort.landmarks_mm[:, landmarks.CENTRE, None]

@@ -1,16 +1,21 @@
 """Figures of the network and its training: blocks, losses, augmentation, maps, curves over epochs."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from kneel_lib.figures.style import ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
 
 
-def mixing_density(alphas, draws):
+def mixing_density(alphas: Iterable[float], draws: Any) -> Figure:
     """How the share of the mixed-in image is distributed for each alpha of mixup: histograms of {alpha: shares}."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.3, ONE_COLUMN * 0.7))
     shares = pd.DataFrame({f"α = {alpha}": draws[alpha] for alpha in alphas})
@@ -21,7 +26,7 @@ def mixing_density(alphas, draws):
     return figure
 
 
-def training_curves(histories):
+def training_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): training loss by epoch, a line for each name; the loss's own unit, on a log scale."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
     table = pd.concat([history.assign(line=label) for label, history in histories.items()], ignore_index=True)
@@ -35,11 +40,11 @@ def training_curves(histories):
     return figure, table
 
 
-def held_out_curves(histories):
+def held_out_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): MRE of the held-out fold after every epoch, of runs that noted it (the control "picked"); its least value and its last one are marked."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
     for label, history in histories.items():
-        best, last = history.loc[history["held_out_mre"].idxmin()], history.iloc[-1]
+        best, last = history.iloc[history["held_out_mre"].argmin()], history.iloc[-1]
         (line,) = axes.plot(
             history["epoch"],
             history["held_out_mre"],
@@ -53,7 +58,7 @@ def held_out_curves(histories):
     return figure, pd.concat([history.assign(line=label) for label, history in histories.items()])
 
 
-def augmented_batch(images, points_px, mm_per_px):
+def augmented_batch(images: Any, points_px: Any, mm_per_px: float) -> Figure:
     """Augmented ROIs, (n, 1, S, S) in [0, 1], in two rows with their points."""
     figure, panels = plt.subplots(
         2, len(images) // 2, figsize=(TWO_COLUMNS, TWO_COLUMNS * 4 / len(images) * 1.02)
@@ -63,7 +68,9 @@ def augmented_batch(images, points_px, mm_per_px):
     return figure
 
 
-def show_maps(probabilities, cell_mm, chosen=(0, 4, 8, 9, 12, 15)):
+def show_maps(
+    probabilities: np.ndarray, cell_mm: float, chosen: Sequence[int] = (0, 4, 8, 9, 12, 15)
+) -> Figure:
     """Soft-argmax maps of one knee, (M, h, w) probabilities, for some landmarks; each scaled to its own peak."""
     figure, panels = plt.subplots(1, len(chosen), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(chosen) * 1.2))
     for axes, number in zip(panels, chosen):
@@ -74,7 +81,7 @@ def show_maps(probabilities, cell_mm, chosen=(0, 4, 8, 9, 12, 15)):
     return figure
 
 
-def loss_shapes(losses, limit=0.05):
+def loss_shapes(losses: Mapping[str, Any], limit: float = 0.05) -> Figure:
     """Losses (name: function of prediction and truth) and their slopes over the error of one normalised coordinate."""
     figure, panels = plt.subplots(1, 2, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.32))
     errors = np.linspace(-limit, limit, 401)
@@ -87,7 +94,7 @@ def loss_shapes(losses, limit=0.05):
     return figure
 
 
-def draw_blocks(blocks):
+def draw_blocks(blocks: Mapping[str, Any]) -> Figure:
     """Fig. 3: residual blocks side by side; blocks: {title: rows of `draw_block`}."""
     figure, panels = plt.subplots(1, len(blocks), figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
     for axes, (title, rows) in zip(panels, blocks.items()):
@@ -95,7 +102,7 @@ def draw_blocks(blocks):
     return figure
 
 
-def draw_block(axes, rows, title):
+def draw_block(axes: Axes, rows: Any, title: str) -> None:
     """A residual block as a column of boxes; rows: [(text, note on its output or None)], drawn downwards."""
     axes.set(xlim=(0, 12), ylim=(-0.6, 2 * len(rows) + 0.8), title=title)
     axes.axis("off")
@@ -127,7 +134,7 @@ def draw_block(axes, rows, title):
     axes.text(5, -0.25, "+", ha="center", va="center", fontsize=11)
 
 
-def draw_network(stages):
+def draw_network(stages: Any) -> Figure:
     """Fig. 4 from the model's own numbers: a bar a stage, its height the map's side, labelled channels x side.
 
     stages: [(name, channels, side)] in the order of computation.

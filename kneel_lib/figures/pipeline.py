@@ -1,12 +1,17 @@
 """Pictures of ROI localisation and of whole pipelines: Fig. 1, 5 a, 6 and 7."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from kneel_lib import landmarks
-from kneel_lib.experiment.store import COORDINATES, errors_of
+from kneel_lib.data.radiographs import Radiograph
+from kneel_lib.experiment.store import COORDINATES, Run, errors_of
 from kneel_lib.figures.results import cumulative_errors
 from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
 from kneel_lib.imaging import cut
@@ -16,12 +21,12 @@ EXAMPLE_MM = 115.0
 """Width of an example in Fig. 7."""
 
 
-def roi_errors(offsets_mm, limit_mm=10.0):
+def roi_errors(offsets_mm: np.ndarray, limit_mm: float = 10.0) -> Figure:
     """Where the search puts the tibial centre, relative to the truth, (n, 2) mm; circles at 1, 2.5 and 10 mm. Points further off sit on the rim."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN))
     length = np.linalg.norm(offsets_mm, axis=1, keepdims=True)
     shown = offsets_mm * np.minimum(1, limit_mm / np.maximum(length, 1e-9))
-    axes.scatter(*shown.T, s=6, alpha=0.6)
+    axes.scatter(shown[:, 0], shown[:, 1], s=6, alpha=0.6)
     for radius in (1.0, 2.5, limit_mm):
         axes.add_patch(Circle((0, 0), radius, fill=False, color="0.4", linewidth=0.8))
         axes.text(
@@ -44,13 +49,19 @@ def roi_errors(offsets_mm, limit_mm=10.0):
     return figure
 
 
-def roi_curve(errors_by_name, subjects_by_name, paper_points):
+def roi_curve(
+    errors_by_name: Mapping[str, np.ndarray],
+    subjects_by_name: Mapping[str, Any],
+    paper_points: Mapping[float, float],
+) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): Fig. 5 a, the share of knees whose tibial centre is found within a distance; {label: (n,) mm}, NaN is not found."""
     lines = {name: (errors[:, None], subjects_by_name[name]) for name, errors in errors_by_name.items()}
     return cumulative_errors(lines, {"paper: OAI, 748 knees": paper_points}, bones=((0,),))
 
 
-def test_set_curves(runs, methods=("rfrv_clm", "two_stage")):
+def test_set_curves(
+    runs: Sequence[Run], methods: Sequence[str] = ("rfrv_clm", "two_stage")
+) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): Fig. 6, cumulative errors of Table 2's landmarks with and without radiographic OA, a panel a test set."""
     names = list(dict.fromkeys(run.spec.cohort for run in runs))
     figure, panels = plt.subplots(
@@ -84,7 +95,7 @@ def test_set_curves(runs, methods=("rfrv_clm", "two_stage")):
     return figure, pd.concat(parts, ignore_index=True)
 
 
-def show_pipeline(radiograph, knees, roi_mm):
+def show_pipeline(radiograph: Radiograph, knees: Sequence[Any], roi_mm: float) -> Figure:
     """Fig. 1: a radiograph with the ROI (a square of roi_mm around predicted landmark 4) and the landmarks of each located knee."""
     figure, axes = plt.subplots(
         figsize=(TWO_COLUMNS, TWO_COLUMNS * radiograph.image.shape[0] / radiograph.image.shape[1])
@@ -103,7 +114,8 @@ def show_pipeline(radiograph, knees, roi_mm):
             va="bottom",
         )
         for bone, colour in BONES.values():
-            axes.scatter(*knee.points_px[list(bone)].T, s=7, color=colour)
+            x, y = knee.points_px[list(bone)].T
+            axes.scatter(x, y, s=7, color=colour)
     scale_bar(axes, radiograph.image.shape, radiograph.mm_per_px)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
@@ -111,8 +123,14 @@ def show_pipeline(radiograph, knees, roi_mm):
 
 
 def chosen_examples(
-    predictions, groups=(("KL 0 and 1", (0, 1)), ("KL 2", (2,)), ("KL 3", (3,)), ("KL 4", (4,)))
-):
+    predictions: pd.DataFrame,
+    groups: Sequence[tuple[str, tuple[int, ...]]] = (
+        ("KL 0 and 1", (0, 1)),
+        ("KL 2", (2,)),
+        ("KL 3", (3,)),
+        ("KL 4", (4,)),
+    ),
+) -> Any:
     """[(group, "best" | "median" | "worst", row of the predictions)] by mean error over all landmarks: the cases of Fig. 7."""
     chosen = []
     for name, grades in groups:
@@ -126,7 +144,7 @@ def chosen_examples(
     return chosen
 
 
-def show_examples(chosen, cases):
+def show_examples(chosen: Any, cases: Any) -> Figure:
     """Fig. 7: a row a group of grades, columns best, median, worst; truth as circles, prediction as crosses. cases: {(subject_id, side): (`Case`, row)}."""
     groups = list(dict.fromkeys(name for name, _, _ in chosen))
     figure, panels = plt.subplots(

@@ -1,13 +1,19 @@
 """Figures of results: errors by distance, landmark and grade, rows with their intervals, differences, labels."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from kneel_lib import landmarks, metrics
-from kneel_lib.data.cohort import knee_name
+from kneel_lib.data.cohort import Cohort, knee_name
+from kneel_lib.data.rois import Rois
 from kneel_lib.figures.style import (
     BONES,
     INTERVAL,
@@ -28,15 +34,20 @@ MATRIX_MM = 0.5
 
 
 def cumulative_errors(
-    predictions_by_name, paper_points=None, limit_mm=5.0, bones=landmarks.TABLE1, axes=None
-):
+    predictions_by_name: Mapping[str, tuple[np.ndarray, Any]],
+    paper_points: Mapping[str, Mapping[float, float]] | None = None,
+    limit_mm: float = 5.0,
+    bones: metrics.Bones = landmarks.TABLE1,
+    axes: Axes | None = None,
+) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): share of knees whose bone-mean error (over `bones`' landmarks) is within r, a line for each name; a knee without errors never is.
 
     predictions_by_name: {label: (errors (n, 16), subjects)}. paper_points: {label: {r: PCK}} drawn as markers. Bands are
     95 % intervals (bootstrap over subjects).
     """
     beside = axes is None
-    axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.9))[1] if beside else axes
+    if axes is None:
+        axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.9))[1]
     radii, rows = np.arange(0, limit_mm + 0.05, 0.1), []
     for label, (errors, subjects) in predictions_by_name.items():
         scored = metrics.bone_errors(metrics.lost_outside(errors), bones)
@@ -51,10 +62,10 @@ def cumulative_errors(
     axes.set(xlabel="distance r, mm", ylabel="PCK @ r, %", xlim=(0, limit_mm), ylim=(0, 101))
     if beside:
         legend_beside(axes)
-    return axes.figure, table
+    return axes.figure, table  # type: ignore[return-value]  # no subfigures here
 
 
-def errors_by_landmark(errors, subjects):
+def errors_by_landmark(errors: np.ndarray, subjects: Any) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): mean error of each landmark in mm with its 95 % interval (bootstrap over subjects)."""
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
     columns = ["mre_mm", "low", "high", "landmark", "name"]
@@ -74,7 +85,7 @@ def errors_by_landmark(errors, subjects):
     return figure, table
 
 
-def errors_by_grade(table):
+def errors_by_grade(table: pd.DataFrame) -> Figure:
     """Mean error for each Kellgren-Lawrence grade with its 95 % interval, from `tables.by_grade`."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN * 0.75))
     sns.pointplot(ends_too(table, "mre_mm"), x="kl", y="mre_mm", ax=axes, **POINTS)
@@ -82,7 +93,7 @@ def errors_by_grade(table):
     return figure
 
 
-def forest_plot(intervals, paper, labels):
+def forest_plot(intervals: pd.DataFrame, paper: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """A dozen rows: PCK @ 1 and 2.5 mm (paper's version) and MRE with 95 % intervals, diamonds for the paper.
 
     A row that has fewer folds than another has a square: it is about other knees. An MRE far beyond others
@@ -133,7 +144,7 @@ def forest_plot(intervals, paper, labels):
 GROUPS = {"kl": "Kellgren-Lawrence grade", "landmark": "landmark"}
 
 
-def differences_by_group(table):
+def differences_by_group(table: pd.DataFrame) -> Figure:
     """Where a difference in MRE comes from: by KL grade and by landmark, dots with 95 % intervals, a colour a setting; rows of `comparisons.comparison_by_group`."""
     size = TWO_COLUMNS, ONE_COLUMN * 0.85
     figure, panels = plt.subplots(
@@ -150,7 +161,7 @@ def differences_by_group(table):
     return figure
 
 
-def difference_matrix(table, labels):
+def difference_matrix(table: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Where each row gains (green) or loses (purple) against another: a field for each KL grade and landmark, a dot where the 95 % interval leaves out zero.
 
     table: rows of `comparisons.comparison_by_group` of one cohort and profile, against one setting. labels: of its settings, in order.
@@ -185,7 +196,7 @@ STARTS = {
 }
 
 
-def label_curve(table):
+def label_curve(table: pd.DataFrame) -> Figure:
     """MRE over the number of labelled real knees, a panel a recipe, profile and kind of weights, a line a start: every fold and seed as a point, their mean as a line."""
     panels = list(table.assign(start=table["start"].map(STARTS)).groupby(["recipe", "profile", "weights"]))
     size = ONE_COLUMN * (0.3 + len(panels)), ONE_COLUMN * 0.95
@@ -205,7 +216,7 @@ def label_curve(table):
     return figure
 
 
-def predictions_by_error(cohort, rois, predicted_px, errors):
+def predictions_by_error(cohort: Cohort, rois: Rois, predicted_px: np.ndarray, errors: np.ndarray) -> Figure:
     """The best, the median and the worst of these knees by mean error, truth and prediction on the picture."""
     order = np.argsort(np.nanmean(errors, axis=1))
     figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, TWO_COLUMNS / 2.8))

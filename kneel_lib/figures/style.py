@@ -3,11 +3,14 @@
 A figure is saved as PDF and PNG beside the csv that it draws.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from kneel_lib import landmarks
 from kneel_lib.files import write_whole
@@ -22,20 +25,20 @@ INTERVAL = {"estimator": "median", "errorbar": ("pi", 100)}
 POINTS = INTERVAL | {"linestyle": "none", "capsize": 0.2, "markersize": 3.5, "err_kws": {"linewidth": 1.2}}
 
 
-def use_style():
+def use_style() -> None:
     """Take the project's matplotlib style for all figures from here on, and show tables whole."""
     plt.style.use(STYLE)
     pd.set_option("display.max_rows", 100, "display.max_columns", 50, "display.max_colwidth", 100)
 
 
-def save_figure(figure, name, folder, table=None):
+def save_figure(figure: Figure, name: str, folder: Path | str, table: pd.DataFrame | None = None) -> Path:
     """Save as `folder`/`name`.pdf and .png, and the table that it draws as .csv; returns the PNG's path."""
     folder = Path(folder)
     for ending in ("pdf", "png"):
         stamp = {"CreationDate": None} if ending == "pdf" else None
         write_whole(
             folder / f"{name}.{ending}",
-            lambda temporary, kind=ending: figure.savefig(temporary, format=kind, metadata=stamp),
+            lambda temporary: figure.savefig(temporary, format=ending, metadata=stamp),
         )
     if table is not None:
         write_whole(
@@ -45,25 +48,34 @@ def save_figure(figure, name, folder, table=None):
     return folder / f"{name}.png"
 
 
-def ends_too(table, middle):
+def ends_too(table: pd.DataFrame, middle: str) -> pd.DataFrame:
     """A table of intervals around the column `middle`, three times: with `low` and `high` in `middle` too."""
     return pd.concat(
         [table.assign(**{middle: table[name]}) for name in ("low", middle, "high")], ignore_index=True
     )
 
 
-def legend_beside(axes):
+def legend_beside(axes: Axes) -> None:
     """The legend on the right of the axes, where no curve is."""
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
 
 
-def show_knee(axes, image, mm_per_px, truth_px=None, predicted_px=None, title="", numbers=False):
+def show_knee(
+    axes: Axes,
+    image: np.ndarray,
+    mm_per_px: float,
+    truth_px: np.ndarray | None = None,
+    predicted_px: np.ndarray | None = None,
+    title: str = "",
+    numbers: bool = False,
+) -> None:
     """One picture with landmarks (truth: circles, prediction: crosses) and a 10 mm bar; points in pixels of the picture."""
     axes.imshow(image, vmin=0, vmax=255)
     for points, marker, size in ((truth_px, "o", 9), (predicted_px, "x", 14)):
         if points is not None:
             for bone, colour in BONES.values():
-                axes.scatter(*points[list(bone)].T, s=size, c=colour, marker=marker, linewidths=0.9)
+                x, y = points[list(bone)].T
+                axes.scatter(x, y, s=size, c=colour, marker=marker, linewidths=0.9)
     if numbers and truth_px is not None:
         for number, (x, y) in enumerate(truth_px):
             axes.text(
@@ -85,14 +97,19 @@ def show_knee(axes, image, mm_per_px, truth_px=None, predicted_px=None, title=""
     axes.grid(False)
 
 
-def scale_bar(axes, shape, mm_per_px, colour="white"):
+def scale_bar(axes: Axes, shape: tuple[int, ...], mm_per_px: float, colour: str = "white") -> None:
     """A 10 mm bar in the lower right corner."""
     length, x, y = 10 / mm_per_px, 0.95 * shape[1], 0.95 * shape[0]
     axes.plot([x - length, x], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.text(x, y - 0.02 * shape[0], "10 mm", color=colour, fontsize=6.5, ha="right", va="bottom")
 
 
-def pictures_in_row(pictures, spacing_mm, titles, points=None):
+def pictures_in_row(
+    pictures: Sequence[np.ndarray],
+    spacing_mm: float,
+    titles: Sequence[str],
+    points: Sequence[np.ndarray] | None = None,
+) -> Figure:
     """Square pictures (k, S, S) in 0 to 1 side by side with their titles, and landmarks (k, 16, 2) where given."""
     figure, panels = plt.subplots(
         1, len(pictures), figsize=(TWO_COLUMNS, 1.08 * TWO_COLUMNS / len(pictures)), layout="constrained"

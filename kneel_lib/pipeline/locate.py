@@ -5,13 +5,16 @@ knee, whose ROI is first cut around the middle. Networks see right knees: left o
 ROIs, are averaged; how far they disagree is part of the answer.
 """
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 
 from kneel_lib import landmarks
+from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.data.roi_fields import ROI_FIELD_MM, halves
 from kneel_lib.data.rois import Rois
 from kneel_lib.errors import KneelError
@@ -20,6 +23,9 @@ from kneel_lib.network import training
 from kneel_lib.pipeline.quality import FOUND_SHARE, doubt, more_plausible, shape_distance, with_doubt
 
 BILATERAL_MM = 220.0
+
+Networks = Collection[Any]
+"""Anything like `predictors.Network`: a trained network, voting forests, an exported network."""
 
 
 class NoKneeFound(KneelError):
@@ -42,15 +48,15 @@ class Knee:
     doubts: tuple
 
     @property
-    def points_mm(self):
+    def points_mm(self) -> np.ndarray:
         """(16, 2) mm from the centre of the file's first pixel."""
         return self.points_px * self.mm_per_px
 
     @property
-    def trusted(self):
+    def trusted(self) -> bool:
         return not self.doubts
 
-    def joint_space_mm(self):
+    def joint_space_mm(self) -> dict[str, float]:
         """{"medial", "lateral"}: least distance in mm between the landmarks' polylines of femur and tibia that face each other."""
         facing = {"medial": ((6, 7, 8), (13, 14, 15)), "lateral": ((0, 1, 2), (9, 10, 11))}
         return {
@@ -59,7 +65,7 @@ class Knee:
         }
 
 
-def least_distance(first, second):
+def least_distance(first: np.ndarray, second: np.ndarray) -> float:
     """The least distance between two polylines, (n, 2) and (m, 2), each sampled finely."""
     share = np.linspace(0, 1, 100)
     a, b = (
@@ -69,7 +75,9 @@ def least_distance(first, second):
     return float(np.linalg.norm(a[:, None] - b[None], axis=2).min())
 
 
-def locate(radiograph, networks, roi_networks=(), side="", stages=2):
+def locate(
+    radiograph: Radiograph, networks: Networks, roi_networks: Networks = (), side: str = "", stages: int = 2
+) -> list[Knee]:
     """The `Knee`s in a `Radiograph`, right before left.
 
     side: "L" or "R" where a single-knee picture's is known; "" takes the file's, or tries both and keeps the more plausible. stages: 1 is the
@@ -98,7 +106,7 @@ def locate(radiograph, networks, roi_networks=(), side="", stages=2):
     ]
 
 
-def search(radiograph, networks):
+def search(radiograph: Radiograph, networks: Networks) -> dict[str, tuple[np.ndarray, float]]:
     """{side: (tibial centre in mm of the radiograph, share of the map around it)} of the knees in its halves, the paper's first stage at 1 mm."""
     found = {}
     for side, (picture, origin_mm) in halves(radiograph.image, radiograph.mm_per_px).items():
@@ -108,7 +116,7 @@ def search(radiograph, networks):
     return found
 
 
-def locate_in_half(picture, network):
+def locate_in_half(picture: np.ndarray, network: Any) -> tuple[np.ndarray, float]:
     """(centre in mm of the half, share of the map within 10 mm of it) by one ROI network."""
     step = network.spacing_mm / ROI_FIELD_MM
     origin = (np.array(picture.shape[::-1]) - 1) / 2 - step * (network.size_px - 1) / 2
@@ -129,14 +137,16 @@ def locate_in_half(picture, network):
 
 
 @torch.no_grad()
-def softmax_maps(network, rois):
+def softmax_maps(network: Any, rois: np.ndarray) -> np.ndarray:
     """The network's maps (n, M, h, w) of ROIs (n, S, S) uint8, each adding up to one."""
     inputs = training.standardise(torch.from_numpy(np.ascontiguousarray(rois[:, None])).float() / 255)
     maps = training.predict_maps(network.model.eval(), inputs, network.precision).float()
     return torch.softmax(network.model.architecture.beta * maps.flatten(2), dim=2).view(maps.shape).numpy()
 
 
-def locate_knee(radiograph, networks, centre_mm, side, stages=2):
+def locate_knee(
+    radiograph: Radiograph, networks: Networks, centre_mm: np.ndarray, side: str, stages: int = 2
+) -> Knee:
     """One `Knee` from where its centre is thought to be, (2,) mm of the radiograph."""
     image, step = radiograph.image, radiograph.mm_per_px
     width = image.shape[1]
@@ -156,7 +166,7 @@ def locate_knee(radiograph, networks, centre_mm, side, stages=2):
     return Knee(side, points_px, step, spread, distance, doubts)
 
 
-def view(image, mm_per_px, network, centre_mm):
+def view(image: np.ndarray, mm_per_px: float, network: Any, centre_mm: np.ndarray) -> np.ndarray:
     """Landmarks (views, 16, 2) mm of the image from ROIs around the centre, one for each of the network's views."""
     step = network.spacing_mm / mm_per_px
     reach = step * (network.size_px - 1) / 2
@@ -174,7 +184,9 @@ def view(image, mm_per_px, network, centre_mm):
     return rois.to_mm(network.predict(rois))
 
 
-def overlay(radiograph, knees, least_px=800, greatest_px=1600):
+def overlay(
+    radiograph: Radiograph, knees: Iterable[Knee], least_px: int = 800, greatest_px: int = 1600
+) -> np.ndarray:
     """The radiograph with its landmarks, (H, W, 3) uint8 BGR: tibia orange, femur blue; knees not to be trusted are marked."""
     longest = max(radiograph.image.shape)
     scale = np.clip(longest, least_px, greatest_px) / longest

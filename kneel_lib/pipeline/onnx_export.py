@@ -4,14 +4,16 @@ import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from kneel_lib.data.rois import Rois
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
 from kneel_lib.network import training
-from kneel_lib.pipeline.predictors import VIEWS_MM
+from kneel_lib.pipeline.predictors import VIEWS_MM, Network
 
 INPUT, OUTPUT = "rois", "landmarks_px"
 
@@ -19,21 +21,21 @@ INPUT, OUTPUT = "rois", "landmarks_px"
 class Whole(torch.nn.Module):
     """Grey values 0 to 255, (n, 1, S, S) float32, to landmarks in ROI pixels, (n, M, 2): standardising, network and soft-argmax in one."""
 
-    def __init__(self, network):
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.model, self.size_px = network.model, network.size_px
 
-    def forward(self, rois):
+    def forward(self, rois: torch.Tensor) -> torch.Tensor:
         return self.model(training.standardise(rois / 255)) * self.size_px
 
 
-def export(network, path):
+def export(network: Network, path: Path | str) -> Path:
     """Write a `predictors.Network` as one ONNX file, with its ROI's size and spacing in its metadata; any number of ROIs at once. Returns the path."""
     import onnx
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not needed
     example = torch.zeros(2, 1, network.size_px, network.size_px)
-    program = torch.onnx.export(
+    program: Any = torch.onnx.export(
         Whole(network).eval(),
         (example,),
         dynamo=True,
@@ -54,17 +56,17 @@ def export(network, path):
 class OnnxNetwork:
     """An exported network in onnxruntime, in a `predictors.Network`'s place."""
 
-    session: object
+    session: Any
     size_px: int
     spacing_mm: float
     views_mm: tuple = VIEWS_MM
 
-    def predict(self, rois):
+    def predict(self, rois: Rois) -> np.ndarray:
         """Landmarks of `Rois` without a margin in ROI pixels, (n, M, 2)."""
         return self.session.run([OUTPUT], {INPUT: rois.images[:, None].astype(np.float32)})[0]
 
 
-def load(path, threads=0):
+def load(path: Path | str, threads: int = 0) -> OnnxNetwork:
     """The `OnnxNetwork` of an exported file; `KneelError` if it is none. threads: how many to compute with, 0 for all."""
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import (

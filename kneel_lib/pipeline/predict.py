@@ -1,30 +1,34 @@
 """Landmarks for radiographs that a user brings: every file of a folder, tables and overlay pictures, one line for each file that cannot be read."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
 
 from kneel_lib import landmarks
-from kneel_lib.data.radiographs import read_radiograph
+from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.files import make_writable, write_text, write_whole
-from kneel_lib.pipeline.locate import locate, overlay
+from kneel_lib.pipeline.locate import Knee, locate, overlay
+from kneel_lib.pipeline.predictors import Network
 from kneel_lib.pipeline.pretrained import load_networks
 from kneel_lib.progress import Progress
 
+Answers = dict[str, list[Knee]]
 COLUMNS = ("file", "side", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "spread_mm", "trusted")
 
 
-def load_pretrained():
+def load_pretrained() -> tuple[list[Network], list[Network]]:
     """(landmark networks, ROI networks) that came with the package; `KneelError` where there are none."""
     return check_pretrained(load_networks("landmarks")), load_networks("roi")
 
 
-def check_pretrained(networks):
+def check_pretrained(networks: Any) -> Any:
     """The networks, if there are any."""
     if not networks:
         raise KneelError(
@@ -33,7 +37,7 @@ def check_pretrained(networks):
     return networks
 
 
-def find_files(path, output=None):
+def find_files(path: Path | str, output: Path | str | None = None) -> list[Path]:
     """The file itself, or every file below a folder (hidden ones and those below `output` left out), sorted; `KneelError` where there is none."""
     path, own = Path(path), output and Path(output).resolve()
     if path.is_file():
@@ -50,13 +54,28 @@ def find_files(path, output=None):
     return files
 
 
-def predict_file(path, networks, roi_networks=(), mm_per_px=None, side="", stages=2):
+def predict_file(
+    path: Path | str,
+    networks: Sequence[Any],
+    roi_networks: Sequence[Any] = (),
+    mm_per_px: float | None = None,
+    side: str = "",
+    stages: int = 2,
+) -> tuple[Radiograph, list[Knee]]:
     """(`Radiograph`, [`locate.Knee`]) of one file. mm_per_px: spacing of pictures that are no DICOM. Raises `KneelError`."""
     radiograph = read_radiograph(path, mm_per_px)
     return radiograph, locate(radiograph, networks, roi_networks, side, stages)
 
 
-def predict_all(path, output, mm_per_px=None, side="", stages=2, flip=False, pretrained=None):
+def predict_all(
+    path: Path | str,
+    output: Path | str,
+    mm_per_px: float | None = None,
+    side: str = "",
+    stages: int = 2,
+    flip: bool = False,
+    pretrained: tuple[Sequence[Any], Sequence[Any]] | None = None,
+) -> dict[str, str]:
     """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`. Returns {file: what went wrong}.
 
     flip: look at mirror images too (`predictors.Network`). pretrained: (landmark networks, ROI networks) in the place of the pretrained ones. What is
@@ -86,7 +105,7 @@ def predict_all(path, output, mm_per_px=None, side="", stages=2, flip=False, pre
     return failed
 
 
-def write_answers(output, answers, failed):
+def write_answers(output: Path, answers: Answers, failed: dict[str, str]) -> None:
     """landmarks.csv and landmarks.json. answers: {file: [`locate.Knee`]}. failed: {file: what went wrong}."""
     write_text(output / "landmarks.csv", landmark_table(answers).to_csv(index=False, float_format="%.3f"))
     written = {
@@ -96,7 +115,7 @@ def write_answers(output, answers, failed):
     write_text(output / "landmarks.json", json.dumps(written, indent=1) + "\n")
 
 
-def landmark_table(answers):
+def landmark_table(answers: Answers) -> pd.DataFrame:
     """A row a landmark: the file's own pixels and mm from its first pixel's centre; the columns COLUMNS."""
     rows = [
         (
@@ -116,7 +135,7 @@ def landmark_table(answers):
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def described(name, knee):
+def described(name: str, knee: Knee) -> dict[str, Any]:
     """Everything about one knee as plain data."""
     return {
         "file": name,
@@ -132,7 +151,7 @@ def described(name, knee):
     }
 
 
-def write_picture(path, picture):
+def write_picture(path: Path, picture: np.ndarray) -> None:
     """A PNG, written whole or not at all."""
     encoded = cv2.imencode(".png", picture)[1].tobytes()
     write_whole(path, lambda temporary: temporary.write_bytes(encoded))

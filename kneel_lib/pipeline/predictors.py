@@ -7,6 +7,7 @@ import torch
 
 from kneel_lib import landmarks
 from kneel_lib.baselines import rfrv_clm
+from kneel_lib.data.rois import Rois
 from kneel_lib.network import training
 
 VIEWS_MM = ((0.0, 0.0), (1.5, 0.0), (-0.75, 1.3), (-0.75, -1.3))
@@ -32,7 +33,7 @@ class Network:
     saw_mirrored: bool = False
     precision: str | None = None
 
-    def predict(self, rois):
+    def predict(self, rois: Rois) -> np.ndarray:
         """Landmarks of `Rois` without a margin in ROI pixels, (n, 16, 2)."""
         points = training.predict(self.model, rois, precision=self.precision)
         if not self.flip:
@@ -49,17 +50,17 @@ class Forests:
     several starts themselves.
     """
 
-    model: object
+    model: rfrv_clm.Model
     views_mm: tuple = ((0.0, 0.0),)
 
     @property
-    def size_px(self):
+    def size_px(self) -> int:
         return self.model.size_px
 
     @property
-    def spacing_mm(self):
+    def spacing_mm(self) -> float:
         return self.model.mm_per_px
 
-    def predict(self, rois):
+    def predict(self, rois: Rois) -> np.ndarray:
         """Landmarks of `Rois` without a margin in ROI pixels, (n, 16, 2)."""
         return rfrv_clm.fit(self.model, rois.images)

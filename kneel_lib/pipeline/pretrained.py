@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment import trained
 from kneel_lib.experiment.spec import as_data, from_data
+from kneel_lib.experiment.store import Run
 from kneel_lib.files import write_whole
 from kneel_lib.network import checkpoint
 from kneel_lib.pipeline.predictors import Network
@@ -17,7 +18,7 @@ FOLDER = Path(__file__).parent.parent / "weights"
 KINDS = ("landmarks", "roi")
 
 
-def write_pretrained(run, kind, folder=FOLDER):
+def write_pretrained(run: Run, kind: str, folder: Path | str = FOLDER) -> Path:
     """Write a finished run's network as <kind>-<address>.safetensors, about half the size of the run's own weights; returns the path."""
     find(kind, KINDS, "kind of network")
     model = trained.load_network(run)
@@ -39,17 +40,17 @@ def write_pretrained(run, kind, folder=FOLDER):
     return path
 
 
-def named_networks(kind="", folder=FOLDER):
+def named_networks(kind: str = "", folder: Path | str = FOLDER) -> dict[str, Network]:
     """{file name without ending: `Network`} of the pretrained networks (of one kind), sorted; `KneelError` for a file that is damaged or is none of ours."""
     return {path.stem: load_network(path) for path in sorted(Path(folder).glob(f"{kind}*-*.safetensors"))}
 
 
-def load_networks(kind, folder=FOLDER):
+def load_networks(kind: str, folder: Path | str = FOLDER) -> list[Network]:
     """The shipped `Network`s of a kind, as a list."""
     return list(named_networks(kind, folder).values())
 
 
-def load_network(path):
+def load_network(path: Path) -> Network:
     """One pretrained `Network`."""
     tensors, metadata = checkpoint.load_tensors(path)
     try:
@@ -61,7 +62,7 @@ def load_network(path):
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KneelError(f"{path} is no network of this package ({str(error).splitlines()[0]})") from None
     return Network(
-        model.to(memory_format=torch.channels_last).eval(),
+        model.to(memory_format=torch.channels_last).eval(),  # type: ignore[call-overload]
         spec.profile.size_px,
         spec.profile.spacing_mm,
         saw_mirrored=spec.setting.augmentation.flip_p > 0,

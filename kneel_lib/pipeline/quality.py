@@ -1,6 +1,8 @@
 """How far an answer can be trusted: the spread of its views, the rarity of its shape, and the reasons to doubt it in words."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from scipy.stats import chi2
@@ -23,7 +25,7 @@ FOUND_SHARE, SURE_SHARE = 0.15, 0.7
 the networks that ship give 0.9 and more on simulated halves, and less than 0.05 on black, grey or noise."""
 
 
-def with_doubt(knee, share):
+def with_doubt(knee: Any, share: float) -> Any:
     """The knee, doubted if the search was unsure where it is."""
     return (
         knee
@@ -32,7 +34,7 @@ def with_doubt(knee, share):
     )
 
 
-def more_plausible(tried):
+def more_plausible(tried: Sequence[Any]) -> Any:
     """The most plausible of the knees that were tried, doubted if another mirroring is about as plausible."""
     best, *others = sorted(tried, key=implausibility)
     if others and implausibility(others[0]) < SIDE_RATIO * implausibility(best):
@@ -42,20 +44,20 @@ def more_plausible(tried):
     return best
 
 
-def implausibility(knee):
+def implausibility(knee: Any) -> float:
     """What decides between two mirrorings: spread of the views and rarity of the shape together."""
     return knee.spread_mm.mean() / SPREAD_LIMIT_MM + knee.shape_distance / chi2.ppf(
         SHAPE_LIMIT, 2 * landmarks.COUNT
     )
 
 
-def shape_distance(points_mm):
+def shape_distance(points_mm: np.ndarray) -> float:
     """Squared Mahalanobis distance of a shape to the nearest grade's model, measurement noise included; chi-squared of 32 if it fits."""
     residual = points_mm - points_mm[landmarks.CENTRE]
     return min(mahalanobis(model, residual) for model in shape_model.load().values())
 
 
-def mahalanobis(model, shape_mm):
+def mahalanobis(model: shape_model.ShapeModel, shape_mm: np.ndarray) -> float:
     """Of one grade's model, around which measured coordinates scatter by MEASURED_MM, those of landmark 4 shared by all."""
     basis = model.modes.reshape(len(model.modes), -1)
     noise = MEASURED_MM**2 * (np.eye(basis.shape[1]) + np.tile(np.eye(2), (landmarks.COUNT, landmarks.COUNT)))
@@ -64,7 +66,9 @@ def mahalanobis(model, shape_mm):
     return float(residual @ np.linalg.solve(covariance, residual))
 
 
-def doubt(spread_mm, distance, points_px, shape):
+def doubt(
+    spread_mm: np.ndarray, distance: float, points_px: np.ndarray, shape: tuple[int, ...]
+) -> Iterator[str]:
     """Reasons, in words, not to trust an answer."""
     if spread_mm.max() > SPREAD_LIMIT_MM:
         yield f"views disagree by {spread_mm.max():.1f} mm at landmark {int(spread_mm.argmax())}"

@@ -6,13 +6,17 @@ own, or for crops the nominal one; the true one only turns errors into mm. An ev
 """
 
 import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from kneel_lib import landmarks, metrics, paths
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import crop_path, load_crops
 from kneel_lib.data.oai import annotated_radiographs, described, radiograph_points_mm
 from kneel_lib.data.radiographs import Radiograph, read_dicom
@@ -20,11 +24,11 @@ from kneel_lib.errors import find
 from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.cohorts import load_cohort, roi_cohort_name
 from kneel_lib.experiment.engines import get_table
-from kneel_lib.experiment.profiles import profile_for
+from kneel_lib.experiment.profiles import Profile, profile_for
 from kneel_lib.experiment.rows import BEST, DATASETS, ROI, SETTINGS, STAGES
 from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import Pipeline, RunSpec
-from kneel_lib.experiment.store import COORDINATES, FINAL
+from kneel_lib.experiment.store import COORDINATES, FINAL, Run
 from kneel_lib.pipeline.locate import NoKneeFound, locate
 from kneel_lib.pipeline.predictors import Forests, Network
 from kneel_lib.progress import Progress
@@ -40,7 +44,7 @@ class Case:
     truth_mm: np.ndarray
 
 
-def load_cases(dataset, simulated_knees=None):
+def load_cases(dataset: str, simulated_knees: int | None = None) -> tuple[str, int, Iterator[Case]]:
     """(fingerprint, number of images, the `Case`s one by one) of a test set; `KneelError` for an unknown one or where its images are missing."""
     find(dataset, DATASETS, "test set")
     if dataset in POPULATIONS:
@@ -51,7 +55,7 @@ def load_cases(dataset, simulated_knees=None):
     return cohort.fingerprint, len(cohort), (crop_case(cohort, row) for row in range(len(cohort)))
 
 
-def radiograph_case(path, rows, points):
+def radiograph_case(path: Path, rows: pd.DataFrame, points: Any) -> Case:
     """The `Case` of a bilateral radiograph."""
     radiograph = read_dicom(path)
     truth = [
@@ -64,7 +68,7 @@ def radiograph_case(path, rows, points):
     )
 
 
-def crop_case(cohort, row):
+def crop_case(cohort: Cohort, row: int) -> Case:
     """The `Case` of a single-knee crop, as its file shows it: a left knee is mirrored back."""
     knee, image, points = cohort.knees.iloc[row], cohort.images[row], cohort.landmarks_mm[row]
     if knee["side"] == "L":
@@ -87,7 +91,7 @@ class Team:
     landmark_runs: tuple
     roi_runs: tuple = ()
 
-    def load(self):
+    def load(self) -> tuple[list[Any], list[Network]]:
         """(predictors, ROI networks), ready to use."""
         return (
             [load_predictor(run) for run in self.landmark_runs],
@@ -95,18 +99,26 @@ class Team:
         )
 
 
-def load_network(run):
+def load_network(run: Run) -> Network:
     return Network(trained.load_network(run), run.spec.profile.size_px, run.spec.profile.spacing_mm)
 
 
-def load_predictor(run):
+def load_predictor(run: Run) -> Network | Forests:
     """A run's network, or its forests."""
     if run.spec.setting.method != "rfrv_clm":
         return load_network(run)
     return Forests(trained.load_forests(run, load_cohort(run.spec.cohort, run.spec.profile.simulated)))
 
 
-def get_team(dataset, method, profile, folds=None, seed=0, device="cpu", weights=False):
+def get_team(
+    dataset: str,
+    method: str,
+    profile: Profile,
+    folds: Sequence[int | str] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    weights: bool = False,
+) -> Team:
     """The `Team` of one row of Table 2, trained where it is missing. weights: ready to predict, see `runs.get_run`.
 
     A and B: the fold models (`folds`, default: the profile's) of the simulated development cohort and of its ROI localisation. val and test: a
@@ -134,7 +146,14 @@ def get_team(dataset, method, profile, folds=None, seed=0, device="cpu", weights
     )
 
 
-def evaluate(dataset, method, profile, folds=None, seed=0, device="cpu"):
+def evaluate(
+    dataset: str,
+    method: str,
+    profile: Profile,
+    folds: Sequence[int | str] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Run:
     """The finished evaluation of a pipeline on a test set, as a `store.Run`: loaded if it exists, else made now.
 
     A row of its predictions is a knee: x, y in mm of the file, e in mm, `trusted`, and the seconds that its file took. A knee that was not found
@@ -145,7 +164,7 @@ def evaluate(dataset, method, profile, folds=None, seed=0, device="cpu"):
     team = get_team(dataset, method, profile, folds, seed, device)
     spec = plan_test(dataset, fingerprint, count, method, team, seed)
 
-    def make():
+    def make() -> Run:
         started = datetime.now(UTC).isoformat(timespec="seconds")
         ready = get_team(dataset, method, profile, folds, seed, device, weights=True)
         predictions = predict_cases(f"{method} on {dataset}", cases, count, *ready.load(), STAGES[method])
@@ -161,7 +180,7 @@ def evaluate(dataset, method, profile, folds=None, seed=0, device="cpu"):
     return runs.find_or_make(spec, make)
 
 
-def plan_test(dataset, fingerprint, count, method, team, seed):
+def plan_test(dataset: str, fingerprint: str, count: int, method: str, team: Team, seed: int) -> RunSpec:
     """The `RunSpec` of a pipeline's evaluation."""
     first = team.landmark_runs[0].spec
     views = (Forests if method == "rfrv_clm" else Network).views_mm
@@ -171,7 +190,14 @@ def plan_test(dataset, fingerprint, count, method, team, seed):
     return RunSpec("test", setting, first.profile, dataset, fingerprint, count, seed=seed, pipeline=pipeline)
 
 
-def predict_cases(what, cases, count, predictors, roi_networks, stages):
+def predict_cases(
+    what: str,
+    cases: Iterable[Case],
+    count: int,
+    predictors: Sequence[Any],
+    roi_networks: Sequence[Network],
+    stages: int,
+) -> pd.DataFrame:
     """The predictions table of a pipeline on all cases."""
     progress, parts = Progress(what, count, unit="image"), []
     for done, case in enumerate(cases, start=1):
@@ -188,7 +214,7 @@ def predict_cases(what, cases, count, predictors, roi_networks, stages):
     return pd.concat(parts, ignore_index=True)
 
 
-def case_table(case, located):
+def case_table(case: Case, located: Any) -> pd.DataFrame:
     """The rows of one case: who, x and y in mm of the file at the true spacing, error in mm, trusted. located: {side: `locate.Knee`}."""
     nothing = np.full((landmarks.COUNT, 2), np.nan)
     found = [located.get(side) for side in case.knees["side"]]

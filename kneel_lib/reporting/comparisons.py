@@ -1,11 +1,15 @@
 """Differences between rows, paired knee by knee: with intervals, and corrected for how many were looked at."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
 from kneel_lib import landmarks, metrics
 from kneel_lib.experiment.rows import ONE_CHANGE
-from kneel_lib.reporting.selection import counted, group_runs, label_runs, pooled_predictions
+from kneel_lib.experiment.store import Run
+from kneel_lib.reporting.selection import Groups, counted, group_runs, label_runs, pooled_predictions
 from kneel_lib.reporting.statistics import holm, interval_over_trainings, paired_difference
 
 UNLIKE_PAIRS = (
@@ -35,7 +39,7 @@ COMPARED = (
 )
 
 
-def label_comparisons(runs):
+def label_comparisons(runs: list[Run]) -> pd.DataFrame:
     """Every start against "scratch" at the same number of labels, paired by knee, fold and seed: the columns of `comparison_table`, with recipe, start and labels."""
     groups, rows = label_runs(runs), []
     for (recipe, profile, start, labels), group in groups.items():
@@ -50,7 +54,7 @@ def label_comparisons(runs):
     )
 
 
-def comparison_table(runs, against="wing", roi="truth"):
+def comparison_table(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
     """Every setting against one of them, paired by knee, fold and seed: difference, 95 % interval (bootstrap over subjects), p by Holm.
 
     quantity: mre_mm, or pck_1 and pck_2.5 in points of the paper's version. Holm's family are the settings of one cohort,
@@ -59,7 +63,7 @@ def comparison_table(runs, against="wing", roi="truth"):
     return compare_groups(group_runs(runs), lambda setting: None if setting == against else against, roi)
 
 
-def ablation_table(runs):
+def ablation_table(runs: list[Run]) -> pd.DataFrame:
     """The effect of one change at a time (`rows.ONE_CHANGE`): `comparison_table` of each row with the one that it differs from in one thing, which `ablation` names."""
     relatives = {setting: relative for setting, (relative, _) in ONE_CHANGE.items()}
     table = compare_groups(group_runs(runs), relatives.get)
@@ -67,7 +71,7 @@ def ablation_table(runs):
     return table
 
 
-def compare_groups(groups, reference, roi="truth"):
+def compare_groups(groups: Groups, reference: Callable[[str], Any], roi: str = "truth") -> pd.DataFrame:
     """`comparison_table` of groups (`group_runs`), each setting against `reference(setting)` of the same cohort and profile where that is among them."""
     rows = []
     for (cohort, profile, setting), group in groups.items():
@@ -86,7 +90,7 @@ def compare_groups(groups, reference, roi="truth"):
     return corrected(table, ["cohort", "profile", "quantity"])
 
 
-def paired_rows(ours, theirs, roi="truth", **named):
+def paired_rows(ours: list[Run], theirs: list[Run], roi: str = "truth", **named: Any) -> list[dict[str, Any]]:
     """The rows of `comparison_table` of two lists of runs, with the columns `named` in front."""
     return [
         {**named, **row}
@@ -94,7 +98,7 @@ def paired_rows(ours, theirs, roi="truth", **named):
     ]
 
 
-def unlike_pairs(runs, pairs=UNLIKE_PAIRS):
+def unlike_pairs(runs: list[Run], pairs: Any = UNLIKE_PAIRS) -> pd.DataFrame:
     """The pairs of rows at real crops that differ in more than one thing (`comparisons.UNLIKE_PAIRS`), compared as in `comparison_table` where both have been run.
 
     minutes, minutes_against: a fold's training. Only knees that both have been tried on are compared.
@@ -130,14 +134,14 @@ def unlike_pairs(runs, pairs=UNLIKE_PAIRS):
     )
 
 
-def corrected(table, family):
+def corrected(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
     """The comparisons with p_holm filled in: Holm's correction over the rows that agree in the columns `family`."""
     for _, rows in table.groupby(family):
         table.loc[rows.index, "p_holm"] = holm(rows["p"])
     return table
 
 
-def compare_predictions(ours, theirs):
+def compare_predictions(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rows of `comparison_table` of two predictions tables.
 
     low_trainings, high_trainings: the 95 % interval by Student's t over the pairs of trainings (a fold and seed each), where there are two or more. It
@@ -149,10 +153,11 @@ def compare_predictions(ours, theirs):
     training = both.groupby(["fold", "seed"]).ngroup().to_numpy()
     quantities = {"mre_mm": (first, second)}
     for radius in (1, 2.5):
-        quantities[f"pck_{radius:g}"] = tuple(
+        a, b = (
             metrics.within(metrics.bone_errors(metrics.lost_outside(errors)), radius)
             for errors in (first, second)
         )
+        quantities[f"pck_{radius:g}"] = a, b
     for quantity, (a, b) in quantities.items():
         difference, low, high, p = paired_difference(a, b, both["subject_id"])
         each = [np.nanmean(a[training == number] - b[training == number]) for number in np.unique(training)]
@@ -171,7 +176,7 @@ def compare_predictions(ours, theirs):
         }
 
 
-def effects(comparisons):
+def effects(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Comparisons to read: one row instead of one a quantity, each difference with its 95 % interval over subjects, as text.
 
     comparisons: of `comparison_table`, `ablation_table` or `label_comparisons`. The columns that say what is compared come first. "over trainings" is the interval of the
@@ -189,7 +194,7 @@ def effects(comparisons):
         )
         rows.append(
             {
-                **part.iloc[0][names],
+                **part[names].iloc[0],
                 "knees": mre["knees"],
                 "MRE, mm": difference_text(mre, 2),
                 "over trainings": over,
@@ -214,12 +219,12 @@ def effects(comparisons):
     )
 
 
-def difference_text(row, digits):
+def difference_text(row: Any, digits: int) -> str:
     """A difference and its interval: "-0.07 (-0.09 to -0.05)"."""
     return f"{row['difference']:+.{digits}f} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})"
 
 
-def comparison_by_group(runs, against="wing", roi="truth"):
+def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
     """Where a setting's difference in MRE from another comes from: by KL grade and by landmark, in mm with 95 % intervals, without correction.
 
     group: "kl" or "landmark"; value: which. The same pairs as in `comparison_table`.
@@ -233,7 +238,7 @@ def comparison_by_group(runs, against="wing", roi="truth"):
         )
         if not len(both):
             continue
-        parts = [
+        parts: list[tuple[Any, ...]] = [
             ("kl", grade, (both["kl"] == grade).to_numpy(), range(landmarks.COUNT))
             for grade in sorted(both["kl"].unique())
         ]
@@ -263,7 +268,7 @@ def comparison_by_group(runs, against="wing", roi="truth"):
     )
 
 
-def paired_errors(ours, theirs):
+def paired_errors(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """(table of who, errors (n, 16), errors (n, 16)) of the knees and seeds that two predictions tables share."""
     names = [f"e{number}" for number in range(landmarks.COUNT)]
     both = ours.merge(theirs, on=["subject_id", "side", "seed"], suffixes=("", "_other"))

@@ -5,11 +5,12 @@ no row of Table 1) shows how much that costs.
 """
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from kneel_lib.experiment.store import errors_of, points_of
+from kneel_lib.experiment.store import Run, errors_of, points_of
 from kneel_lib.reporting.selection import cross_validated
 from kneel_lib.reporting.statistics import paired_difference
 
@@ -38,7 +39,7 @@ COLUMNS = (
 )
 
 
-def ensemble_table(runs, groups=TOGETHER):
+def ensemble_table(runs: list[Run], groups: Any = TOGETHER) -> pd.DataFrame:
     """A row for each of the `groups` of rows on real crops and each fold that at least two of its trainings share (`ensembles.TOGETHER`).
 
     each_mm: mean MRE of the trainings. apart_mm: mean distance between the answers of two of them. together_mm: MRE of their mean point. difference, low, high: of the mean point
@@ -46,7 +47,7 @@ def ensemble_table(runs, groups=TOGETHER):
     """
     crops, rows = [run for run in cross_validated(runs) if run.spec.cohort == "crops"], []
     for label, members in groups.items():
-        folds = {}
+        folds: dict[Any, list[Run]] = {}
         for run in crops:
             if (run.spec.profile.name, run.spec.setting.name) in members:
                 folds.setdefault(run.spec.held_out, []).append(run)
@@ -58,7 +59,7 @@ def ensemble_table(runs, groups=TOGETHER):
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def ensemble(runs):
+def ensemble(runs: list[Run]) -> dict[str, Any]:
     """The columns of `ensemble_table` of runs that held out the same knees."""
     answers = [run.chosen().sort_values(["subject_id", "side"]) for run in runs]
     points, errors = (
@@ -82,7 +83,7 @@ def ensemble(runs):
     }
 
 
-def error_of_mean(points, errors):
+def error_of_mean(points: np.ndarray, errors: np.ndarray) -> np.ndarray:
     """Distance from the truth of the mean of k points, given only their own distances: |mean - t|^2 = mean |p - t|^2 - mean |p - mean|^2.
 
     points: (k, n, 16, 2). errors: (k, n, 16), in the same unit. Returns (n, 16). Recorded runs keep points and errors, but not the truth.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,11 @@ from kneel_lib.experiment.store import EMA, FINAL, Run
 TABLE1_PROFILE = "study"
 """At which all networks of Table 1 are compared."""
 
+Groups = dict[tuple[str, str, str], list[Run]]
+"""Runs by (cohort, profile, setting)."""
 
-def paper_table(number=1):
+
+def paper_table(number: int = 1) -> pd.DataFrame:
     """The paper's Table 1 or 2 as a table, a row a setting (percentages; *_sd over the two bones)."""
     return pd.read_csv(paths.DATA / f"paper_table{number}.csv")
 
@@ -25,10 +29,10 @@ def pooled_predictions(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
     return pd.concat([run.chosen(roi).assign(seed=run.spec.seed) for run in runs], ignore_index=True)
 
 
-def group_runs(runs):
+def group_runs(runs: list[Run]) -> Groups:
     """{(cohort, profile, setting): [runs]} of cross-validation, of `whole_seeds` alone, in the order of Table 1; transfers are left out."""
     order = {name: place for place, name in enumerate(SETTINGS)}
-    groups = {}
+    groups: dict[Any, list[Run]] = {}
     for run in sorted(cross_validated(runs), key=lambda run: (run.spec.held_out, run.spec.seed)):
         key = run.spec.cohort, run.spec.profile.name, run.spec.setting.name
         groups.setdefault(key, []).append(run)
@@ -38,14 +42,14 @@ def group_runs(runs):
     return {key: whole_seeds(group) for key, group in ordered}
 
 
-def table1_runs(runs):
+def table1_runs(runs: list[Run]) -> list[Run]:
     """Of these runs those on real crops at the profile of Table 1."""
     return [run for run in runs if (run.spec.cohort, run.spec.profile.name) == ("crops", TABLE1_PROFILE)]
 
 
-def whole_seeds(runs):
+def whole_seeds(runs: list[Run]) -> list[Run]:
     """The runs of those seeds that have most folds. A seed that was tried on one fold alone would make that fold's knees count twice; it is for `seed_table`."""
-    folds = {}
+    folds: dict[int, set[Any]] = {}
     for run in runs:
         folds.setdefault(run.spec.seed, set()).add(run.spec.held_out)
     most = max(map(len, folds.values()), default=0)
@@ -103,7 +107,7 @@ LABEL_RECIPES = {"best": "best", "best_finetune": "best", "wing": "wing", "wing_
 """{setting: recipe} of the curve of accuracy over labelled knees: a recipe from scratch, and the same from low-cost labels."""
 
 
-def label_runs(runs):
+def label_runs(runs: list[Run]) -> dict[Any, list[Run]]:
     """{(recipe, profile, start, labels): [runs]} of the curve of accuracy over labelled real knees, for the folds and profiles in which it was run.
 
     start: "scratch", "simulated" (trained before on simulated knees with all landmarks) or "low_cost" (on the tibial centre alone). labels: knees
@@ -117,7 +121,7 @@ def label_runs(runs):
     tried = {
         (recipe, profile, run.spec.held_out) for recipe, profile, run in real if run.spec.labels is not None
     }
-    groups = {}
+    groups: dict[Any, list[Run]] = {}
     for recipe, profile, run in sorted(real, key=lambda entry: (entry[2].spec.held_out, entry[2].spec.seed)):
         if (recipe, profile, run.spec.held_out) in tried:
             labels = run.spec.labels or run.spec.knees - len(run.errors())
@@ -125,7 +129,7 @@ def label_runs(runs):
     return dict(sorted(groups.items()))
 
 
-def test_set_runs(runs):
+def test_set_runs(runs: list[Run]) -> list[Run]:
     """The evaluations of whole pipelines on test sets, in the order of the paper's Table 2."""
     chosen = [run for run in runs if run.spec.kind == "test"]
     return sorted(
@@ -138,7 +142,7 @@ def test_set_runs(runs):
     )
 
 
-def counted(runs):
+def counted(runs: list[Run]) -> dict[str, Any]:
     """How many folds, seeds and knees there are in runs of one setting, and how long they took: epochs times the median epoch, since a machine may have been paused."""
     knees = pd.concat([run.predictions[["subject_id", "side"]] for run in runs]).drop_duplicates()
     return {

@@ -3,6 +3,7 @@
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 SEED = 0
@@ -11,7 +12,7 @@ DRAWS = 10_000
 
 
 @lru_cache(maxsize=8)
-def subject_counts(subjects, draws, seed):
+def subject_counts(subjects: int, draws: int, seed: int) -> np.ndarray:
     """(draws, subjects) how often each of so many subjects is drawn: the same for every quantity of a table, so it is made once."""
     return (
         np.random.default_rng(seed)
@@ -21,7 +22,9 @@ def subject_counts(subjects, draws, seed):
 
 
 @np.errstate(invalid="ignore")  # a group of which no knee is known has NaN, without a warning
-def resampled_means(values, subjects, draws=DRAWS, seed=SEED):
+def resampled_means(
+    values: ArrayLike, subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
+) -> tuple[float, np.ndarray]:
     """(mean, (draws,) means): of the known entries, and of the same when subjects are drawn with replacement, each with all of its knees.
 
     values: (n,) or (n, k), a row a knee; NaN is left out.
@@ -37,16 +40,21 @@ def resampled_means(values, subjects, draws=DRAWS, seed=SEED):
     return float(sums.sum() / counts.sum()), (drawn @ sums) / (drawn @ counts)
 
 
-def mean_interval(values, subjects, draws=DRAWS, seed=SEED):
+def mean_interval(
+    values: ArrayLike, subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
+) -> tuple[float, float, float]:
     """(mean, low, high): the mean of the known entries and its 95 % percentile interval, clustered on subjects.
 
     values: (n,) or (n, k), a row a knee; NaN is left out. For a PCK give 100.0 and 0.0, for an MRE errors in mm.
     """
     mean, means = resampled_means(values, subjects, draws, seed)
-    return mean, *map(float, np.percentile(means, [2.5, 97.5]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return mean, float(low), float(high)
 
 
-def paired_difference(first, second, subjects, draws=DRAWS, seed=SEED):
+def paired_difference(
+    first: ArrayLike, second: ArrayLike, subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
+) -> tuple[float, float, float, float]:
     """(mean, low, high, p) of first - second, paired by row: 95 % interval and two-sided p, both from the clustered bootstrap.
 
     first, second: (n,) or (n, k), the same knees in the same order. p is twice the smaller share of draws on one side of zero, with
@@ -54,21 +62,18 @@ def paired_difference(first, second, subjects, draws=DRAWS, seed=SEED):
     """
     mean, means = resampled_means(np.asarray(first, float) - np.asarray(second, float), subjects, draws, seed)
     share = min((means <= 0).sum(), (means >= 0).sum())
-    return (
-        mean,
-        *map(float, np.percentile(means, [2.5, 97.5])),
-        float(min(2 * (share + 1) / (draws + 1), 1.0)),
-    )
+    low, high = np.percentile(means, [2.5, 97.5])
+    return mean, float(low), float(high), float(min(2 * (share + 1) / (draws + 1), 1.0))
 
 
-def interval_over_trainings(values):
+def interval_over_trainings(values: ArrayLike) -> tuple[float, float, float]:
     """(mean, low, high) of one value a training (two or more), by Student's t: the 95 % interval that knows seed variance."""
     values = np.asarray(values, float)
     reach = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(values.mean() - reach), float(values.mean() + reach)
 
 
-def holm(p_values):
+def holm(p_values: ArrayLike) -> np.ndarray:
     """Holm's step-down correction: p-values for a family of comparisons, in their order, each at least as large as before."""
     p_values = np.asarray(p_values, float)
     order = np.argsort(p_values)

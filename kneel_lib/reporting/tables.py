@@ -1,5 +1,8 @@
 """Tables from finished runs: one row a setting, always labelled with cohort, profile, folds and seeds."""
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -7,7 +10,7 @@ from kneel_lib import landmarks, metrics
 from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.experiment.spec import RunSpec
-from kneel_lib.experiment.store import errors_of
+from kneel_lib.experiment.store import Run, errors_of
 from kneel_lib.reporting.selection import (
     TABLE1_PROFILE,
     counted,
@@ -45,7 +48,7 @@ SUMMARY_COLUMNS = (
 NO_TRUTH = "no_truth.csv"
 
 
-def label_table(runs):
+def label_table(runs: list[Run]) -> pd.DataFrame:
     """Accuracy on real knees against the number of labelled real knees (`label_runs`), a row a recipe, start, label count, fold and seed."""
     rows = [
         {
@@ -67,7 +70,7 @@ def label_table(runs):
     )
 
 
-def sim_to_real_table(runs, names=("mean_shape", "best")):
+def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "best")) -> pd.DataFrame:
     """Networks trained on simulated knees and tried on real ones, beside the mean shape, and the same with few real labels or those alone.
 
     trained_on: "simulated", "simulated, then crops" or "crops". real_labels: how many real knees with landmarks were trained on. Rows without
@@ -141,9 +144,10 @@ ROI_COLUMNS = (
 )
 
 
-def roi_table(runs):
+def roi_table(runs: list[Run]) -> pd.DataFrame:
     """ROI localisation of section 4.4 out of fold: PCK of the tibial centre in percent, and knees (percent) missed by 10 mm or more; a row a cohort and profile."""
-    rows, groups = [], {}
+    rows: list[dict[str, Any]] = []
+    groups: dict[Any, list[Run]] = {}
     for run in runs:
         if run.spec.setting.method == "roi" and run.spec.kind == "fold":
             groups.setdefault((run.spec.cohort, run.spec.profile.name), []).append(run)
@@ -188,14 +192,15 @@ TEST_COLUMNS = (
 )
 
 
-def test_set_table(runs):
+def test_set_table(runs: list[Run]) -> pd.DataFrame:
     """Table 2: a row a test set, pipeline and group of knees (oa: radiographic osteoarthritis). PCK of landmarks 0, 4, 8 and 9, 12, 15.
 
     folds: how many fold models are averaged. missed: knees that the search did not find; doubted: those with an answer that is not to be trusted.
     """
     rows = []
     for run in test_set_runs(runs):
-        spec = run.spec
+        spec, pipeline = run.spec, run.spec.pipeline
+        assert pipeline is not None  # every run on a test set has one
         for oa, grades in OA_GRADES.items():
             knees = run.predictions[run.predictions["kl"].isin(grades)]
             errors = errors_of(knees)
@@ -206,10 +211,10 @@ def test_set_table(runs):
                         "dataset": spec.cohort,
                         "method": spec.setting.name,
                         "oa": oa,
-                        "trained_on": spec.pipeline.trained_on,
+                        "trained_on": pipeline.trained_on,
                         "profile": spec.profile.name,
                         "spacing_mm": spec.profile.spacing_mm,
-                        "folds": len(spec.pipeline.landmarks),
+                        "folds": len(pipeline.landmarks),
                         "seeds": 1,
                         "knees": len(knees),
                         "missed": int(lost.sum()),
@@ -221,7 +226,7 @@ def test_set_table(runs):
     return pd.DataFrame(rows, columns=TEST_COLUMNS)
 
 
-def summary_row(runs, roi="truth"):
+def summary_row(runs: list[Run], roi: str = "truth") -> dict[str, Any]:
     """One row of results/table1.csv from the runs of one setting (their knees pooled over folds and seeds)."""
     spec = runs[0].spec
     return {
@@ -234,14 +239,14 @@ def summary_row(runs, roi="truth"):
     }
 
 
-def summary_table(runs, roi="truth"):
+def summary_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
     """A row for each setting, profile and cohort among the runs; the columns of results/table1.csv."""
     return pd.DataFrame(
         [summary_row(group, roi) for group in group_runs(runs).values()], columns=SUMMARY_COLUMNS
     )
 
 
-def interval_table(runs, roi="truth"):
+def interval_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
     """MRE, the paper's PCK, and strict PCK over all 16 landmarks, with 95 % intervals (bootstrap over subjects), a row a setting."""
     rows = []
     for (cohort, profile, setting), group in group_runs(runs).items():
@@ -275,9 +280,9 @@ def interval_table(runs, roi="truth"):
     return pd.DataFrame(rows)
 
 
-def seed_table(runs):
+def seed_table(runs: list[Run]) -> pd.DataFrame:
     """Seed variance: how the MRE of one setting on one fold differs from seed to seed, where there are two seeds or more. sd_mm: standard deviation over seeds."""
-    groups = {}
+    groups: dict[Any, dict[int, float]] = {}
     for run in cross_validated(runs):
         key = (run.spec.setting.name, run.spec.cohort, run.spec.profile.name, run.spec.held_out)
         groups.setdefault(key, {})[run.spec.seed] = run.errors().mean()
@@ -299,7 +304,7 @@ def seed_table(runs):
     )
 
 
-def picked_table(runs):
+def picked_table(runs: list[Run]) -> pd.DataFrame:
     """How optimistic it is to report the best epoch on the very fold that it was picked on, as the released code does; a row a run of the ablation "picked".
 
     last_mm: MRE of the held-out fold after the last epoch. best_mm: after the best one (best_epoch). optimism_mm: what lies between.
@@ -337,7 +342,7 @@ def picked_table(runs):
     )
 
 
-def cost_without_truth(runs):
+def cost_without_truth(runs: list[Run]) -> pd.DataFrame:
     """How much the MRE grows, in mm, when nothing true places the ROI: paired by knee, with 95 % intervals, a row a setting."""
     rows = []
     for (cohort, profile, setting), group in group_runs(runs).items():
@@ -356,7 +361,7 @@ def cost_without_truth(runs):
     return pd.DataFrame(rows)
 
 
-def beside_paper(summary):
+def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:
     """The paper's Table 1 in the paper's form with the rows of `summary` beside it; the column groups name their origin.
 
     summary: of `summary_table`. A column `origin`, if it has one, is the name of a row's group; else the group is called by cohort and profile.
@@ -384,7 +389,7 @@ def beside_paper(summary):
     return table
 
 
-def recorded_rows(runs):
+def recorded_rows(runs: list[Run]) -> pd.DataFrame:
     """`summary_table` of the runs on real crops, one row a setting: at the profile of Table 1 where it was run there, else where it has most folds (then the finest pixels)."""
     summary = summary_table(runs)
     real = summary[summary["cohort"] == "crops"].assign(
@@ -396,13 +401,13 @@ def recorded_rows(runs):
     return ordered.drop_duplicates("setting").drop(columns="elsewhere").sort_index()
 
 
-def row_labels(names):
+def row_labels(names: Iterable[str]) -> list[str]:
     """How the paper's table names these settings, or where it has no such row, how ours does."""
     paper = paper_table().set_index("setting")["label"]
     return [paper.get(name) or SETTINGS[name].label for name in names]
 
 
-def chosen_rows(runs, names):
+def chosen_rows(runs: list[Run], names: Sequence[str]) -> pd.DataFrame:
     """`beside_paper` of these runs for the settings `names` alone, in that order; those without a run are left empty.
 
     Where weights were averaged (`with_ema`) a second group of columns has the same runs so; rows with a falling rate are the same in both.
@@ -418,7 +423,7 @@ def chosen_rows(runs, names):
     )
 
 
-def by_grade(runs, roi="truth"):
+def by_grade(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
     """MRE, median and knees with an outlier for each KL grade of one setting's runs."""
     predictions = pooled_predictions(runs, roi)
     rows = []
@@ -439,7 +444,7 @@ def by_grade(runs, roi="truth"):
     return pd.DataFrame(rows)
 
 
-def by_displacement(runs, step_mm=2.0):
+def by_displacement(runs: list[Run], step_mm: float = 2.0) -> pd.DataFrame:
     """Final against initial error: MRE of ROIs cut off the truth (`rois.displacements_mm`), a row a setting and range of displacement.
 
     Runs that were recorded before ROIs were displaced have no such predictions and are left out.

@@ -5,6 +5,7 @@ closed polygon (n, 2) that passes through its landmarks exactly.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.interpolate import CubicSpline, PchipInterpolator
 
 from kneel_lib import landmarks
@@ -14,7 +15,7 @@ FEMUR_UP, TIBIA_DOWN = 170.0, 190.0
 """How far the shafts go, mm from landmark 4: beyond the picture."""
 
 
-def smooth_through(points):
+def smooth_through(points: np.ndarray) -> np.ndarray:
     """A curve through the points, sampled about every STEP_MM; parametrised by the chord, so that it does not overshoot."""
     chords = np.concatenate([[0], np.cumsum(np.sqrt(np.linalg.norm(np.diff(points, axis=0), axis=1)))])
     length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
@@ -22,7 +23,7 @@ def smooth_through(points):
     return CubicSpline(chords, points)(np.unique(np.concatenate([dense, chords])))
 
 
-def side_line(start, offsets):
+def side_line(start: np.ndarray, offsets: ArrayLike) -> np.ndarray:
     """A bone's side: from `start` through start + offsets, x as a monotone function of y (sampled about every STEP_MM)."""
     points = np.concatenate([[start], start + np.asarray(offsets, float)])
     order = np.argsort(points[:, 1])
@@ -31,7 +32,7 @@ def side_line(start, offsets):
     return line if order[0] == 0 else line[::-1]
 
 
-def femur(shape, shaft_mm=15.5):
+def femur(shape: np.ndarray, shaft_mm: float = 15.5) -> np.ndarray:
     """The femur's outline: condyles and notch through landmarks 9 to 15, epicondyles, and the shaft up to FEMUR_UP."""
     lateral, *_, medial = shape[list(landmarks.FEMUR)]
     centre = (lateral[0] + medial[0]) / 2
@@ -46,7 +47,7 @@ def femur(shape, shaft_mm=15.5):
     return np.concatenate([joint, sides[0], sides[1][::-1]])
 
 
-def tibia(shape, shaft_mm=13.5):
+def tibia(shape: np.ndarray, shaft_mm: float = 13.5) -> np.ndarray:
     """The tibia's outline: the plateau through landmarks 0 to 8, the flare below its corners, the shaft to TIBIA_DOWN."""
     lateral, *_, medial = shape[list(landmarks.TIBIA)]
     centre = (lateral[0] + medial[0]) / 2 + 1.5
@@ -59,14 +60,14 @@ def tibia(shape, shaft_mm=13.5):
     return np.concatenate([plateau(shape), sides[0], sides[1][::-1]])
 
 
-def plateau(shape):
+def plateau(shape: np.ndarray) -> np.ndarray:
     """The tibia's upper edge through landmarks 0 to 8; hollow below the medial tubercle (5 to 6), as the average real knee shows it."""
     before, after = shape[5], shape[6]
     hollow = before + [0.42, 0.74] * (after - before)
     return smooth_through(np.concatenate([shape[:6], [hollow], shape[6:9]]))
 
 
-def fibula(shape, random):
+def fibula(shape: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The fibula: a head below and lateral to landmark 0, partly behind the tibia, and a thin shaft."""
     corner = shape[0]
     x, y = corner[0] + random.uniform(1, 6), corner[1] + random.uniform(9, 15)
@@ -75,7 +76,7 @@ def fibula(shape, random):
     return smooth_through(np.array([left[3], left[2], left[1], left[0], (x - 3, y), (x + 2, y - 1), *right]))
 
 
-def patella(shape, random):
+def patella(shape: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The patella over the femur: a rounded shield, flat above, its centre about 30 mm above the notch."""
     centre = shape[12] + [random.normal(-4, 5), random.uniform(-42, -22)]
     width, height = random.normal(22, 2), random.normal(21, 2)
@@ -86,7 +87,7 @@ def patella(shape, random):
     return centre + np.stack([width * x + lean * height * y, height * y], axis=1)
 
 
-def leg(shape, random):
+def leg(shape: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The skin's outline: a tapering leg around the knee."""
     middle = shape[:, 0].mean()
     half = random.normal(63, 6)
@@ -97,7 +98,7 @@ def leg(shape, random):
     )
 
 
-def fossa_walls(shape, random):
+def fossa_walls(shape: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
     """The walls of the intercondylar notch, seen end on as two lines that rise from landmarks 11 and 13: [(n, 2), (n, 2)] mm."""
     walls = []
     for number, inward in ((11, 1), (13, -1)):
@@ -108,7 +109,7 @@ def fossa_walls(shape, random):
     return walls
 
 
-def growth_scars(shape, random):
+def growth_scars(shape: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
     """The lines that the growth plates left across femur and tibia: [(n, 2), (n, 2)] mm."""
     scars = []
     for corners, away in (((9, 15), random.uniform(-40, -28)), ((0, 8), random.uniform(14, 24))):
@@ -125,7 +126,7 @@ def growth_scars(shape, random):
     return scars
 
 
-def osteophytes(shape, kl, random):
+def osteophytes(shape: np.ndarray, kl: int, random: np.random.Generator) -> list[np.ndarray]:
     """Bony spurs beyond the corners of both bones, larger and more frequent with the grade: a list of outlines in mm."""
     spurs = []
     for number, outward in ((0, -1), (8, 1), (9, -1), (15, 1)):

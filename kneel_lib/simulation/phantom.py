@@ -5,6 +5,7 @@ these into the signal of a detector. Everything random comes from the generator 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,6 +16,10 @@ SOFT_PER_MM, SPONGY_PER_MM, CORTICAL_PER_MM, METAL_PER_MM = 0.020, 0.011, 0.052,
 """Attenuation at about 65 kV: of soft tissue, and of bone in addition to the tissue that it replaces."""
 
 SUBPIXEL_BITS = 6
+
+Maps = dict[str, np.ndarray]
+Place = tuple[tuple[int, int], np.ndarray, float]
+"""(size of the picture, origin in mm, mm in a pixel)."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ FINE = 2
 """Outlines are drawn on a grid this many times finer than the picture."""
 
 
-def depth_inside(outline, size, origin_mm, mm_per_px):
+def depth_inside(
+    outline: np.ndarray, size: tuple[int, int], origin_mm: np.ndarray, mm_per_px: float
+) -> np.ndarray:
     """Distance of each pixel's centre to the outline in mm, 0 outside; (H, W) float32. Only the outline's own box is worked on."""
     points = (outline - origin_mm) / mm_per_px
     depth = np.zeros(size, np.float32)
@@ -51,7 +58,7 @@ def depth_inside(outline, size, origin_mm, mm_per_px):
     return depth
 
 
-def box_around(points, size, margin=2):
+def box_around(points: np.ndarray, size: tuple[int, int], margin: int = 2) -> tuple[slice, slice]:
     """(rows, columns) slices of the pixels around these points, clipped to the picture."""
     low, high = (
         np.floor(points.min(axis=0)).astype(int) - margin,
@@ -61,7 +68,7 @@ def box_around(points, size, margin=2):
     return slice(top, max(top, bottom)), slice(left, max(left, right))
 
 
-def blur(image, sigma_px):
+def blur(image: np.ndarray, sigma_px: float | tuple[float, float]) -> np.ndarray:
     """Gaussian blur; sigma a number or (across rows, across columns) in pixels."""
     rows, columns = np.broadcast_to(sigma_px, 2)
     return cv2.GaussianBlur(
@@ -69,12 +76,12 @@ def blur(image, sigma_px):
     )
 
 
-def rounded(depth, radius, greatest):
+def rounded(depth: np.ndarray, radius: float | np.ndarray, greatest: float) -> np.ndarray:
     """Thickness along the beam of a body with an elliptic rim: 0 at the outline, `greatest` from `radius` inwards, mm."""
     return greatest * np.sqrt(1 - (1 - np.clip(depth / radius, 0, 1)) ** 2)
 
 
-def oriented_texture(size, random, mm_per_px):
+def oriented_texture(size: tuple[int, int], random: np.random.Generator, mm_per_px: float) -> np.ndarray:
     """Trabecular texture: noise drawn out along the shaft and, weaker, across; zero mean, unit deviation."""
     white, across, wide = (random.standard_normal(size, dtype=np.float32) for _ in range(3))
     fine = blur(white, (1.6 / mm_per_px, 0.22 / mm_per_px)) + 0.5 * blur(
@@ -84,7 +91,9 @@ def oriented_texture(size, random, mm_per_px):
     return fine / fine.std() + 0.8 * coarse / coarse.std()
 
 
-def line_map(line, sigma_mm, size, origin_mm, mm_per_px):
+def line_map(
+    line: np.ndarray, sigma_mm: float, size: tuple[int, int], origin_mm: np.ndarray, mm_per_px: float
+) -> np.ndarray:
     """A thin line as a map that is 1 on the line and falls off as a gaussian of `sigma_mm`; (H, W) float32."""
     points = (line - origin_mm) / mm_per_px
     drawn = np.zeros(size, np.float32)
@@ -98,7 +107,16 @@ def line_map(line, sigma_mm, size, origin_mm, mm_per_px):
     return drawn
 
 
-def thickness_maps(shape, kl, random, size, origin_mm, mm_per_px, tilt_mm=3.0, implant=False):
+def thickness_maps(
+    shape: np.ndarray,
+    kl: int,
+    random: np.random.Generator,
+    size: tuple[int, int],
+    origin_mm: np.ndarray,
+    mm_per_px: float,
+    tilt_mm: float = 3.0,
+    implant: bool = False,
+) -> Maps:
     """{"soft", "trabecular", "cortical", "metal"}: mm along the beam, (H, W), of one right knee.
 
     shape: (16, 2) mm from landmark 4. origin_mm: where the first pixel's centre lies in that frame.
@@ -116,7 +134,7 @@ def thickness_maps(shape, kl, random, size, origin_mm, mm_per_px, tilt_mm=3.0, i
     shaft_up, shaft_down = np.clip((-y - 45) / 40, 0, 1), np.clip((y - 35) / 40, 0, 1)
     round_femur, round_tibia = random.uniform(7, 13), random.uniform(6, 11)
     hollow, thin = fossa(shape, random, place), eminence(shape, place)
-    bodies = [
+    bodies: list[tuple[Any, ...]] = [
         (
             femur_depth,
             round_femur + 5 * shaft_up,
@@ -160,19 +178,19 @@ def thickness_maps(shape, kl, random, size, origin_mm, mm_per_px, tilt_mm=3.0, i
     return maps
 
 
-def ramp(values, width):
+def ramp(values: np.ndarray, width: float) -> np.ndarray:
     """From 0 far below zero to 1 far above it, smoothly over about `width`."""
     return 1 / (1 + np.exp(-4 * np.clip(values / width, -10, 10)))
 
 
-def coordinates(place):
+def coordinates(place: Place) -> tuple[np.ndarray, np.ndarray]:
     """x (1, W) and y (H, 1) of the pixels in mm."""
     size, origin_mm, mm_per_px = place
     x = origin_mm[0] + mm_per_px * np.arange(size[1], dtype=np.float32)
     return x[None], (origin_mm[1] + mm_per_px * np.arange(size[0], dtype=np.float32))[:, None]
 
 
-def fossa(shape, random, place):
+def fossa(shape: np.ndarray, random: np.random.Generator, place: Place) -> np.ndarray:
     """How much of the femur's thickness is left, (H, W) in 0 to 1: the intercondylar fossa is hollow behind the notch's roof."""
     x, y = coordinates(place)
     roof = shape[12, 1] - random.uniform(2, 7)
@@ -180,14 +198,14 @@ def fossa(shape, random, place):
     return 1 - random.uniform(0.25, 0.6) * inside
 
 
-def eminence(shape, place):
+def eminence(shape: np.ndarray, place: Place) -> np.ndarray:
     """How much of the tibia's thickness is left, (H, W) in 0 to 1: the spines between the plateaus are thin."""
     x, y = coordinates(place)
     level = shape[[2, 6], 1].mean() + 3
     return 1 - 0.45 * np.exp(-(((x - shape[4, 0]) / 12) ** 2)) * ramp(level - y, 8)
 
 
-def soft_tissue(shape, random, place):
+def soft_tissue(shape: np.ndarray, random: np.random.Generator, place: Place) -> np.ndarray:
     """Water-like thickness of the leg: skin, a layer of fat that attenuates less, muscle with soft folds along the leg."""
     depth = depth_inside(anatomy.leg(shape, random), *place)
     fat = random.uniform(5, 16)
@@ -200,7 +218,15 @@ def soft_tissue(shape, random, place):
     return whole * (1 - 0.25 * np.exp(-depth / fat)) * (1 + 0.025 * folds)
 
 
-def add_lines(maps, shape, random, place, femur_depth, tibia_depth, density):
+def add_lines(
+    maps: Maps,
+    shape: np.ndarray,
+    random: np.random.Generator,
+    place: Place,
+    femur_depth: np.ndarray,
+    tibia_depth: np.ndarray,
+    density: float,
+) -> None:
     """Bone walls seen end on: the notch's two walls (the medial one the stronger), and the growth plates' scars."""
     lateral, medial = anatomy.fossa_walls(shape, random)
     for line, most in ((lateral, 4.0), (medial, 7.0)):
@@ -220,7 +246,16 @@ RIM_MM = (0, 0.8, 0.8, 0.2, 0, 0.2, 1.8, 1.2, 0)
 """How far the plateau's other rim rises above landmarks 0 to 8, in mm at the usual tilt of 3 mm: measured on the average real knee."""
 
 
-def add_plateau(maps, shape, kl, random, place, tibia_depth, tilt_mm, density):
+def add_plateau(
+    maps: Maps,
+    shape: np.ndarray,
+    kl: int,
+    random: np.random.Generator,
+    place: Place,
+    tibia_depth: np.ndarray,
+    tilt_mm: float,
+    density: float,
+) -> None:
     """Subchondral bone: a dense plate under the plateau, the plateau's other rim above it, and sclerosis where the joint is narrow."""
     x, y = coordinates(place)
     line = anatomy.plateau(shape)
@@ -250,7 +285,7 @@ def add_plateau(maps, shape, kl, random, place, tibia_depth, tilt_mm, density):
     maps["cortical"] += density * np.nan_to_num(plate + rim + hidden * (tibia_depth > 0))
 
 
-def transmit(maps):
+def transmit(maps: Maps) -> np.ndarray:
     """The share of the photons that comes through, (H, W) in 0 to 1: the law of Beer and Lambert along each ray."""
     return np.exp(
         -(
@@ -262,7 +297,7 @@ def transmit(maps):
     )
 
 
-def expose(maps, machine):
+def expose(maps: Maps, machine: Machine) -> np.ndarray:
     """What reaches the detector, in shares of the open beam, without noise: the beam blurred by the focal spot, plus scatter."""
     primary = blur(transmit(maps).astype(np.float32), machine.focal_blur_mm / machine.mm_per_px)
     small = cv2.resize(primary, None, fx=1 / 16, fy=1 / 16, interpolation=cv2.INTER_AREA)
@@ -272,14 +307,14 @@ def expose(maps, machine):
     return primary + machine.scatter * scatter
 
 
-def detect(maps, machine, random):
+def detect(maps: Maps, machine: Machine, random: np.random.Generator) -> np.ndarray:
     """The detector's signal, (H, W) float, bright where many photons arrive: the exposure with quantum noise, which the screen spreads a little."""
     photons = expose(maps, machine) * machine.photons
     noisy = photons + np.sqrt(photons + 1) * random.standard_normal(photons.shape, dtype=np.float32)
     return blur(noisy, 0.4) / machine.photons
 
 
-def develop(signal, machine):
+def develop(signal: np.ndarray, machine: Machine) -> np.ndarray:
     """Signal to displayed grey values in [0, 1], bone bright: logarithm, then the machine's gamma."""
     grey = -np.log(np.maximum(signal, 1e-5))
     low, high = np.percentile(grey, (2, 99.7))

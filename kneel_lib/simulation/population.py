@@ -8,6 +8,8 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,6 +27,7 @@ from pydicom.uid import (
 from kneel_lib import landmarks, paths
 from kneel_lib.data import oai
 from kneel_lib.data.cache import remember
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.data.via import via_rows, write_via
 from kneel_lib.files import locked, write_text, write_whole
@@ -90,18 +93,18 @@ POPULATIONS = {
 }
 
 
-def unseen_population(fold):
+def unseen_population(fold: int | str) -> Population:
     """The population "simulated", from a shape model that has not seen the subjects that this fold of the crops holds out."""
     return replace(
         POPULATIONS["simulated"], name=f"simulated_unseen_{fold}", shapes=shape_model.unseen_name(fold)
     )
 
 
-def plan(population):
+def plan(population: Population) -> pd.DataFrame:
     """A row a knee: subject_id, side, kl, annotated, implant. Every subject has two legs; those not annotated are drawn too."""
     random = np.random.default_rng(population.seed)
     kls = random.permutation(np.repeat(range(5), population.grades))
-    sides = [("R", "L")] * population.both_knees
+    sides: list[tuple[str, ...]] = [("R", "L")] * population.both_knees
     singles = len(kls) - 2 * population.both_knees
     sides += [(side,) for side in random.permutation(["R", "L"] * (singles // 2 + 1))[:singles]]
     rows, place = [], 0
@@ -125,7 +128,14 @@ def plan(population):
     return table
 
 
-def draw_leg(kl, random, machine, shift=0.0, implant=False, shapes=shape_model.NAME):
+def draw_leg(
+    kl: int,
+    random: np.random.Generator,
+    machine: phantom.Machine,
+    shift: float = 0.0,
+    implant: bool = False,
+    shapes: str = shape_model.NAME,
+) -> tuple[phantom.Maps, np.ndarray]:
     """(thickness maps, landmarks in mm of the leg's field) of one right leg; the knee lies somewhere near the middle."""
     model = shape_model.load(shapes)[kl]
     shape = model.sample(random, 1)[0] + shift * model.deviations[0] * model.modes[0]
@@ -137,7 +147,9 @@ def draw_leg(kl, random, machine, shift=0.0, implant=False, shapes=shape_model.N
     return maps, shape + centre
 
 
-def draw_radiograph(knees, seed, machine, shift=0.0, shapes=shape_model.NAME):
+def draw_radiograph(
+    knees: Any, seed: Any, machine: phantom.Machine, shift: float = 0.0, shapes: str = shape_model.NAME
+) -> tuple[np.ndarray, Any, phantom.Machine, int]:
     """(stored values (H, W) uint16, {side: landmarks in pixels}, machine, bits) of a bilateral radiograph; the right leg lies left."""
     random = np.random.default_rng([seed, int(knees["subject_id"].iloc[0])])
     machine = replace(
@@ -159,7 +171,7 @@ def draw_radiograph(knees, seed, machine, shift=0.0, shapes=shape_model.NAME):
     return np.round(grey * (2**bits - 1)).astype(np.uint16), points, machine, bits
 
 
-def add_marker(grey, machine, random):
+def add_marker(grey: np.ndarray, machine: phantom.Machine, random: np.random.Generator) -> None:
     """A lead letter beside the right leg."""
     scale = MARKER_MM / machine.mm_per_px / 22
     place = int(random.uniform(6, 20) / machine.mm_per_px), int(random.uniform(20, 60) / machine.mm_per_px)
@@ -168,7 +180,7 @@ def add_marker(grey, machine, random):
     np.maximum(grey, letter / np.float32(255), out=grey)
 
 
-def collimate(grey, machine, random):
+def collimate(grey: np.ndarray, machine: phantom.Machine, random: np.random.Generator) -> None:
     """An unexposed border: the collimator's leaves, white in this display."""
     for axis in (0, 1):
         edge = int(random.uniform(0, 7) / machine.mm_per_px)
@@ -177,7 +189,14 @@ def collimate(grey, machine, random):
             picture[:edge], picture[-edge:] = 0.97, 0.97
 
 
-def write_dicom(path, stored, machine, bits, subject, random):
+def write_dicom(
+    path: Path,
+    stored: np.ndarray,
+    machine: phantom.Machine,
+    bits: int,
+    subject: int,
+    random: np.random.Generator,
+) -> None:
     """One radiograph as a CR file: MONOCHROME1 or 2, the spacing under one of two tags."""
     inverted = random.random() < 0.4
     dataset = pydicom.Dataset()
@@ -210,7 +229,9 @@ def write_dicom(path, stored, machine, bits, subject, random):
     write_whole(path, lambda temporary: dataset.save_as(temporary, enforce_file_format=True))
 
 
-def make_subject(population, knees, folder):
+def make_subject(
+    population: Population, knees: Any, folder: Path
+) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
     """Draw and write one subject's radiograph; returns its contents row, and annotation rows in both forms of its annotated knees."""
     subject = int(knees["subject_id"].iloc[0])
     random = np.random.default_rng([population.seed, subject, 1])
@@ -237,7 +258,7 @@ def make_subject(population, knees, folder):
     )
 
 
-def take(population, knees):
+def take(population: Population, knees: int | None) -> Population:
     """The population with about this many knees, its grades in proportion; None is all of them."""
     total = sum(population.grades)
     if knees is None or knees >= total:
@@ -250,13 +271,13 @@ def take(population, knees):
     )
 
 
-def make_files(population, jobs=-1):
+def make_files(population: Population, jobs: int = -1) -> Path:
     """The folder with the population's files, drawn now if they are not there yet (or only in part)."""
     described = {"simulator": SIMULATOR, **asdict(population)}
     if population.shapes == shape_model.NAME:
         del described["shapes"]  # so that files which were drawn before there was another keep their key
-    described = json.dumps(described, sort_keys=True)
-    folder = paths.cache() / f"{population.name}-{hashlib.sha256(described.encode()).hexdigest()[:12]}"
+    key = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+    folder = paths.cache() / f"{population.name}-{key}"
     if (folder / "annotations.csv").is_file():
         return folder
     with locked(folder, "KNEEL_CACHE"):
@@ -265,7 +286,7 @@ def make_files(population, jobs=-1):
     return folder
 
 
-def draw_files(population, folder, jobs):
+def draw_files(population: Population, folder: Path, jobs: int) -> None:
     """Draw the population's files and put their folder in place in one move."""
     work = folder.with_name(folder.name + ".partial")
     shutil.rmtree(work, ignore_errors=True)
@@ -283,16 +304,16 @@ def draw_files(population, folder, jobs):
     work.rename(folder)
 
 
-def write_csv(path, rows):
+def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
     write_text(path, pd.DataFrame(rows).to_csv(index=False))
 
 
-def load_simulated(name="simulated", knees=None, jobs=-1):
+def load_simulated(name: str = "simulated", knees: int | None = None, jobs: int = -1) -> Cohort:
     """A simulated cohort, through the same reader as the OAI's own files; from the second time on from what was kept of it."""
     return load_population(POPULATIONS[name], knees, jobs)
 
 
-def load_population(population, knees=None, jobs=-1):
+def load_population(population: Population, knees: int | None = None, jobs: int = -1) -> Cohort:
     """As `load_simulated`, of a population that has no name of its own to be loaded by."""
     folder = make_files(take(population, knees), jobs)
     return remember(

@@ -6,8 +6,11 @@ crops a model that has not seen the subjects held out there (`unseen_name`): wit
 """
 
 import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +39,11 @@ class ShapeModel:
     modes: np.ndarray
     deviations: np.ndarray
 
-    def landmark_deviations(self):
+    def landmark_deviations(self) -> np.ndarray:
         """Standard deviation of each landmark coordinate, (16, 2) mm, that the kept modes carry."""
         return np.sqrt(np.einsum("kij,k->ij", self.modes**2, self.deviations**2))
 
-    def sample(self, random, count):
+    def sample(self, random: np.random.Generator, count: int) -> np.ndarray:
         """`count` shapes, (count, 16, 2) mm; those whose bones would overlap or that lie far out are drawn again."""
         shapes = np.empty((0, landmarks.COUNT, 2))
         while len(shapes) < count:
@@ -52,7 +55,7 @@ class ShapeModel:
         return shapes[:count]
 
 
-def possible(shapes):
+def possible(shapes: np.ndarray) -> np.ndarray:
     """Which shapes have their landmarks in order from lateral to medial and the femur above the tibia."""
     ordered = [
         np.diff(shapes[:, list(bone), 0], axis=1).min(axis=1) > 0
@@ -62,7 +65,7 @@ def possible(shapes):
     return ordered[0] & ordered[1] & (gaps.min(axis=1) > LEAST_GAP_MM)
 
 
-def fit(shapes, kl):
+def fit(shapes: np.ndarray, kl: int) -> ShapeModel:
     """The model of these shapes, (n, 16, 2) mm from landmark 4."""
     mean = shapes.mean(axis=0)
     _, singular, modes = np.linalg.svd((shapes - mean).reshape(len(shapes), -1), full_matrices=False)
@@ -73,7 +76,7 @@ def fit(shapes, kl):
     )
 
 
-def published_shapes(path, without=()):
+def published_shapes(path: Path | str, without: Collection[Any] = ()) -> dict[Any, np.ndarray]:
     """{KL grade: (n, 16, 2) mm from landmark 4} of the published annotations, but for those of the subjects `without`."""
     offsets = read_annotation(path)
     table = read_table(path, ["subject_id", "side", "kl"])
@@ -84,7 +87,7 @@ def published_shapes(path, without=()):
     }
 
 
-def save(models, name=NAME):
+def save(models: Iterable[ShapeModel], name: str = NAME) -> None:
     """Write the models as a json of this name under data/, rounded to 0.1 micrometres."""
     content = {
         str(m.kl): {
@@ -98,13 +101,13 @@ def save(models, name=NAME):
     write_text(paths.DATA / name, json.dumps(content) + "\n")
 
 
-def unseen_name(fold):
+def unseen_name(fold: int | str) -> str:
     """The committed file of the models without the subjects that this fold of the crops holds out."""
     return f"shape_model_unseen_{fold}.json"
 
 
 @cache
-def load(name=NAME):
+def load(name: str = NAME) -> dict[int, ShapeModel]:
     """{KL grade: `ShapeModel`} from the committed file of this name."""
     return {
         int(kl): ShapeModel(
@@ -118,7 +121,7 @@ def load(name=NAME):
 
 if __name__ == "__main__":
     cohort, annotation = load_crops(), annotation_path(paths.downloads())
-    left_out = {
+    left_out: dict[str, Any] = {
         NAME: (),
         **{
             unseen_name(fold): cohort.knees["subject_id"].iloc[held_out]
