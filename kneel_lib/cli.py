@@ -1,4 +1,5 @@
-"""The command line: `python -m kneel_lib run | train | transfer | labels | test | predict | pretrain | onnx | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | train | transfer | labels | test | predict | pretrain |
+onnx | record | report | notebooks | verify`."""
 
 import argparse
 import os
@@ -110,7 +111,8 @@ def test(options: argparse.Namespace) -> int:
             made = evaluate(dataset, method, profile, options.folds, options.seed, options.device)
             row = test_set_table([made]).iloc[0]
             print(
-                f"{dataset}, {method}: MRE {row['mre_mm']:.3f} mm, {row['out']:.2f} % of {row['knees']} knees out, {row['missed']} missed, {made.folder}",
+                f"{dataset}, {method}: MRE {row['mre_mm']:.3f} mm, {row['out']:.2f} % of {row['knees']} "
+                f"knees out, {row['missed']} missed, {made.folder}",
                 flush=True,
             )
     return 0
@@ -123,7 +125,8 @@ def predict(options: argparse.Namespace) -> int:
         options.path, options.output, options.spacing, options.side, options.stages, options.flip
     )
     print(
-        f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under {options.output}"
+        f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under "
+        f"{options.output}"
     )
     return 1 if failed else 0
 
@@ -194,7 +197,8 @@ def verify(options: argparse.Namespace) -> int:
         print(f"{row.problem}: {row.file}")
     if len(problems):
         raise KneelError(
-            f"{len(problems)} files under {options.data or paths.downloads()} are missing or different: see data/README.md"
+            f"{len(problems)} files under {options.data or paths.downloads()} are missing or different: "
+            "see data/README.md"
         )
     print("all files are there and as expected")
     return 0

@@ -5,7 +5,8 @@ from typing import Any
 
 
 class KneelError(Exception):
-    """Bad input of any kind. Its text stands alone: command line and notebooks show it as one line, without a traceback."""
+    """Bad input of any kind.
+    Its text stands alone: command line and notebooks show it as one line, without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows in place of a traceback."""

@@ -1,4 +1,5 @@
-"""Files that are written whole or not at all: beside their place first, then moved into it; and folders that one process makes at a time."""
+"""Files that are written whole or not at all: beside their place first, then moved into it;
+and folders that one process makes at a time."""
 
 import os
 import zipfile
@@ -16,7 +17,8 @@ from kneel_lib.errors import KneelError
 
 
 def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
-    """Let `write(temporary path)` make the file, then move it into place: a killed process leaves the old one."""
+    """Let `write(temporary path)` make the file, then move it into place:
+    a killed process leaves the old one."""
     path = Path(path)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
@@ -25,7 +27,8 @@ def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
         raise KneelError(
-            f"cannot write {path} ({last_line(error)}): free some space or give another folder; finished runs are kept"
+            f"cannot write {path} ({last_line(error)}): free some space or give another folder; "
+            "finished runs are kept"
         ) from None
     finally:
         with suppress(OSError):
@@ -33,7 +36,8 @@ def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
 
 
 def last_line(text: object) -> str:
-    """The last line that says something, of a text or of an exception (some hold the whole traceback of another)."""
+    """The last line that says something, of a text or of an exception (some hold the whole traceback of
+    another)."""
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     return lines[-1] if lines else "no message"
 
@@ -60,7 +64,8 @@ def make_folder(folder: Path | str, variable: str) -> None:
 
 
 def locked(folder: Path, variable: str) -> Any:
-    """The lock of a folder that is about to be made, taken; says so if another process has it and waits. The system frees the lock of a dead process."""
+    """The lock of a folder that is about to be made, taken; says so if another process has it and waits.
+    The system frees the lock of a dead process."""
     make_folder(folder.parent, variable)
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:

@@ -7,7 +7,8 @@ import numpy as np
 
 
 def vertex(values: Sequence[float] | np.ndarray) -> float:
-    """Where the parabola through three values at -1, 0, 1, the middle one the largest, is highest: at most half a step off; 0 where it has no peak."""
+    """Where the parabola through three values at -1, 0, 1, the middle one the largest, is highest:
+    at most half a step off; 0 where it has no peak."""
     left, middle, right = values
     bend = left - 2 * middle + right
     return float(np.clip(0.5 * (left - right) / bend, -0.5, 0.5)) if bend < 0 else 0.0
@@ -39,7 +40,8 @@ def cut(image: np.ndarray, origin_px: np.ndarray, step_px: float, side: int) -> 
 
 
 def window(field: np.ndarray, middle: np.ndarray, half: int, step: float = 1.0) -> np.ndarray:
-    """The square of 2 * half + 1 points around `middle` (x, y), `step` pixels apart, sampled between pixels; zero outside."""
+    """The square of 2 * half + 1 points around `middle` (x, y), `step` pixels apart, sampled between pixels;
+    zero outside."""
     matrix = np.array([[step, 0, middle[0] - half * step], [0, step, middle[1] - half * step]], float)
     return cv2.warpAffine(field, matrix, (2 * half + 1, 2 * half + 1), flags=BILINEAR)
 
@@ -54,7 +56,8 @@ def peak(total: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def peaks(responses: np.ndarray, corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sub-pixel maxima (16, 2) px of response images, by a parabola along each axis, and their heights (16,)."""
+    """Sub-pixel maxima (16, 2) px of response images, by a parabola along each axis, and their heights
+    (16,)."""
     places, heights = [], []
     for response, corner in zip(responses, corners):
         i, j = np.unravel_index(np.argmax(response[1:-1, 1:-1]), np.array(response.shape) - 2)

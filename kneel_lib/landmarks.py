@@ -1,4 +1,5 @@
-"""The sixteen landmarks: their numbers, bones and order (section 4.1 and Fig. 1 of the paper), and what mirroring does to them."""
+"""The sixteen landmarks: their numbers, bones and order (section 4.1 and Fig.
+1 of the paper), and what mirroring does to them."""
 
 import numpy as np
 
@@ -39,5 +40,6 @@ MIRROR_IMAGE = (*TIBIA[::-1], *FEMUR[::-1])
 
 
 def mirrored(points: np.ndarray, reach: float) -> np.ndarray:
-    """Points (..., 2) of a picture that is mirrored left to right; `reach` is the x of its last pixel's centre, in the points' unit."""
+    """Points (..., 2) of a picture that is mirrored left to right;
+    `reach` is the x of its last pixel's centre, in the points' unit."""
     return np.stack([reach - points[..., 0], points[..., 1]], axis=-1)

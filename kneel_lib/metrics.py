@@ -1,10 +1,11 @@
-"""Errors in mm and what the tables report of them, in two named versions (section 4.3, "Evaluation and Metrics").
+"""Errors in mm and what the tables report of them, in two named versions (section 4.3, "Evaluation and
+Metrics").
 
-"paper": as the released code computes Table 1. Per knee the error is averaged inside each bone over that bone's scored
-landmarks; PCK is taken of each bone; a table shows the mean of the two and their standard deviation (ddof 1). Outliers
-are knees with any of the 16 landmarks 10 mm or more off.
-"strict": every landmark by itself, no averaging before the threshold.
-All functions take errors (n, 16) in mm; NaN (a landmark that is missing) is left out. Percentages are in 0 to 100.
+"paper": as the released code computes Table 1. Per knee the error is averaged inside each bone over that
+bone's scored landmarks; PCK is taken of each bone; a table shows the mean of the two and their standard
+deviation (ddof 1). Outliers are knees with any of the 16 landmarks 10 mm or more off. "strict": every
+landmark by itself, no averaging before the threshold. All functions take errors (n, 16) in mm; NaN (a
+landmark that is missing) is left out. Percentages are in 0 to 100.
 """
 
 from collections.abc import Iterable
@@ -44,7 +45,8 @@ def lost_outside(errors: np.ndarray) -> np.ndarray:
 
 
 def within(errors: np.ndarray, radius: float) -> np.ndarray:
-    """100.0 where an error is `radius` or less, else 0.0, and NaN where it is not known: a PCK is the mean of these."""
+    """100.0 where an error is `radius` or less, else 0.0, and NaN where it is not known:
+    a PCK is the mean of these."""
     return np.where(np.isnan(errors), np.nan, 100.0 * (errors <= radius))
 
 
@@ -80,9 +82,11 @@ def median_error(errors: np.ndarray) -> float:
 
 
 def summarise(errors: np.ndarray, bones: Bones = landmarks.TABLE1) -> dict[str, float]:
-    """The numeric columns of results/table1.csv for these knees, by name. bones: the landmarks that PCK scores (`landmarks.TABLE2` for Table 2).
+    """The numeric columns of results/table1.csv for these knees, by name. bones: the landmarks that PCK
+    scores (`landmarks.TABLE2` for Table 2).
 
-    A knee of which no error is known was not found: it is out, and outside of every radius, and MRE and median are of the others.
+    A knee of which no error is known was not found: it is out, and outside of every radius, and MRE and
+    median are of the others.
     """
     lost, scored = lost_knees(errors), lost_outside(errors)
     paper = {f"pck_{radius:g}": pck_paper(scored, radius, bones)[0] for radius in THRESHOLDS_MM}

@@ -1,7 +1,8 @@
-"""The driver: checks parameters, then runs every notebook by papermill in a process of its own, past failures.
+"""The driver: checks parameters, then runs every notebook by papermill in a process of its own, past
+failures.
 
-`publish_notebooks` refreshes the outputs inside notebooks/ themselves and stamps each with the hash of its code, so
-that a test can tell when code and outputs have parted.
+`publish_notebooks` refreshes the outputs inside notebooks/ themselves and stamps each with the hash of its
+code, so that a test can tell when code and outputs have parted.
 """
 
 import ast
@@ -51,7 +52,8 @@ def declared_parameters(path: Path) -> dict[str, Any]:
 
 
 def check_parameters(given: dict[str, Any], notebooks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
-    """{notebook: the given parameters it declares}; `KneelError` for a name that none declares, or a value of another type."""
+    """{notebook: the given parameters it declares};
+    `KneelError` for a name that none declares, or a value of another type."""
     declared = {path: declared_parameters(path) for path in notebooks}
     known = sorted({name for parameters in declared.values() for name in parameters})
     for name, value in given.items():
@@ -88,10 +90,12 @@ def parse_parameter(text: str) -> tuple[str, Any]:
 def run_notebooks(
     given: dict[str, Any], output: Path | str, names: Sequence[str] | None = None, at_once: int = 1
 ) -> list[str]:
-    """Run the notebooks with these parameters; executed copies go to `output`/notebooks. Returns the names that failed.
+    """Run the notebooks with these parameters; executed copies go to `output`/notebooks. Returns the names
+    that failed.
 
-    at_once: how many run side by side, each with its share of the cores; the first one always runs alone, since it draws the cohort that all
-    others read. What two of them need is made by one, and the other waits for it.
+    at_once: how many run side by side, each with its share of the cores; the first one always runs alone,
+    since it draws the cohort that all others read. What two of them need is made by one, and the other waits
+    for it.
     """
     notebooks = notebook_paths(names)
     chosen = check_parameters(given, notebooks)
@@ -120,7 +124,8 @@ def run_notebooks(
 
 
 def side_by_side(engine: str) -> int:
-    """How many notebooks to run at once unless the user says it: as many as there are cores, up to MOST; one, where an engine spreads the runs itself."""
+    """How many notebooks to run at once unless the user says it: as many as there are cores, up to MOST;
+    one, where an engine spreads the runs itself."""
     return 1 if engine != "sequential" else min(os.cpu_count() or 1, MOST)
 
 
@@ -163,9 +168,8 @@ def run_notebook(
             text=True,
             env=environment,
         ) as process:
-            for line in (
-                process.stdout or ()
-            ):  # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
+            # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
+            for line in process.stdout or ():
                 print(f"{prefix}{line}", end="", flush=True)
         errors.seek(0)
         return last_line(errors.read()) if process.returncode else ""
@@ -190,7 +194,8 @@ def code_hash(notebook: Any) -> str:
 
 
 def publish_notebooks(names: Sequence[str] | None = None) -> None:
-    """Execute the notebooks in place with their default parameters, without pictures of real knees; stamp them."""
+    """Execute the notebooks in place with their default parameters, without pictures of real knees;
+    stamp them."""
     os.environ[WITHOUT_PICTURES] = "1"
     for path in notebook_paths(names):
         print(path.name, flush=True)
@@ -210,7 +215,8 @@ def publish_notebooks(names: Sequence[str] | None = None) -> None:
 
 
 def clean(notebook: Any) -> None:
-    """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version, warnings of libraries with the paths of this machine.
+    """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version,
+    warnings of libraries with the paths of this machine.
 
     A table is kept as HTML, without the same once more as plain text.
     """

@@ -10,7 +10,8 @@ RESULTS = ROOT / "results"
 
 
 def downloads() -> Path:
-    """The folder of downloaded data: KNEEL_DATA, else data/downloads, else a shared/data folder beside the project.
+    """The folder of downloaded data: KNEEL_DATA, else data/downloads, else a shared/data folder beside the
+    project.
 
     The last one is for several checkouts that share one copy. If none is there, data/downloads is named.
     """
@@ -26,18 +27,21 @@ def runs() -> Path:
 
 
 def output(cohort: str, profile: str) -> Path:
-    """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/<cohort>-<profile>/ in the project."""
+    """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/<cohort>-<profile>/ in the
+    project."""
     return (
         Path(os.environ.get("KNEEL_OUTPUT") or ROOT / "output").expanduser().resolve() / f"{cohort}-{profile}"
     )
 
 
 def cache() -> Path:
-    """Files that are made from a seed and can be made again: KNEEL_CACHE, else build/ in the project (not committed)."""
+    """Files that are made from a seed and can be made again: KNEEL_CACHE, else build/ in the project (not
+    committed)."""
     return Path(os.environ.get("KNEEL_CACHE") or ROOT / "build").expanduser().resolve()
 
 
 def shown(path: Path | str) -> Path:
-    """How a path is printed: relative to the project where it lies inside it, so that published outputs name no machine."""
+    """How a path is printed: relative to the project where it lies inside it, so that published outputs name
+    no machine."""
     path = Path(path)
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path

@@ -1,4 +1,5 @@
-"""The recorded results: every table and curve under results/ and figures/, re-made from the recorded runs alone."""
+"""The recorded results: every table and curve under results/ and figures/, re-made from the recorded runs
+alone."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -47,7 +48,8 @@ KEY_ROWS = (
     ("native", "best"),
     ("study_native", "best_simulated_ema"),
 )
-"""(profile, row) of the first table of results/README.md, in its order; a second one below it has all rows."""
+"""(profile, row) of the first table of results/README.md, in its order;
+a second one below it has all rows."""
 
 KEY_ROWS_NO_TRUTH = ("native", "rfrv_clm"), ("native", "best"), ("study_native", "best_simulated_ema")
 
@@ -64,14 +66,17 @@ MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
 
 
 def build_report(root: Path = paths.ROOT) -> list[Path]:
-    """From the recorded runs write the tables of `results/`, the curves of `figures/`, and the results in the pages README.md, results/README.md and notebooks/paper_vs_code.md.
+    """From the recorded runs write the tables of `results/`, the curves of `figures/`, and the results in the
+    pages README.md, results/README.md and notebooks/paper_vs_code.md.
 
-    root: the folder that these lie in; the pages are there already. Returns the files that were written. Needs neither images nor training.
+    root: the folder that these lie in; the pages are there already. Returns the files that were written.
+    Needs neither images nor training.
     """
     recorded = recorded_runs()
     if not recorded:
         raise KneelError(
-            f"no recorded runs under {paths.RESULTS / 'runs'}: `python -m kneel_lib record` puts finished runs there"
+            f"no recorded runs under {paths.RESULTS / 'runs'}: "
+            "`python -m kneel_lib record` puts finished runs there"
         )
     written = build_tables(recorded)
     for name, table in written.items():
@@ -158,7 +163,8 @@ def choose_rows(table: pd.DataFrame, chosen: Sequence[tuple[str, str]]) -> pd.Da
 
 
 def recorded_groups(recorded: list[Run], setting: str) -> list[Run]:
-    """The runs of one setting on real knees, at the profile with the finest pixels among those that have all folds."""
+    """The runs of one setting on real knees, at the profile with the finest pixels among those that have
+    all folds."""
     groups = [
         group
         for key, group in selection.group_runs(recorded).items()
@@ -169,7 +175,8 @@ def recorded_groups(recorded: list[Run], setting: str) -> list[Run]:
 
 
 def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """The recorded curves, under `folder`, from the runs and the tables that were `written`; returns the PNG paths."""
+    """The recorded curves, under `folder`, from the runs and the tables that were `written`;
+    returns the PNG paths."""
     style.use_style()
     best = recorded_groups(recorded, "best")
     saved = []
@@ -221,7 +228,8 @@ def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder:
 
 
 def displaced_rows(recorded: list[Run]) -> pd.DataFrame:
-    """`tables.by_displacement` on real knees, one profile a row: the finest one that was tried in displaced ROIs."""
+    """`tables.by_displacement` on real knees, one profile a row:
+    the finest one that was tried in displaced ROIs."""
     moved = [run for run in recorded if len(run.chosen("displaced"))]
     return tables.by_displacement([run for name in DISPLACED for run in recorded_groups(moved, name)])
 
@@ -232,7 +240,8 @@ def real_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cumulative_figure(recorded: list[Run]) -> tuple[Figure, pd.DataFrame]:
-    """PCK over the distance: the best and the mean shape, with truth and without, the paper's best and plain row beside."""
+    """PCK over the distance: the best and the mean shape, with truth and without, the paper's best and plain
+    row beside."""
     lines = {}
     for setting, roi, label in (
         ("best", "truth", "best, ROI from the truth"),
@@ -254,7 +263,8 @@ def cumulative_figure(recorded: list[Run]) -> tuple[Figure, pd.DataFrame]:
 
 
 def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
-    """The README's few numbers: the paper's best row beside the same row and `best` here; PCK in %, MRE in mm."""
+    """The README's few numbers: the paper's best row beside the same row and `best` here;
+    PCK in %, MRE in mm."""
     paper = selection.paper_table().set_index("setting").loc["finetune"]
     lines = [
         "| row | knees | PCK @ 2.5 mm, % | MRE, mm |",
@@ -277,27 +287,31 @@ def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
 def results_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame, settled: pd.DataFrame) -> str:
     """A page's results table: real crops beside the paper, each labelled.
 
-    summary, no_truth: the rows to show, with the ROI from the truth and without. settled: the summary of `selection.with_ema`, whose MRE stands beside that of
-    the last epoch.
+    summary, no_truth: the rows to show, with the ROI from the truth and without. settled: the summary of
+    `selection.with_ema`, whose MRE stands beside that of the last epoch.
     """
     paper, keys = selection.paper_table().set_index("setting"), ["cohort", "profile", "setting"]
     averaged = settled.set_index(keys)["mre_mm"]
     lines = [
-        "| row | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm | median, mm | MRE with EMA weights, mm |",
+        "| row | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm | median, mm | "
+        "MRE with EMA weights, mm |",
         "|---|---|---|---|---|---|---|",
     ]
     for name in ("clm_igo", "wing", "finetune"):
         row = paper.loc[name]
         lines.append(
-            f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - | - |"
+            f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - "
+            "| - |"
         )
     for table, note in ((summary, ""), (no_truth, ", no truth used")):
         for _, row in table[table["cohort"] == "crops"].iterrows():
             folds = f"{row['folds']} folds" if row["folds"] > 1 else "1 fold"
             with_ema = averaged.get(tuple(row[keys])) if table is summary else None
             lines.append(
-                f"| {SETTINGS[row['setting']].label}{note} | real crops, {row['knees']} knees, {folds}, seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "
-                f"{row['out']:.1f} | {row['mre_mm']:.2f} | {row['median_mm']:.2f} | {'-' if with_ema in (None, row['mre_mm']) else f'{with_ema:.2f}'} |"
+                f"| {SETTINGS[row['setting']].label}{note} | real crops, {row['knees']} knees, {folds}, "
+                f"seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "
+                f"{row['out']:.1f} | {row['mre_mm']:.2f} | {row['median_mm']:.2f} | "
+                f"{'-' if with_ema in (None, row['mre_mm']) else f'{with_ema:.2f}'} |"
             )
     return "\n".join(lines)
 
@@ -317,10 +331,12 @@ def simulated_sentence(table: pd.DataFrame) -> str:
     table, parts = table[table["trained_on"] == spec.SIMULATED], []
     for (name, profile), rows in table.groupby(["setting", "profile"]):
         parts.append(
-            f"`{name}` at {profile} {rows['mre_mm'].mean():.2f} mm and {rows['strict_2.5_all16'].mean():.1f} % (seeds: {rows['seed'].nunique()})"
+            f"`{name}` at {profile} {rows['mre_mm'].mean():.2f} mm and {rows['strict_2.5_all16'].mean():.1f} "
+            f"% (seeds: {rows['seed'].nunique()})"
         )
     return (
-        f"**Trained on simulated knees alone, tried on the 529 real ones** (mean over seeds; MRE and strict PCK @ 2.5 mm over all 16 landmarks): {'; '.join(parts)}."
+        "**Trained on simulated knees alone, tried on the 529 real ones** (mean over seeds; "
+        f"MRE and strict PCK @ 2.5 mm over all 16 landmarks): {'; '.join(parts)}."
         if parts
         else ""
     )
@@ -337,11 +353,12 @@ def label_sentence(table: pd.DataFrame) -> str:
         if len(alike):
             means = alike.mean()
             parts.append(
-                f"{labels} ({profile}, trainings: {len(alike)}): {means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}"
+                f"{labels} ({profile}, trainings: {len(alike)}): "
+                f"{means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}"
             )
     return (
-        f"**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and after simulated knees** (`best`, the same folds and seeds "
-        f"for each): {'; '.join(parts)}."
+        "**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and "
+        f"after simulated knees** (`best`, the same folds and seeds for each): {'; '.join(parts)}."
         if parts
         else ""
     )
@@ -350,12 +367,13 @@ def label_sentence(table: pd.DataFrame) -> str:
 def roi_sentence(table: pd.DataFrame) -> str:
     """ROI localisation beside the paper's, for results/README.md."""
     parts = [
-        f"{row['cohort']} ({row['folds']} of 5 folds, {row['knees']} knees, profile {row['profile']}) {numbers(row)} %, {row['out']:.2f} % out, worst "
-        f"{row['worst_mm']:.1f} mm"
+        f"{row['cohort']} ({row['folds']} of 5 folds, {row['knees']} knees, profile {row['profile']}) "
+        f"{numbers(row)} %, {row['out']:.2f} % out, worst {row['worst_mm']:.1f} mm"
         for _, row in table.iterrows()
     ]
     return (
-        f"**ROI localisation**, PCK of the tibial centre at 1 / 1.5 / 2 / 2.5 mm (paper: 26.6 / 50.3 / 66.7 / 79.1 %, 0.13 % out): {'; '.join(parts)}."
+        "**ROI localisation**, PCK of the tibial centre at 1 / 1.5 / 2 / 2.5 mm (paper: "
+        f"26.6 / 50.3 / 66.7 / 79.1 %, 0.13 % out): {'; '.join(parts)}."
         if parts
         else ""
     )
@@ -366,8 +384,10 @@ def test_set_markdown(table: pd.DataFrame) -> str:
     if not len(table):
         return ""
     lines = [
-        "**Test sets** (Table 2: PCK of landmarks 0, 4, 8 and 9, 12, 15; A and B are the paper's own sets in its rows and simulated ones in ours)\n",
-        "| test set | pipeline | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm |",
+        "**Test sets** (Table 2: PCK of landmarks 0, 4, 8 and 9, 12, 15; "
+        "A and B are the paper's own sets in its rows and simulated ones in ours)\n",
+        "| test set | pipeline | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm "
+        "|",
         "|---|---|---|---|---|---|",
     ]
     lines += [
@@ -377,14 +397,15 @@ def test_set_markdown(table: pd.DataFrame) -> str:
     for _, row in table[table["oa"] == "all"].iterrows():
         origin = "simulated" if row["trained_on"] == "simulated" else "real crops"
         lines.append(
-            f"| {row['dataset']} ({origin}) | {row['method']} | {row['knees']}, profile {row['profile']}, models: {row['folds']} | {numbers(row)} | {row['out']:.2f} | "
-            f"{row['mre_mm']:.2f} |"
+            f"| {row['dataset']} ({origin}) | {row['method']} | {row['knees']}, profile {row['profile']}, "
+            f"models: {row['folds']} | {numbers(row)} | {row['out']:.2f} | {row['mre_mm']:.2f} |"
         )
     return "\n".join(lines)
 
 
 def ablation_markdown(table: pd.DataFrame) -> str:
-    """What each ablation does on real knees (`comparisons.effects`) as markdown: with EMA weights where there are any, and below these rows once more after the last epoch."""
+    """What each ablation does on real knees (`comparisons.effects`) as markdown:
+    with EMA weights where there are any, and below these rows once more after the last epoch."""
     shown = (
         comparisons.effects(table[table["cohort"] == "crops"])
         .drop(columns="cohort")

@@ -1,7 +1,8 @@
-"""Cohorts that were cut out of files once, kept as one npz beside the files: the next process reads it in a fraction of the time.
+"""Cohorts that were cut out of files once, kept as one npz beside the files: the next process reads it in a
+fraction of the time.
 
-The key holds a hash of every module that reading and cutting passes through, so that changed code cuts anew. An npz without objects: no
-pickle, and a damaged one is made again.
+The key holds a hash of every module that reading and cutting passes through, so that changed code cuts anew.
+An npz without objects: no pickle, and a damaged one is made again.
 """
 
 import hashlib
@@ -31,7 +32,8 @@ READERS = (
 
 
 def remember(folder: Path, name: str, make: Callable[[], Cohort]) -> Cohort:
-    """The cohort that `make()` gives, from beside `folder` if it was kept there by this code; a full disk costs only the time of the next process."""
+    """The cohort that `make()` gives, from beside `folder` if it was kept there by this code;
+    a full disk costs only the time of the next process."""
     path = Path(folder).with_name(f"{Path(folder).name}-{name}-{readers_hash()}.npz")
     kept = load(path)
     if kept is None:
@@ -53,7 +55,8 @@ def readers_hash() -> str:
 
 
 def save(cohort: Cohort, path: Path) -> None:
-    """Write a cohort as an npz of plain arrays: its pictures one after the other, since they may differ in shape."""
+    """Write a cohort as an npz of plain arrays: its pictures one after the other, since they may differ in
+    shape."""
     header = {
         "name": cohort.name,
         "nominal_mm_per_px": cohort.nominal_mm_per_px,

@@ -1,4 +1,5 @@
-"""`Cohort`: knees of one origin, right-oriented, with their landmarks; and the checks that every cohort must pass."""
+"""`Cohort`: knees of one origin, right-oriented, with their landmarks;
+and the checks that every cohort must pass."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -16,13 +17,14 @@ COLUMNS = ("subject_id", "side", "kl", "split", "mm_per_px")
 
 @dataclass(frozen=True)
 class Cohort:
-    """Knees of one origin, a row of `knees` each; every picture looks like a right knee (lateral on the left).
+    """Knees of one origin, a row of `knees` each; every picture looks like a right knee (lateral on the
+    left).
 
-    name: what numbers from it are labelled with (crops, simulated, oai).
-    knees: table with at least subject_id, side (L, R), kl (Kellgren-Lawrence grade 0-4), split, mm_per_px (pixel spacing).
-    images: grey pictures, uint8, (H, W) each; left knees are already mirrored, inverted pictures re-inverted.
-    landmarks_mm: (n, 16, 2) float, x before y, in mm from the centre of the picture's first pixel; NaN where missing.
-    nominal_mm_per_px: the spacing to assume when a picture's own is not to be used.
+    name: what numbers from it are labelled with (crops, simulated, oai). knees: table with at least
+    subject_id, side (L, R), kl (Kellgren-Lawrence grade 0-4), split, mm_per_px (pixel spacing). images: grey
+    pictures, uint8, (H, W) each; left knees are already mirrored, inverted pictures re-inverted.
+    landmarks_mm: (n, 16, 2) float, x before y, in mm from the centre of the picture's first pixel; NaN where
+    missing. nominal_mm_per_px: the spacing to assume when a picture's own is not to be used.
     """
 
     name: str
@@ -67,15 +69,16 @@ class Cohort:
 
 
 def check_cohort(cohort: Cohort) -> Cohort:
-    """Return the cohort if it is sound; else raise `KneelError` with the first thing that is wrong and where."""
+    """Return the cohort if it is sound;
+    else raise `KneelError` with the first thing that is wrong and where."""
     knees, points = cohort.knees, cohort.landmarks_mm
     missing = [column for column in COLUMNS if column not in knees]
     if missing:
         raise KneelError(f"cohort {cohort.name}: the table lacks the column {missing[0]}")
     if not len(knees) == len(cohort.images) == len(points) or not len(knees):
         raise KneelError(
-            f"cohort {cohort.name}: {len(knees)} rows, {len(cohort.images)} images, {len(points)} landmark sets: "
-            "the three must be as many, and more than none"
+            f"cohort {cohort.name}: {len(knees)} rows, {len(cohort.images)} images, {len(points)} landmark "
+            "sets: the three must be as many, and more than none"
         )
     if points.shape[1:] != (landmarks.COUNT, 2):
         raise KneelError(
@@ -103,7 +106,8 @@ def check_table(cohort: Cohort) -> None:
     across = knees.groupby("subject_id")["split"].nunique() > 1
     if across.any():
         raise KneelError(
-            f"cohort {cohort.name}: subject {across.idxmax()} is in more than one split ({across.sum()} such subjects)"
+            f"cohort {cohort.name}: subject {across.idxmax()} is in more than one split ({across.sum()} such "
+            "subjects)"
         )
 
 
@@ -120,7 +124,8 @@ def check_landmarks(cohort: Cohort) -> None:
     }.items():
         if rows.any():
             raise KneelError(
-                f"cohort {cohort.name}: {knee_name(cohort.knees[rows].iloc[0])} has {what} ({rows.sum()} such knees)"
+                f"cohort {cohort.name}: {knee_name(cohort.knees[rows].iloc[0])} has {what} ({rows.sum()} "
+                "such knees)"
             )
 
 

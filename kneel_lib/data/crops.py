@@ -24,8 +24,9 @@ ANNOTATION_COLUMNS = ("subject_id", "side", "kl", "tibia", "femur")
 def load_crops(folder: Path | str | None = None, splits: Iterable[str] = ("train", "val")) -> Cohort:
     """The cohort "crops": every knee of `splits` in the registration table, in its order.
 
-    folder: where the downloads are (default: `paths.downloads()`). Landmarks in mm are right up to the registration
-    (about 0.6 mm a knee). Raises `KneelError` for missing or unreadable files and for tables that disagree.
+    folder: where the downloads are (default: `paths.downloads()`). Landmarks in mm are right up to the
+    registration (about 0.6 mm a knee). Raises `KneelError` for missing or unreadable files and for tables
+    that disagree.
     """
     folder = Path(folder or paths.downloads())
     knees = read_registration()
@@ -37,8 +38,8 @@ def load_crops(folder: Path | str | None = None, splits: Iterable[str] = ("train
     ]
     if absent:
         raise KneelError(
-            f"{annotation_path(folder)}: no landmarks for {absent[0]} ({len(absent)} knees): the file is not complete; "
-            "see data/README.md"
+            f"{annotation_path(folder)}: no landmarks for {absent[0]} ({len(absent)} knees): "
+            "the file is not complete; see data/README.md"
         )
     check_present(folder, knees)
     images = tuple(read_crop(crop_path(folder, row), row) for _, row in knees.iterrows())
@@ -53,7 +54,8 @@ def read_registration(path: Path | str | None = None) -> pd.DataFrame:
 
 
 def read_annotation(path: Path | str) -> dict[Any, np.ndarray]:
-    """Published landmarks: {(subject_id, side): (16, 2) offsets from landmark 4 in mm}, x to medial, y down."""
+    """Published landmarks: {(subject_id, side):
+    (16, 2) offsets from landmark 4 in mm}, x to medial, y down."""
     return {
         knee: (points - points[landmarks.CENTRE]) * ROI_SPACING_MM
         for knee, points in read_roi_points(path).items()
@@ -61,7 +63,8 @@ def read_annotation(path: Path | str) -> dict[Any, np.ndarray]:
 
 
 def read_roi_points(path: Path | str) -> dict[Any, np.ndarray]:
-    """{(subject_id, side): (16, 2) landmarks in pixels of the authors' 0.3 mm ROI}, in which a left knee is mirrored."""
+    """{(subject_id, side): (16, 2) landmarks in pixels of the authors' 0.3 mm ROI}, in which a left knee is
+    mirrored."""
     table = read_table(path, ANNOTATION_COLUMNS)
     points = {}
     for line, row in enumerate(table.itertuples(), start=2):
@@ -86,8 +89,8 @@ def check_grades(path: Path | str, knees: pd.DataFrame) -> None:
     if len(differ):
         row = differ.iloc[0]
         raise KneelError(
-            f"{path}: {knee_name(row)} has KL {row['kl_x']}, the registration table says {row['kl_y']} ({len(differ)} such knees): "
-            "the file is not the published one; see data/README.md"
+            f"{path}: {knee_name(row)} has KL {row['kl_x']}, the registration table says {row['kl_y']} "
+            f"({len(differ)} such knees): the file is not the published one; see data/README.md"
         )
 
 
@@ -119,14 +122,15 @@ def check_present(folder: Path | str, knees: pd.DataFrame) -> None:
     absent = [path for path in (crop_path(folder, row) for _, row in knees.iterrows()) if not path.is_file()]
     if absent:
         raise KneelError(
-            f"{len(absent)} of {len(knees)} knee crops are missing under {Path(folder) / 'oai_crops'} (the first is "
-            f"{absent[0].relative_to(Path(folder))}): data/README.md says where to get them, "
+            f"{len(absent)} of {len(knees)} knee crops are missing under {Path(folder) / 'oai_crops'} (the "
+            f"first is {absent[0].relative_to(Path(folder))}): data/README.md says where to get them, "
             "`python -m kneel_lib verify` lists them"
         )
 
 
 def read_crop(path: Path | str, row: Any) -> np.ndarray:
-    """One crop as a right-oriented grey picture, (H, W) uint8: left ones mirrored, inverted ones re-inverted."""
+    """One crop as a right-oriented grey picture, (H, W) uint8:
+    left ones mirrored, inverted ones re-inverted."""
     try:
         with Image.open(path) as picture:
             image = np.array(picture.convert("L"))
@@ -149,7 +153,8 @@ def sha256(path: Path | str) -> str:
 
 
 def verify(folder: Path | str) -> pd.DataFrame:
-    """What is wrong with the downloads under `folder`: a table of file (relative) and problem (missing, different)."""
+    """What is wrong with the downloads under `folder`: a table of file (relative) and problem (missing,
+    different)."""
     folder, rows = Path(folder), []
     for file, expected in pd.read_csv(CHECKSUMS).itertuples(index=False):
         path = folder / file
@@ -161,7 +166,8 @@ def verify(folder: Path | str) -> pd.DataFrame:
 
 
 def list_checksums(folder: Path | str) -> pd.DataFrame:
-    """The table that data/checksums.csv holds, from a folder known to be whole (training and validation crops)."""
+    """The table that data/checksums.csv holds, from a folder known to be whole (training and validation
+    crops)."""
     knees = read_registration()
     files = [annotation_path(folder)] + [
         crop_path(folder, row) for _, row in knees[knees["split"] != "test"].iterrows()

@@ -1,4 +1,5 @@
-"""The folds of cross-validation: by subject, stratified by KL grade, the same for every setting (section 4.3)."""
+"""The folds of cross-validation: by subject, stratified by KL grade, the same for every setting (section
+4.3)."""
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -12,14 +13,16 @@ FOLDS = 5
 def make_folds(cohort: Cohort, folds: int = FOLDS) -> list[tuple[np.ndarray, np.ndarray]]:
     """[(training rows, held-out rows)] of the cohort, `folds` times; no subject is on both sides.
 
-    Rows of the split "test" belong to no fold. The seed is fixed at 0: other systems can be compared on equal folds. Raises `KneelError` for fewer subjects than folds.
+    Rows of the split "test" belong to no fold. The seed is fixed at 0: other systems can be compared on equal
+    folds. Raises `KneelError` for fewer subjects than folds.
     """
     rows = np.flatnonzero(cohort.knees["split"] != "test")
     knees = cohort.knees.iloc[rows]
     if knees["subject_id"].nunique() < folds or knees["kl"].value_counts().max() < folds:
         raise KneelError(
-            f"cohort {cohort.name} cannot be split into {folds} folds: {len(rows)} of its {len(cohort)} knees, of {knees['subject_id'].nunique()} subjects, are not of the "
-            f"split test, and at least {folds} of one Kellgren-Lawrence grade are needed"
+            f"cohort {cohort.name} cannot be split into {folds} folds: "
+            f"{len(rows)} of its {len(cohort)} knees, of {knees['subject_id'].nunique()} subjects, are not "
+            f"of the split test, and at least {folds} of one Kellgren-Lawrence grade are needed"
         )
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     return [
@@ -36,8 +39,8 @@ def take_knees(cohort: Cohort, count: int | None) -> Cohort:
 
 
 def split_rows(cohort: Cohort, fold: int | str) -> tuple[np.ndarray, np.ndarray]:
-    """(rows to train on, rows held out) of a fold, 0 to 4, of "val" (the cohort's own train and val splits) or of "all"
-    (every knee but those of the split test is trained on, none is held out)."""
+    """(rows to train on, rows held out) of a fold, 0 to 4, of "val" (the cohort's own train and val
+    splits) or of "all" (every knee but those of the split test is trained on, none is held out)."""
     if fold == "all":
         return np.flatnonzero(cohort.knees["split"] != "test"), np.array([], int)
     folds = make_folds(cohort)
@@ -45,12 +48,14 @@ def split_rows(cohort: Cohort, fold: int | str) -> tuple[np.ndarray, np.ndarray]
         train, val = (np.flatnonzero(cohort.knees["split"] == name) for name in ("train", "val"))
         if not (len(train) and len(val)):
             raise KneelError(
-                f"cohort {cohort.name} has no split 'train' and 'val' to hold out: choose a fold, 0 to {len(folds) - 1}"
+                f"cohort {cohort.name} has no split 'train' and 'val' to hold out: "
+                f"choose a fold, 0 to {len(folds) - 1}"
             )
         return train, val
     if fold not in range(len(folds)):
         raise KneelError(
-            f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}, and val where the cohort has that split"
+            f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}, and val where the cohort has that "
+            "split"
         )
     return folds[int(fold)]
 
@@ -59,7 +64,8 @@ LEAST_KNEES = 200
 
 
 def choose_labels(rows: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` of the rows, drawn by `seed`, repeated in turn up to LEAST_KNEES; `KneelError` if there are not so many."""
+    """`count` of the rows, drawn by `seed`, repeated in turn up to LEAST_KNEES;
+    `KneelError` if there are not so many."""
     if not 2 <= count <= len(rows):
         raise KneelError(
             f"cannot take {count} labelled knees: the fold has {len(rows)} to train on, and 2 are the least"

@@ -1,9 +1,10 @@
-"""A folder of radiographs in the form of an OAI image release, with annotations in the form of the paper's authors.
+"""A folder of radiographs in the form of an OAI image release, with annotations in the form of the paper's
+authors.
 
-The release: `contents.csv` (Folder, ParticipantID, SeriesDescription) and one DICOM file `<Folder>/001` a radiograph. The
-annotations: a row a knee with subject_id, side, kl, tibia, femur, center. `center` is the ROI's middle in whole pixels of
-0.3 mm of the radiograph *padded by 100 pixels* on each side; tibia and femur are in pixels of the 466 px ROI around it,
-in which a left knee is already mirrored.
+The release: `contents.csv` (Folder, ParticipantID, SeriesDescription) and one DICOM file `<Folder>/001` a
+radiograph. The annotations: a row a knee with subject_id, side, kl, tibia, femur, center. `center` is the
+ROI's middle in whole pixels of 0.3 mm of the radiograph *padded by 100 pixels* on each side; tibia and femur
+are in pixels of the 466 px ROI around it, in which a left knee is already mirrored.
 """
 
 import zlib
@@ -34,14 +35,16 @@ BOX_MM = 180.0
 """Side of the square picture that is kept of each knee: the 140 mm ROI with room for shifts."""
 
 OFF_CENTRE_MM = 8.0
-"""The picture's middle misses the tibial centre by up to this much, so that an ROI cut around it knows nothing true."""
+"""The picture's middle misses the tibial centre by up to this much, so that an ROI cut around it knows
+nothing true."""
 
 
 def load_oai(folder: Path | str, annotations: Path | str, name: str = "oai", jobs: int = -1) -> Cohort:
-    """The cohort of all annotated knees in an OAI-like release: pictures of 180 mm at 0.3 mm, right-oriented, off centre.
+    """The cohort of all annotated knees in an OAI-like release: pictures of 180 mm at 0.3 mm, right-oriented,
+    off centre.
 
-    folder: holds contents.csv. annotations: csv of the published form. Raises `KneelError` for a subject without a radiograph,
-    for files that cannot be read, and for tables without a column.
+    folder: holds contents.csv. annotations: csv of the published form. Raises `KneelError` for a subject
+    without a radiograph, for files that cannot be read, and for tables without a column.
     """
     groups, points = annotated_radiographs(folder, annotations)
     made = [
@@ -55,7 +58,8 @@ def load_oai(folder: Path | str, annotations: Path | str, name: str = "oai", job
 def annotated_radiographs(
     folder: Path | str, annotations: Path | str
 ) -> tuple[list[tuple[Path, pd.DataFrame]], RoiPoints]:
-    """([(file, its annotation rows)], {(subject_id, side): (16, 2) ROI pixels}) of a release; raises what `load_oai` says of its tables."""
+    """([(file, its annotation rows)], {(subject_id, side): (16, 2) ROI pixels}) of a release;
+    raises what `load_oai` says of its tables."""
     folder = Path(folder)
     listed = read_table(folder / "contents.csv", ("Folder", "ParticipantID", "SeriesDescription"))
     wanted = listed[listed["SeriesDescription"] == SERIES].drop_duplicates("ParticipantID")
@@ -63,12 +67,14 @@ def annotated_radiographs(
     knees = read_table(annotations, ("subject_id", "side", "kl", "tibia", "femur", "center"))
     if contents.isna().any():
         raise KneelError(
-            f"{folder / 'contents.csv'} names no folder for subject {contents.index[contents.isna()][0]} ({contents.isna().sum()} such rows)"
+            f"{folder / 'contents.csv'} names no folder for subject {contents.index[contents.isna()][0]} "
+            f"({contents.isna().sum()} such rows)"
         )
     absent = [row for row in knees.itertuples() if row.subject_id not in contents.index]
     if absent:
         raise KneelError(
-            f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} annotated knees without one)"
+            f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} "
+            "annotated knees without one)"
         )
     groups = [
         (folder / contents[subject] / "001", rows)
@@ -117,7 +123,8 @@ def described(row: Any, mm_per_px: float) -> dict[str, Any]:
 
 
 def radiograph_points_mm(radiograph: Radiograph, row: Any, roi_px: np.ndarray) -> np.ndarray:
-    """Landmarks in mm from the centre of the radiograph's first pixel, (16, 2), from an annotation row and its points in the ROI."""
+    """Landmarks in mm from the centre of the radiograph's first pixel, (16, 2), from an annotation row and
+    its points in the ROI."""
     try:
         centre = np.array([float(part) for part in str(row.center).split(",")]).reshape(2) - PAD_PX
     except ValueError:
@@ -131,13 +138,14 @@ def radiograph_points_mm(radiograph: Radiograph, row: Any, roi_px: np.ndarray) -
 
 
 def check_inside(radiograph: Radiograph, points_mm: np.ndarray, subject: object, side: str) -> None:
-    """Raise `KneelError` unless the tibial centre lies in the radiograph: else the annotation is of another file, and what is cut around it shows no knee."""
+    """Raise `KneelError` unless the tibial centre lies in the radiograph:
+    else the annotation is of another file, and what is cut around it shows no knee."""
     x, y = points_mm[landmarks.CENTRE] / radiograph.mm_per_px
     height, width = radiograph.image.shape
     if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
         raise KneelError(
-            f"annotation of {subject}{side}: its tibial centre, {x:.0f} px from the left and {y:.0f} px from the top, is not in {radiograph.path} "
-            f"({width} x {height} px)"
+            f"annotation of {subject}{side}: its tibial centre, {x:.0f} px from the left and {y:.0f} px from "
+            f"the top, is not in {radiograph.path} ({width} x {height} px)"
         )
 
 
@@ -152,7 +160,8 @@ def knee_picture(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One knee as a right-oriented square of BOX_MM at 0.3 mm, and its landmarks in mm of that picture.
 
-    points_mm: (16, 2) mm from the centre of the radiograph's first pixel, as the radiograph shows them (not mirrored).
+    points_mm: (16, 2) mm from the centre of the radiograph's first pixel, as the radiograph shows them (not
+    mirrored).
     """
     side_px = round(BOX_MM / ROI_SPACING_MM)
     reach_mm = (side_px - 1) * ROI_SPACING_MM
@@ -167,7 +176,8 @@ def knee_picture(
 
 
 def annotation_row(subject: object, side: str, kl: int, points_px: np.ndarray) -> dict[str, Any]:
-    """One row of the published form from landmarks in 0.3 mm pixels of the radiograph, (16, 2), lateral to medial."""
+    """One row of the published form from landmarks in 0.3 mm pixels of the radiograph, (16, 2), lateral to
+    medial."""
     centre = np.round(points_px[landmarks.CENTRE]).astype(int)
     inside = np.round(points_px - centre + ROI_PX // 2).astype(int)
     if side == "L":

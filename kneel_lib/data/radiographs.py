@@ -1,7 +1,8 @@
-"""Reading one radiograph from a DICOM file that a stranger made: a grey picture and its pixel spacing, or one clear error.
+"""Reading one radiograph from a DICOM file that a stranger made: a grey picture and its pixel spacing, or one
+clear error.
 
-Nothing in the file is trusted: its size is checked before its pixels are decoded, and whatever the parser or a codec
-trips over becomes a `KneelError` with the file's name.
+Nothing in the file is trusted: its size is checked before its pixels are decoded, and whatever the parser or
+a codec trips over becomes a `KneelError` with the file's name.
 """
 
 import struct
@@ -34,8 +35,8 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 class Radiograph:
     """One projection radiograph as it lies in its file.
 
-    image: (H, W) uint8, bone bright, stretched between the 5th and 99th percentile. mm_per_px: spacing at the detector.
-    side: "L", "R", "B" (both knees) or "" where the file does not say.
+    image: (H, W) uint8, bone bright, stretched between the 5th and 99th percentile. mm_per_px: spacing at the
+    detector. side: "L", "R", "B" (both knees) or "" where the file does not say.
     """
 
     path: Path
@@ -47,8 +48,9 @@ class Radiograph:
 def read_dicom(path: Path | str, mm_per_px: float | None = None) -> Radiograph:
     """The `Radiograph` in a DICOM file. mm_per_px: the pixel spacing to take where the file says none.
 
-    Raises `KneelError` in one line for: a file that is no DICOM or is damaged, no pixels, no or zero spacing, pixels that are not
-    square, another modality, colour, several frames, an absurd size, a codec that is not installed.
+    Raises `KneelError` in one line for: a file that is no DICOM or is damaged, no pixels, no or zero spacing,
+    pixels that are not square, another modality, colour, several frames, an absurd size, a codec that is not
+    installed.
     """
     path = Path(path)
     dataset = parse(path)
@@ -67,7 +69,8 @@ def parse(path: Path | str) -> Any:
         raise KneelError(f"{path} cannot be read: {error.strerror}") from None
     if size > GREATEST_FILE_BYTES:
         raise KneelError(
-            f"{path} has {size >> 20} MiB: more than {GREATEST_FILE_BYTES >> 20} MiB is no radiograph of knees"
+            f"{path} has {size >> 20} MiB: "
+            f"more than {GREATEST_FILE_BYTES >> 20} MiB is no radiograph of knees"
         )
     dataset = guarded(path, "is not a DICOM file, or a damaged one", lambda: pydicom.dcmread(path))
     syntax = guarded(path, "has a damaged header", lambda: dataset.file_meta.TransferSyntaxUID)
@@ -106,7 +109,8 @@ def check_kind(path: Path | str, dataset: Any) -> None:
     modality = str(field(path, dataset, "Modality", ""))
     if modality not in MODALITIES:
         raise KneelError(
-            f"{path} is not a projection radiograph: its modality is '{modality[:16]}', not one of {', '.join(MODALITIES)}"
+            f"{path} is not a projection radiograph: its modality is '{modality[:16]}', not one of "
+            f"{', '.join(MODALITIES)}"
         )
     colours = str(field(path, dataset, "PhotometricInterpretation", ""))
     if colours not in ("MONOCHROME1", "MONOCHROME2"):
@@ -134,7 +138,8 @@ def check_size(path: Path | str, dataset: Any) -> None:
             )
     if len(set(sizes)) > 1:
         raise KneelError(
-            f"{path} is damaged: its header says {columns} x {rows} pixels, its compressed data {sizes[1][1]} x {sizes[1][0]}"
+            f"{path} is damaged: its header says {columns} x {rows} pixels, its compressed data "
+            f"{sizes[1][1]} x {sizes[1][0]}"
         )
 
 
@@ -169,7 +174,8 @@ def pixel_spacing(path: Path | str, dataset: Any, given: float | None = None) ->
         return checked_spacing(path, "as given", [given, given])
     said = f"it has only {'; '.join(found)}" if found else f"it has none of {', '.join(SPACING_TAGS)}"
     raise KneelError(
-        f"{path} has no usable pixel spacing ({said}): without it pixels cannot be turned into mm; give the spacing yourself (--spacing)"
+        f"{path} has no usable pixel spacing ({said}): without it pixels cannot be turned into mm; "
+        "give the spacing yourself (--spacing)"
     )
 
 
@@ -190,7 +196,8 @@ def decode(path: Path | str, dataset: Any) -> np.ndarray:
         path, "has an unknown codec", lambda: pydicom.pixels.get_decoder(syntax).is_available
     ):
         raise KneelError(
-            f"{path} is compressed with {syntax.name}, for which no codec is installed: save it uncompressed, or install pylibjpeg"
+            f"{path} is compressed with {syntax.name}, for which no codec is installed: "
+            "save it uncompressed, or install pylibjpeg"
         )
     pixels = guarded(path, "is truncated or has damaged pixel data", lambda: dataset.pixel_array)
     if pixels.ndim != 2:
@@ -201,8 +208,8 @@ def decode(path: Path | str, dataset: Any) -> np.ndarray:
 def to_grey(path: Path | str, dataset: Any, pixels: np.ndarray) -> np.ndarray:
     """Stored values to float grey values, bone bright: modality LUT, VOI LUT, MONOCHROME1 turned round.
 
-    A VOI LUT (a curve) is applied; a linear window is not: the percentile stretch that follows takes its place, and a
-    window that was set for soft tissue would cut off bone.
+    A VOI LUT (a curve) is applied; a linear window is not: the percentile stretch that follows takes its
+    place, and a window that was set for soft tissue would cut off bone.
     """
     grey = guarded(path, "has a damaged modality LUT", lambda: apply_modality_lut(pixels, dataset))
     if "VOILUTSequence" in dataset:
@@ -212,7 +219,8 @@ def to_grey(path: Path | str, dataset: Any, pixels: np.ndarray) -> np.ndarray:
 
 
 def stretch(grey: np.ndarray, percentiles: tuple[float, float] = PERCENTILES) -> np.ndarray:
-    """Grey values to uint8, linear between the percentiles (the authors' 5th and 99th); a flat picture becomes black."""
+    """Grey values to uint8, linear between the percentiles (the authors' 5th and 99th);
+    a flat picture becomes black."""
     low, high = np.percentile(grey, percentiles)
     return (np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255).round().astype(np.uint8)
 
@@ -230,16 +238,19 @@ PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
 
 def read_radiograph(path: Path | str, mm_per_px: float | None = None) -> Radiograph:
-    """The `Radiograph` in a file. mm_per_px: the pixel spacing of a picture, which cannot say it itself, or of a DICOM file that does not.
+    """The `Radiograph` in a file. mm_per_px: the pixel spacing of a picture, which cannot say it itself, or
+    of a DICOM file that does not.
 
-    Raises `KneelError` for a file that is neither, for a picture without a spacing, and for all that `read_dicom` refuses.
+    Raises `KneelError` for a file that is neither, for a picture without a spacing, and for all that
+    `read_dicom` refuses.
     """
     path = Path(path)
     if path.suffix.lower() not in PICTURES:
         return read_dicom(path, mm_per_px)
     if mm_per_px is None:
         raise KneelError(
-            f"{path} is a picture and does not say how large its pixels are: give the pixel spacing in mm (--spacing)"
+            f"{path} is a picture and does not say how large its pixels are: "
+            "give the pixel spacing in mm (--spacing)"
         )
     low, high = SPACING_RANGE_MM
     if not low <= mm_per_px <= high:

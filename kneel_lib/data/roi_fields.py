@@ -1,8 +1,10 @@
-"""Pictures in which a knee is still to be found, for ROI localisation (section 4.4): not mirrored, the knee anywhere in them.
+"""Pictures in which a knee is still to be found, for ROI localisation (section 4.4): not mirrored, the knee
+anywhere in them.
 
-From whole radiographs they are halves at 1 mm, one a knee. From single-knee crops, which hold nothing but the knee, the crop is laid
-off-centre on a black field at 1 mm. Such a cohort has its landmarks where the picture shows them, so left knees run from medial to
-lateral; it is for landmark 4 alone and does not pass `check_cohort`.
+From whole radiographs they are halves at 1 mm, one a knee. From single-knee crops, which hold nothing but the
+knee, the crop is laid off-centre on a black field at 1 mm. Such a cohort has its landmarks where the picture
+shows them, so left knees run from medial to lateral; it is for landmark 4 alone and does not pass
+`check_cohort`.
 """
 
 import zlib
@@ -22,7 +24,8 @@ from kneel_lib.imaging import cut
 
 ROI_FIELD_MM = 1.0
 FIELD_MM, SCATTER_MM = 200.0, 30.0
-"""Side of the black field that a crop is laid on, and how far off its middle the crop's own middle lies at most."""
+"""Side of the black field that a crop is laid on, and how far off its middle the crop's own middle lies at
+most."""
 
 
 def is_for_localisation(cohort: Cohort) -> bool:
@@ -31,7 +34,8 @@ def is_for_localisation(cohort: Cohort) -> bool:
 
 
 def halves(image: np.ndarray, mm_per_px: float) -> dict[Any, tuple[np.ndarray, np.ndarray]]:
-    """{"R": left half, "L": right half} of a bilateral radiograph at 1 mm, as it shows them: ((H, W) uint8, origin in mm of the radiograph)."""
+    """{"R": left half, "L": right half} of a bilateral radiograph at 1 mm, as it shows them:
+    ((H, W) uint8, origin in mm of the radiograph)."""
     height_mm, width_mm = (np.array(image.shape) - 1) * mm_per_px
     rows, columns = int(height_mm / ROI_FIELD_MM) + 1, int(width_mm / 2 / ROI_FIELD_MM) + 1
     parts = {}
@@ -44,7 +48,8 @@ def halves(image: np.ndarray, mm_per_px: float) -> dict[Any, tuple[np.ndarray, n
 
 
 def load_halves(folder: Path | str, annotations: Path | str, name: str, jobs: int = -1) -> Cohort:
-    """The search cohort of an OAI-like release: a half radiograph for every annotated knee, landmarks in mm of the half."""
+    """The search cohort of an OAI-like release: a half radiograph for every annotated knee, landmarks in mm
+    of the half."""
     groups, points = annotated_radiographs(folder, annotations)
     made = [
         knee
@@ -72,7 +77,8 @@ def cut_halves(path: Path, rows: pd.DataFrame, points: RoiPoints) -> list[CutKne
 
 
 def scatter(cohort: Cohort) -> Cohort:
-    """The search cohort of single-knee pictures: each as its file shows it, on a black field of FIELD_MM at 1 mm, off-centre; the same every time."""
+    """The search cohort of single-knee pictures: each as its file shows it, on a black field of FIELD_MM at 1
+    mm, off-centre; the same every time."""
     made = [
         lay_out(image, step, points, row["side"], f"{row['subject_id']}{row['side']}")
         for image, step, points, (_, row) in zip(

@@ -1,7 +1,7 @@
 """Regions of interest: square pictures of one size and spacing, cut out of a cohort (section 4.3).
 
-The paper centres them on the true tibial centre at the true spacing. For use on new images nothing true is known:
-then the centre is the picture's own and the spacing the nominal one.
+The paper centres them on the true tibial centre at the true spacing. For use on new images nothing true is
+known: then the centre is the picture's own and the spacing the nominal one.
 """
 
 import zlib
@@ -21,10 +21,11 @@ DISPLACED_MM = 10.0
 
 @dataclass(frozen=True)
 class Rois:
-    """ROIs of n knees. Pixel (x, y) of ROI k lies at `origin_mm[k] + mm_per_px[k] * (x, y)` in its picture's frame.
+    """ROIs of n knees. Pixel (x, y) of ROI k lies at `origin_mm[k] + mm_per_px[k] * (x, y)` in its picture's
+    frame.
 
-    images: (n, S, S) uint8, S = size_px + 2 * margin_px. landmarks_px: (n, 16, 2) in ROI pixels, margin included.
-    mm_per_px: (n,) true mm in a ROI pixel. origin_mm: (n, 2). size_px: side without the margin.
+    images: (n, S, S) uint8, S = size_px + 2 * margin_px. landmarks_px: (n, 16, 2) in ROI pixels, margin
+    included. mm_per_px: (n,) true mm in a ROI pixel. origin_mm: (n, 2). size_px: side without the margin.
     """
 
     images: np.ndarray
@@ -42,11 +43,13 @@ class Rois:
 def cut_rois(
     cohort: Cohort, size_px: int, spacing_mm: float, centre: str = "truth", margin_px: int = 0
 ) -> Rois:
-    """Cut every knee's ROI of `size_px` pixels of `spacing_mm`, plus `margin_px` on each side; outside is black.
+    """Cut every knee's ROI of `size_px` pixels of `spacing_mm`, plus `margin_px` on each side; outside is
+    black.
 
-    centre="truth": around landmark 4, true spacing (the paper). centre="image": around the picture's middle, nominal
-    spacing; `mm_per_px` then says what a ROI pixel really measures. centre="displaced": landmark 4 moved by
-    `displacements_mm`, true spacing: what a poor ROI localisation would hand over. Raises `KneelError` for another centre.
+    centre="truth": around landmark 4, true spacing (the paper). centre="image": around the picture's middle,
+    nominal spacing; `mm_per_px` then says what a ROI pixel really measures. centre="displaced": landmark 4
+    moved by `displacements_mm`, true spacing: what a poor ROI localisation would hand over. Raises
+    `KneelError` for another centre.
     """
     truth = find(centre, CENTRES, "ROI centre") != "image"
     picture_mm = cohort.mm_per_px
@@ -73,9 +76,11 @@ def cut_rois(
 
 
 def displacements_mm(knees: pd.DataFrame) -> np.ndarray:
-    """How far each knee's "displaced" ROI lies off the truth, (n, 2) mm: uniform in length up to DISPLACED_MM, in any direction.
+    """How far each knee's "displaced" ROI lies off the truth, (n, 2) mm: uniform in length up to
+    DISPLACED_MM, in any direction.
 
-    Always the same for the same knee, whether its subject is 17, "17" or "0017": a number that was read from a csv again has lost its zeros.
+    Always the same for the same knee, whether its subject is 17, "17" or "0017": a number that was read from
+    a csv again has lost its zeros.
     """
     names = knees["subject_id"].astype(str).str.replace(r"^0+(?=\d+$)", "", regex=True) + knees["side"]
     lengths, angles = np.array(

@@ -1,8 +1,10 @@
-"""Landmarks as csv of the VGG Image Annotator (VIA 2), with which the paper's authors annotated, so that any hospital can bring a set.
+"""Landmarks as csv of the VGG Image Annotator (VIA 2), with which the paper's authors annotated, so that any
+hospital can bring a set.
 
-A region is a polyline along one bone's landmarks in pixels of the file (tibia: 9 points, femur: 7), lateral to medial or the
-other way round. Its region_attributes name the bone and the side: {"bone": "tibia", "side": "R", "kl": "2", "subject": "17"};
-kl and subject may be left out (then the grade is unknown, the file is the subject).
+A region is a polyline along one bone's landmarks in pixels of the file (tibia: 9 points, femur: 7), lateral
+to medial or the other way round. Its region_attributes name the bone and the side: {"bone": "tibia", "side":
+"R", "kl": "2", "subject": "17"}; kl and subject may be left out (then the grade is unknown, the file is the
+subject).
 """
 
 import json
@@ -37,7 +39,8 @@ BONES = {"tibia": landmarks.TIBIA, "femur": landmarks.FEMUR}
 def via_rows(
     filename: str, file_size: int, knees: Sequence[tuple[str, int, object, np.ndarray]]
 ) -> list[dict[str, Any]]:
-    """The csv rows of one file. knees: [(side, KL grade, subject, (16, 2) landmarks in pixels of the file)]."""
+    """The csv rows of one file.
+    knees: [(side, KL grade, subject, (16, 2) landmarks in pixels of the file)]."""
     regions = [(bone, knee) for knee in knees for bone in BONES]
     rows = []
     for number, (bone, (side, kl, subject, points)) in enumerate(regions):
@@ -79,7 +82,8 @@ def read_via(path: Path | str) -> dict[tuple[str, str], tuple[str, int, np.ndarr
         bone, side = (str(attributes.get(name, "")).strip() for name in ("bone", "side"))
         if bone.lower() not in BONES or side.upper()[:1] not in ("L", "R"):
             raise KneelError(
-                f"{place}: region_attributes must name bone (tibia or femur) and side (L or R), they are {row.region_attributes}"
+                f"{place}: region_attributes must name bone (tibia or femur) and side (L or R), they are "
+                f"{row.region_attributes}"
             )
         key = str(row.filename), side.upper()[0]
         described = str(attributes.get("subject", row.filename)), grade(place, attributes.get("kl"))
@@ -142,15 +146,16 @@ def load_via(
 ) -> Cohort:
     """The cohort of all knees annotated in a VIA csv: pictures cut out of the files as `oai.load_oai` does.
 
-    folder: where the csv's file names lie. mm_per_px: pixel spacing of files that do not say it. split: of all knees; "test" keeps them out of
-    folds, "train" lets them be trained on and held out in turn. Raises `KneelError` for a knee
-    without a grade, since every table is by grade, and for unreadable files.
+    folder: where the csv's file names lie. mm_per_px: pixel spacing of files that do not say it. split: of
+    all knees; "test" keeps them out of folds, "train" lets them be trained on and held out in turn. Raises
+    `KneelError` for a knee without a grade, since every table is by grade, and for unreadable files.
     """
     groups: dict[str, list[Any]] = {}
     for (filename, side), (subject, kl, points) in read_via(annotations).items():
         if kl < 0:
             raise KneelError(
-                f"{annotations}: no kl for {filename}, side {side}: give the Kellgren-Lawrence grade in region_attributes"
+                f"{annotations}: no kl for {filename}, side {side}: "
+                "give the Kellgren-Lawrence grade in region_attributes"
             )
         groups.setdefault(filename, []).append((side, subject, kl, points))
     made = Parallel(jobs)(

@@ -1,4 +1,5 @@
-"""Figures of the classical systems: shape modes, appearance, response images, votes on a knee, the fit step by step."""
+"""Figures of the classical systems: shape modes, appearance, response images, votes on a knee, the fit step
+by step."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -26,7 +27,8 @@ from kneel_lib.figures.style import (
 def shape_modes(
     mean_mm: np.ndarray, displacements_mm: np.ndarray, shares: np.ndarray, count: int = 3
 ) -> Figure:
-    """The mean shape (16, 2) mm and what +-2 standard deviations of the first modes (m, 16, 2) mm do to it, a panel a mode."""
+    """The mean shape (16, 2) mm and what +-2 standard deviations of the first modes (m, 16, 2) mm do to
+    it, a panel a mode."""
     figure, panels = plt.subplots(
         count,
         1,
@@ -77,9 +79,11 @@ def appearances(pictures: dict[str, Any]) -> Figure:
 
 
 def response_maps(rows: Any, truth: Any, names: Any, cell_mm: Mapping[str, float]) -> Figure:
-    """Response images around the current points, a row of panels a system: {label: (k, h, w)}, with the truth as a cross.
+    """Response images around the current points, a row of panels a system: {label: (k, h, w)}, with the truth
+    as a cross.
 
-    truth: {label: (k, 2) true points in cells of the map}. names: of the k landmarks. cell_mm: {label: mm in a cell}.
+    truth: {label: (k, 2) true points in cells of the map}. names: of the k landmarks. cell_mm: {label: mm in
+    a cell}.
     """
     figure, panels = plt.subplots(
         len(rows),
@@ -100,7 +104,8 @@ def response_maps(rows: Any, truth: Any, names: Any, cell_mm: Mapping[str, float
 
 
 def votes_on_knee(image: np.ndarray, mm_per_px: float, responses: Any, truth_px: np.ndarray) -> Figure:
-    """One ROI with the piled-up votes of some landmarks on it, a panel a stage. responses: {title: (S, S) votes, any scale}."""
+    """One ROI with the piled-up votes of some landmarks on it, a panel a stage.
+    responses: {title: (S, S) votes, any scale}."""
     figure, panels = plt.subplots(
         1, len(responses), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(responses) * 1.06), layout="constrained"
     )
@@ -112,7 +117,8 @@ def votes_on_knee(image: np.ndarray, mm_per_px: float, responses: Any, truth_px:
 
 
 def fit_by_step(errors: Mapping[str, np.ndarray]) -> tuple[Figure, pd.DataFrame]:
-    """(figure, table): median error over knees after each step of a fit, with quartiles, a line a system. errors: {label: (knees, steps)} mm."""
+    """(figure, table): median error over knees after each step of a fit, with quartiles, a line a system.
+    errors: {label: (knees, steps)} mm."""
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.8))
     parts = [
         pd.DataFrame(values)
@@ -135,7 +141,8 @@ def fit_by_step(errors: Mapping[str, np.ndarray]) -> tuple[Figure, pd.DataFrame]
 
 
 def final_against_initial(table: pd.DataFrame) -> Figure:
-    """Final error over the displacement of the ROI, with 95 % intervals, a line a setting, from `tables.by_displacement` of one cohort and one profile a setting.
+    """Final error over the displacement of the ROI, with 95 % intervals, a line a setting, from
+    `tables.by_displacement` of one cohort and one profile a setting.
 
     The classical systems are solid, networks dashed.
     """

@@ -1,4 +1,5 @@
-"""Figures of the data: knees by grade, the average knee, shapes, and how a simulated radiograph comes about."""
+"""Figures of the data:
+knees by grade, the average knee, shapes, and how a simulated radiograph comes about."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,7 +36,8 @@ def knees_by_grade(cohort: Cohort, rois: Rois, seed: int = 0) -> Figure:
 
 
 def phantom_steps(maps: Maps, machine: Machine, seed: int = 0) -> Figure:
-    """How a simulated radiograph comes about, in six pictures: thickness of three tissues in mm, the beam, the detector, the display."""
+    """How a simulated radiograph comes about, in six pictures: thickness of three tissues in mm, the beam,
+    the detector, the display."""
     signal = phantom.detect(maps, machine, np.random.default_rng(seed))
     steps = {
         "soft tissue, mm": maps["soft"],
@@ -63,7 +65,8 @@ def phantom_steps(maps: Maps, machine: Machine, seed: int = 0) -> Figure:
 
 
 def beam_profile(maps: Maps, machine: Machine, row: int, seed: int = 0) -> tuple[Figure, pd.DataFrame]:
-    """(figure, table): along one row of the phantom, bone thickness in mm and the detector's signal with few and many photons."""
+    """(figure, table): along one row of the phantom, bone thickness in mm and the detector's signal with few
+    and many photons."""
     x = np.arange(maps["soft"].shape[1]) * machine.mm_per_px
     table = pd.DataFrame(
         {
@@ -107,7 +110,8 @@ def knees_of_cohorts(
 
 
 def average_knees(cohorts: Sequence[Cohort], size_px: int = 240, spacing_mm: float = 0.4) -> Figure:
-    """The average knee of each cohort side by side, each with its mean shape: where the phantom differs from bone."""
+    """The average knee of each cohort side by side, each with its mean shape:
+    where the phantom differs from bone."""
     side = min(TWO_COLUMNS / len(cohorts), ONE_COLUMN)
     figure, panels = plt.subplots(
         1, len(cohorts), figsize=(side * len(cohorts), 1.1 * side), layout="constrained"
@@ -127,7 +131,8 @@ def average_knees(cohorts: Sequence[Cohort], size_px: int = 240, spacing_mm: flo
 
 
 def average_knee(rois: Rois) -> np.ndarray:
-    """The mean picture of all knees, each warped by a thin-plate spline of its landmarks onto the mean shape; (S, S) float.
+    """The mean picture of all knees, each warped by a thin-plate spline of its landmarks onto the mean shape;
+    (S, S) float.
 
     Edges are sharp only where landmarks lie on the same edge in every knee: a check of the registration.
     """

@@ -16,7 +16,8 @@ from kneel_lib.figures.style import ONE_COLUMN, TWO_COLUMNS, scale_bar, show_kne
 
 
 def mixing_density(alphas: Iterable[float], draws: Any) -> Figure:
-    """How the share of the mixed-in image is distributed for each alpha of mixup: histograms of {alpha: shares}."""
+    """How the share of the mixed-in image is distributed for each alpha of mixup: histograms of {alpha:
+    shares}."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.3, ONE_COLUMN * 0.7))
     shares = pd.DataFrame({f"α = {alpha}": draws[alpha] for alpha in alphas})
     histogram = {"bins": 40, "binrange": (0, 1), "stat": "density", "common_norm": False}
@@ -41,7 +42,8 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.D
 
 
 def held_out_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFrame]:
-    """(figure, table): MRE of the held-out fold after every epoch, of runs that noted it (the control "picked"); its least value and its last one are marked."""
+    """(figure, table): MRE of the held-out fold after every epoch, of runs that noted it (the control
+    "picked"); its least value and its last one are marked."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
     for label, history in histories.items():
         best, last = history.iloc[history["held_out_mre"].argmin()], history.iloc[-1]
@@ -71,7 +73,8 @@ def augmented_batch(images: Any, points_px: Any, mm_per_px: float) -> Figure:
 def show_maps(
     probabilities: np.ndarray, cell_mm: float, chosen: Sequence[int] = (0, 4, 8, 9, 12, 15)
 ) -> Figure:
-    """Soft-argmax maps of one knee, (M, h, w) probabilities, for some landmarks; each scaled to its own peak."""
+    """Soft-argmax maps of one knee, (M, h, w) probabilities, for some landmarks;
+    each scaled to its own peak."""
     figure, panels = plt.subplots(1, len(chosen), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(chosen) * 1.2))
     for axes, number in zip(panels, chosen):
         axes.imshow(probabilities[number], cmap="magma")
@@ -82,7 +85,8 @@ def show_maps(
 
 
 def loss_shapes(losses: Mapping[str, Any], limit: float = 0.05) -> Figure:
-    """Losses (name: function of prediction and truth) and their slopes over the error of one normalised coordinate."""
+    """Losses (name: function of prediction and truth) and their slopes over the error of one normalised
+    coordinate."""
     figure, panels = plt.subplots(1, 2, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.32))
     errors = np.linspace(-limit, limit, 401)
     for name, values in losses.items():
@@ -135,7 +139,8 @@ def draw_block(axes: Axes, rows: Any, title: str) -> None:
 
 
 def draw_network(stages: Any) -> Figure:
-    """Fig. 4 from the model's own numbers: a bar a stage, its height the map's side, labelled channels x side.
+    """Fig. 4 from the model's own numbers: a bar a stage, its height the map's side, labelled channels x
+    side.
 
     stages: [(name, channels, side)] in the order of computation.
     """

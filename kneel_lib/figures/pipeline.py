@@ -22,7 +22,8 @@ EXAMPLE_MM = 115.0
 
 
 def roi_errors(offsets_mm: np.ndarray, limit_mm: float = 10.0) -> Figure:
-    """Where the search puts the tibial centre, relative to the truth, (n, 2) mm; circles at 1, 2.5 and 10 mm. Points further off sit on the rim."""
+    """Where the search puts the tibial centre, relative to the truth, (n, 2) mm; circles at 1, 2.5 and 10 mm.
+    Points further off sit on the rim."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN))
     length = np.linalg.norm(offsets_mm, axis=1, keepdims=True)
     shown = offsets_mm * np.minimum(1, limit_mm / np.maximum(length, 1e-9))
@@ -54,7 +55,8 @@ def roi_curve(
     subjects_by_name: Mapping[str, Any],
     paper_points: Mapping[float, float],
 ) -> tuple[Figure, pd.DataFrame]:
-    """(figure, table): Fig. 5 a, the share of knees whose tibial centre is found within a distance; {label: (n,) mm}, NaN is not found."""
+    """(figure, table): Fig. 5 a, the share of knees whose tibial centre is found within a distance; {label:
+    (n,) mm}, NaN is not found."""
     lines = {name: (errors[:, None], subjects_by_name[name]) for name, errors in errors_by_name.items()}
     return cumulative_errors(lines, {"paper: OAI, 748 knees": paper_points}, bones=((0,),))
 
@@ -62,7 +64,8 @@ def roi_curve(
 def test_set_curves(
     runs: Sequence[Run], methods: Sequence[str] = ("rfrv_clm", "two_stage")
 ) -> tuple[Figure, pd.DataFrame]:
-    """(figure, table): Fig. 6, cumulative errors of Table 2's landmarks with and without radiographic OA, a panel a test set."""
+    """(figure, table): Fig.
+    6, cumulative errors of Table 2's landmarks with and without radiographic OA, a panel a test set."""
     names = list(dict.fromkeys(run.spec.cohort for run in runs))
     figure, panels = plt.subplots(
         1,
@@ -96,7 +99,8 @@ def test_set_curves(
 
 
 def show_pipeline(radiograph: Radiograph, knees: Sequence[Any], roi_mm: float) -> Figure:
-    """Fig. 1: a radiograph with the ROI (a square of roi_mm around predicted landmark 4) and the landmarks of each located knee."""
+    """Fig. 1: a radiograph with the ROI (a square of roi_mm around predicted landmark 4) and the landmarks
+    of each located knee."""
     figure, axes = plt.subplots(
         figsize=(TWO_COLUMNS, TWO_COLUMNS * radiograph.image.shape[0] / radiograph.image.shape[1])
     )
@@ -131,7 +135,8 @@ def chosen_examples(
         ("KL 4", (4,)),
     ),
 ) -> Any:
-    """[(group, "best" | "median" | "worst", row of the predictions)] by mean error over all landmarks: the cases of Fig. 7."""
+    """[(group, "best" | "median" | "worst", row of the predictions)] by mean error over all landmarks:
+    the cases of Fig. 7."""
     chosen = []
     for name, grades in groups:
         knees = predictions[predictions["kl"].isin(grades)].dropna(subset=["e0"])
@@ -145,7 +150,8 @@ def chosen_examples(
 
 
 def show_examples(chosen: Any, cases: Any) -> Figure:
-    """Fig. 7: a row a group of grades, columns best, median, worst; truth as circles, prediction as crosses. cases: {(subject_id, side): (`Case`, row)}."""
+    """Fig. 7: a row a group of grades, columns best, median, worst; truth as circles, prediction as crosses.
+    cases: {(subject_id, side): (`Case`, row)}."""
     groups = list(dict.fromkeys(name for name, _, _ in chosen))
     figure, panels = plt.subplots(
         len(groups),

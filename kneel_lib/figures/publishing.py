@@ -1,4 +1,5 @@
-"""What may be shown: pictures of real knees are drawn only where `pictures_allowed()`; in the notebooks that the project publishes they are left out."""
+"""What may be shown: pictures of real knees are drawn only where `pictures_allowed()`;
+in the notebooks that the project publishes they are left out."""
 
 import os
 from collections.abc import Callable
@@ -12,7 +13,8 @@ WITHOUT_PICTURES = "KNEEL_WITHOUT_PICTURES"
 
 
 def pictures_allowed(cohort: Cohort | str) -> bool:
-    """False for real knees (a cohort, or the name of one) where KNEEL_WITHOUT_PICTURES is set: the published notebooks show none."""
+    """False for real knees (a cohort, or the name of one) where KNEEL_WITHOUT_PICTURES is set:
+    the published notebooks show none."""
     name = cohort if isinstance(cohort, str) else cohort.name
     return (
         name in POPULATIONS
@@ -22,7 +24,8 @@ def pictures_allowed(cohort: Cohort | str) -> bool:
 
 
 def with_pictures(cohort: Cohort | str, draw: Callable[..., Any], *arguments: Any) -> Any:
-    """`draw(*arguments)`, a figure that shows pixels; or None, and a line that says so, where they may not be shown."""
+    """`draw(*arguments)`, a figure that shows pixels;
+    or None, and a line that says so, where they may not be shown."""
     if pictures_allowed(cohort):
         if os.environ.get(WITHOUT_PICTURES):
             print("The knees in this picture are simulated.")
@@ -32,5 +35,6 @@ def with_pictures(cohort: Cohort | str, draw: Callable[..., Any], *arguments: An
 
 
 def stand_in(cohort: Cohort) -> Cohort:
-    """The cohort itself where its pixels may be shown, else ten simulated knees: for pictures of what is done to an image, whosever it is."""
+    """The cohort itself where its pixels may be shown, else ten simulated knees:
+    for pictures of what is done to an image, whosever it is."""
     return cohort if pictures_allowed(cohort) else load_cohort("simulated", 10)

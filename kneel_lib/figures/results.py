@@ -1,4 +1,5 @@
-"""Figures of results: errors by distance, landmark and grade, rows with their intervals, differences, labels."""
+"""Figures of results:
+errors by distance, landmark and grade, rows with their intervals, differences, labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -40,10 +41,11 @@ def cumulative_errors(
     bones: metrics.Bones = landmarks.TABLE1,
     axes: Axes | None = None,
 ) -> tuple[Figure, pd.DataFrame]:
-    """(figure, table): share of knees whose bone-mean error (over `bones`' landmarks) is within r, a line for each name; a knee without errors never is.
+    """(figure, table): share of knees whose bone-mean error (over `bones`' landmarks) is within r, a line for
+    each name; a knee without errors never is.
 
-    predictions_by_name: {label: (errors (n, 16), subjects)}. paper_points: {label: {r: PCK}} drawn as markers. Bands are
-    95 % intervals (bootstrap over subjects).
+    predictions_by_name: {label: (errors (n, 16), subjects)}. paper_points: {label: {r: PCK}} drawn as
+    markers. Bands are 95 % intervals (bootstrap over subjects).
     """
     beside = axes is None
     if axes is None:
@@ -96,9 +98,9 @@ def errors_by_grade(table: pd.DataFrame) -> Figure:
 def forest_plot(intervals: pd.DataFrame, paper: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     """A dozen rows: PCK @ 1 and 2.5 mm (paper's version) and MRE with 95 % intervals, diamonds for the paper.
 
-    A row that has fewer folds than another has a square: it is about other knees. An MRE far beyond others
-    is written, so that these keep their scale.
-    intervals: rows of `tables.interval_table` of one cohort and profile. paper: `tables.paper_table()`. labels: {setting: label}, in order.
+    A row that has fewer folds than another has a square: it is about other knees. An MRE far beyond others is
+    written, so that these keep their scale. intervals: rows of `tables.interval_table` of one cohort and
+    profile. paper: `tables.paper_table()`. labels: {setting: label}, in order.
     """
     quantities = {"pck_1": "PCK @ 1 mm, %", "pck_2.5": "PCK @ 2.5 mm, %", "mre_mm": "MRE, mm"}
     size = TWO_COLUMNS, 1.1 + 0.2 * len(labels)
@@ -145,7 +147,8 @@ GROUPS = {"kl": "Kellgren-Lawrence grade", "landmark": "landmark"}
 
 
 def differences_by_group(table: pd.DataFrame) -> Figure:
-    """Where a difference in MRE comes from: by KL grade and by landmark, dots with 95 % intervals, a colour a setting; rows of `comparisons.comparison_by_group`."""
+    """Where a difference in MRE comes from: by KL grade and by landmark, dots with 95 % intervals, a
+    colour a setting; rows of `comparisons.comparison_by_group`."""
     size = TWO_COLUMNS, ONE_COLUMN * 0.85
     figure, panels = plt.subplots(
         1, 2, figsize=size, sharey=True, width_ratios=(1, 2.4), layout="constrained"
@@ -162,9 +165,11 @@ def differences_by_group(table: pd.DataFrame) -> Figure:
 
 
 def difference_matrix(table: pd.DataFrame, labels: Sequence[str]) -> Figure:
-    """Where each row gains (green) or loses (purple) against another: a field for each KL grade and landmark, a dot where the 95 % interval leaves out zero.
+    """Where each row gains (green) or loses (purple) against another: a field for each KL grade and landmark,
+    a dot where the 95 % interval leaves out zero.
 
-    table: rows of `comparisons.comparison_by_group` of one cohort and profile, against one setting. labels: of its settings, in order.
+    table: rows of `comparisons.comparison_by_group` of one cohort and profile, against one setting. labels:
+    of its settings, in order.
     """
     names = list(dict.fromkeys(table["setting"]))
     table = table.assign(dot=np.where((table["low"] > 0) | (table["high"] < 0), "•", ""))
@@ -197,7 +202,8 @@ STARTS = {
 
 
 def label_curve(table: pd.DataFrame) -> Figure:
-    """MRE over the number of labelled real knees, a panel a recipe, profile and kind of weights, a line a start: every fold and seed as a point, their mean as a line."""
+    """MRE over the number of labelled real knees, a panel a recipe, profile and kind of weights, a line a
+    start: every fold and seed as a point, their mean as a line."""
     panels = list(table.assign(start=table["start"].map(STARTS)).groupby(["recipe", "profile", "weights"]))
     size = ONE_COLUMN * (0.3 + len(panels)), ONE_COLUMN * 0.95
     figure, row = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
@@ -217,7 +223,8 @@ def label_curve(table: pd.DataFrame) -> Figure:
 
 
 def predictions_by_error(cohort: Cohort, rois: Rois, predicted_px: np.ndarray, errors: np.ndarray) -> Figure:
-    """The best, the median and the worst of these knees by mean error, truth and prediction on the picture."""
+    """The best, the median and the worst of these knees by mean error, truth and prediction on the
+    picture."""
     order = np.argsort(np.nanmean(errors, axis=1))
     figure, panels = plt.subplots(1, 3, figsize=(TWO_COLUMNS, TWO_COLUMNS / 2.8))
     for axes, name, index in zip(panels, ("best", "median", "worst"), order[[0, len(order) // 2, -1]]):

@@ -1,4 +1,5 @@
-"""What all figures share: 88 or 180 mm wide, tibia and femur by colour, truth and prediction by shape, a 10 mm bar on every picture.
+"""What all figures share: 88 or 180 mm wide, tibia and femur by colour, truth and prediction by shape, a 10
+mm bar on every picture.
 
 A figure is saved as PDF and PNG beside the csv that it draws.
 """
@@ -69,7 +70,8 @@ def show_knee(
     title: str = "",
     numbers: bool = False,
 ) -> None:
-    """One picture with landmarks (truth: circles, prediction: crosses) and a 10 mm bar; points in pixels of the picture."""
+    """One picture with landmarks (truth: circles, prediction: crosses) and a 10 mm bar;
+    points in pixels of the picture."""
     axes.imshow(image, vmin=0, vmax=255)
     for points, marker, size in ((truth_px, "o", 9), (predicted_px, "x", 14)):
         if points is not None:
@@ -110,7 +112,8 @@ def pictures_in_row(
     titles: Sequence[str],
     points: Sequence[np.ndarray] | None = None,
 ) -> Figure:
-    """Square pictures (k, S, S) in 0 to 1 side by side with their titles, and landmarks (k, 16, 2) where given."""
+    """Square pictures (k, S, S) in 0 to 1 side by side with their titles, and landmarks (k, 16, 2) where
+    given."""
     figure, panels = plt.subplots(
         1, len(pictures), figsize=(TWO_COLUMNS, 1.08 * TWO_COLUMNS / len(pictures)), layout="constrained"
     )

@@ -1,8 +1,10 @@
-"""From a radiograph to landmarks (Fig. 1): find each knee's ROI, predict, move the ROI to the predicted tibial centre, predict again.
+"""From a radiograph to landmarks (Fig. 1): find each knee's ROI, predict, move the ROI to the predicted
+tibial centre, predict again.
 
-A picture wider than BILATERAL_MM shows two knees, one in each half, unless its file says that it is of the left or the right one; a narrower one shows one
-knee, whose ROI is first cut around the middle. Networks see right knees: left ones are mirrored before and carried back after. Several networks, and several slightly moved
-ROIs, are averaged; how far they disagree is part of the answer.
+A picture wider than BILATERAL_MM shows two knees, one in each half, unless its file says that it is of the
+left or the right one; a narrower one shows one knee, whose ROI is first cut around the middle. Networks see
+right knees: left ones are mirrored before and carried back after. Several networks, and several slightly
+moved ROIs, are averaged; how far they disagree is part of the answer.
 """
 
 from collections.abc import Collection, Iterable
@@ -34,10 +36,11 @@ class NoKneeFound(KneelError):
 
 @dataclass(frozen=True)
 class Knee:
-    """One knee's answer. points_px: (16, 2) in pixels of the file, as it shows them. spread_mm: (16,) standard deviation over views.
+    """One knee's answer. points_px: (16, 2) in pixels of the file, as it shows them. spread_mm: (16,)
+    standard deviation over views.
 
-    shape_distance: squared Mahalanobis distance to the nearest grade's shape model, with measurement noise; about 32 is usual.
-    doubts: why the answer should not be trusted; empty if nothing speaks against it.
+    shape_distance: squared Mahalanobis distance to the nearest grade's shape model, with measurement noise;
+    about 32 is usual. doubts: why the answer should not be trusted; empty if nothing speaks against it.
     """
 
     side: str
@@ -57,7 +60,8 @@ class Knee:
         return not self.doubts
 
     def joint_space_mm(self) -> dict[str, float]:
-        """{"medial", "lateral"}: least distance in mm between the landmarks' polylines of femur and tibia that face each other."""
+        """{"medial", "lateral"}: least distance in mm between the landmarks' polylines of femur and tibia
+        that face each other."""
         facing = {"medial": ((6, 7, 8), (13, 14, 15)), "lateral": ((0, 1, 2), (9, 10, 11))}
         return {
             name: least_distance(*(self.points_mm[list(bone)] for bone in bones))
@@ -80,9 +84,10 @@ def locate(
 ) -> list[Knee]:
     """The `Knee`s in a `Radiograph`, right before left.
 
-    side: "L" or "R" where a single-knee picture's is known; "" takes the file's, or tries both and keeps the more plausible. stages: 1 is the
-    paper's one-stage pipeline, 2 moves the ROI to predicted landmark 4. Raises `NoKneeFound` where none is found, and `KneelError` where a
-    bilateral radiograph is given without networks to search with.
+    side: "L" or "R" where a single-knee picture's is known; "" takes the file's, or tries both and keeps the
+    more plausible. stages: 1 is the paper's one-stage pipeline, 2 moves the ROI to predicted landmark 4.
+    Raises `NoKneeFound` where none is found, and `KneelError` where a bilateral radiograph is given without
+    networks to search with.
     """
     width_mm = radiograph.image.shape[1] * radiograph.mm_per_px
     said = radiograph.side if radiograph.side in ("L", "R") else ""
@@ -95,7 +100,8 @@ def locate(
         ]
     if not roi_networks:
         raise KneelError(
-            f"{radiograph.path} is {width_mm:.0f} mm wide and shows two knees, but there is no network to search them with: give single-knee pictures"
+            f"{radiograph.path} is {width_mm:.0f} mm wide and shows two knees, but there is no network to "
+            "search them with: give single-knee pictures"
         )
     centres = search(radiograph, roi_networks)
     if not centres:
@@ -107,7 +113,8 @@ def locate(
 
 
 def search(radiograph: Radiograph, networks: Networks) -> dict[str, tuple[np.ndarray, float]]:
-    """{side: (tibial centre in mm of the radiograph, share of the map around it)} of the knees in its halves, the paper's first stage at 1 mm."""
+    """{side: (tibial centre in mm of the radiograph, share of the map around it)} of the knees in its
+    halves, the paper's first stage at 1 mm."""
     found = {}
     for side, (picture, origin_mm) in halves(radiograph.image, radiograph.mm_per_px).items():
         votes, shares = zip(*(locate_in_half(picture, network) for network in networks))
@@ -167,7 +174,8 @@ def locate_knee(
 
 
 def view(image: np.ndarray, mm_per_px: float, network: Any, centre_mm: np.ndarray) -> np.ndarray:
-    """Landmarks (views, 16, 2) mm of the image from ROIs around the centre, one for each of the network's views."""
+    """Landmarks (views, 16, 2) mm of the image from ROIs around the centre, one for each of the network's
+    views."""
     step = network.spacing_mm / mm_per_px
     reach = step * (network.size_px - 1) / 2
     origins = np.array([(centre_mm + shift) / mm_per_px - reach for shift in network.views_mm])
@@ -187,7 +195,8 @@ def view(image: np.ndarray, mm_per_px: float, network: Any, centre_mm: np.ndarra
 def overlay(
     radiograph: Radiograph, knees: Iterable[Knee], least_px: int = 800, greatest_px: int = 1600
 ) -> np.ndarray:
-    """The radiograph with its landmarks, (H, W, 3) uint8 BGR: tibia orange, femur blue; knees not to be trusted are marked."""
+    """The radiograph with its landmarks, (H, W, 3) uint8 BGR: tibia orange, femur blue;
+    knees not to be trusted are marked."""
     longest = max(radiograph.image.shape)
     scale = np.clip(longest, least_px, greatest_px) / longest
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR

@@ -1,4 +1,5 @@
-"""The trained networks as ONNX files, for programs without torch: grey ROIs in, landmarks in ROI pixels out, nothing left to do around them."""
+"""The trained networks as ONNX files, for programs without torch:
+grey ROIs in, landmarks in ROI pixels out, nothing left to do around them."""
 
 import json
 import logging
@@ -19,7 +20,8 @@ INPUT, OUTPUT = "rois", "landmarks_px"
 
 
 class Whole(torch.nn.Module):
-    """Grey values 0 to 255, (n, 1, S, S) float32, to landmarks in ROI pixels, (n, M, 2): standardising, network and soft-argmax in one."""
+    """Grey values 0 to 255, (n, 1, S, S) float32, to landmarks in ROI pixels, (n, M, 2):
+    standardising, network and soft-argmax in one."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -30,7 +32,8 @@ class Whole(torch.nn.Module):
 
 
 def export(network: Network, path: Path | str) -> Path:
-    """Write a `predictors.Network` as one ONNX file, with its ROI's size and spacing in its metadata; any number of ROIs at once. Returns the path."""
+    """Write a `predictors.Network` as one ONNX file, with its ROI's size and spacing in its metadata;
+    any number of ROIs at once. Returns the path."""
     import onnx
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not needed
@@ -67,7 +70,8 @@ class OnnxNetwork:
 
 
 def load(path: Path | str, threads: int = 0) -> OnnxNetwork:
-    """The `OnnxNetwork` of an exported file; `KneelError` if it is none. threads: how many to compute with, 0 for all."""
+    """The `OnnxNetwork` of an exported file; `KneelError` if it is none.
+    threads: how many to compute with, 0 for all."""
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,

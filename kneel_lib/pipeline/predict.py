@@ -1,4 +1,5 @@
-"""Landmarks for radiographs that a user brings: every file of a folder, tables and overlay pictures, one line for each file that cannot be read."""
+"""Landmarks for radiographs that a user brings: every file of a folder, tables and overlay pictures, one line
+for each file that cannot be read."""
 
 import json
 from collections.abc import Sequence
@@ -32,13 +33,15 @@ def check_pretrained(networks: Any) -> Any:
     """The networks, if there are any."""
     if not networks:
         raise KneelError(
-            "no trained network came with this copy: train one and `python -m kneel_lib pretrain` it, see README.md"
+            "no trained network came with this copy: "
+            "train one and `python -m kneel_lib pretrain` it, see README.md"
         )
     return networks
 
 
 def find_files(path: Path | str, output: Path | str | None = None) -> list[Path]:
-    """The file itself, or every file below a folder (hidden ones and those below `output` left out), sorted; `KneelError` where there is none."""
+    """The file itself, or every file below a folder (hidden ones and those below `output` left out), sorted;
+    `KneelError` where there is none."""
     path, own = Path(path), output and Path(output).resolve()
     if path.is_file():
         return [path]
@@ -62,7 +65,8 @@ def predict_file(
     side: str = "",
     stages: int = 2,
 ) -> tuple[Radiograph, list[Knee]]:
-    """(`Radiograph`, [`locate.Knee`]) of one file. mm_per_px: spacing of pictures that are no DICOM. Raises `KneelError`."""
+    """(`Radiograph`, [`locate.Knee`]) of one file. mm_per_px: spacing of pictures that are no DICOM.
+    Raises `KneelError`."""
     radiograph = read_radiograph(path, mm_per_px)
     return radiograph, locate(radiograph, networks, roi_networks, side, stages)
 
@@ -76,10 +80,12 @@ def predict_all(
     flip: bool = False,
     pretrained: tuple[Sequence[Any], Sequence[Any]] | None = None,
 ) -> dict[str, str]:
-    """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`. Returns {file: what went wrong}.
+    """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`.
+    Returns {file: what went wrong}.
 
-    flip: look at mirror images too (`predictors.Network`). pretrained: (landmark networks, ROI networks) in the place of the pretrained ones. What is
-    below `output` is no input. If it is stopped, or the disk is full, the answers so far are written. Raises `KneelError` if `output` cannot be written.
+    flip: look at mirror images too (`predictors.Network`). pretrained: (landmark networks, ROI networks) in
+    the place of the pretrained ones. What is below `output` is no input. If it is stopped, or the disk is
+    full, the answers so far are written. Raises `KneelError` if `output` cannot be written.
     """
     networks, roi_networks = pretrained or load_pretrained()
     networks = [replace(network, flip=flip) for network in networks]

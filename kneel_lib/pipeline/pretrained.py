@@ -1,4 +1,5 @@
-"""Trained networks as files that travel with the package: safetensors in half precision, with everything needed to build them again."""
+"""Trained networks as files that travel with the package: safetensors in half precision, with everything
+needed to build them again."""
 
 import json
 from pathlib import Path
@@ -19,7 +20,8 @@ KINDS = ("landmarks", "roi")
 
 
 def write_pretrained(run: Run, kind: str, folder: Path | str = FOLDER) -> Path:
-    """Write a finished run's network as <kind>-<address>.safetensors, about half the size of the run's own weights; returns the path."""
+    """Write a finished run's network as <kind>-<address>.safetensors, about half the size of the run's own
+    weights; returns the path."""
     find(kind, KINDS, "kind of network")
     model = trained.load_network(run)
     tensors = {
@@ -41,7 +43,8 @@ def write_pretrained(run: Run, kind: str, folder: Path | str = FOLDER) -> Path:
 
 
 def named_networks(kind: str = "", folder: Path | str = FOLDER) -> dict[str, Network]:
-    """{file name without ending: `Network`} of the pretrained networks (of one kind), sorted; `KneelError` for a file that is damaged or is none of ours."""
+    """{file name without ending: `Network`} of the pretrained networks (of one kind), sorted;
+    `KneelError` for a file that is damaged or is none of ours."""
     return {path.stem: load_network(path) for path in sorted(Path(folder).glob(f"{kind}*-*.safetensors"))}
 
 

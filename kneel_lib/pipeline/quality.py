@@ -1,4 +1,5 @@
-"""How far an answer can be trusted: the spread of its views, the rarity of its shape, and the reasons to doubt it in words."""
+"""How far an answer can be trusted: the spread of its views, the rarity of its shape, and the reasons to
+doubt it in words."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,18 +12,21 @@ from kneel_lib import landmarks
 from kneel_lib.simulation import shape_model
 
 SPREAD_LIMIT_MM, SHAPE_LIMIT = 3.0, 0.9999
-"""A knee is not to be trusted where views of one landmark spread (standard deviation) by more, or where its shape is rarer than this."""
+"""A knee is not to be trusted where views of one landmark spread (standard deviation) by more, or where
+its shape is rarer than this."""
 
 SIDE_RATIO = 1.2
-"""A side that was found by trying both mirrorings is a guess if the other one is less than this many times as implausible."""
+"""A side that was found by trying both mirrorings is a guess if the other one is less than this many times
+as implausible."""
 
 MEASURED_MM = 1.0
 """Standard deviation of a predicted coordinate that the shape's judgement allows for."""
 
 
 FOUND_SHARE, SURE_SHARE = 0.15, 0.7
-"""In half a radiograph a knee is there if this share of the search map lies within 10 mm of its mean, and surely there with the second share:
-the networks that ship give 0.9 and more on simulated halves, and less than 0.05 on black, grey or noise."""
+"""In half a radiograph a knee is there if this share of the search map lies within 10 mm of its mean, and
+surely there with the second share: the networks that ship give 0.9 and more on simulated halves, and less
+than 0.05 on black, grey or noise."""
 
 
 def with_doubt(knee: Any, share: float) -> Any:
@@ -52,13 +56,15 @@ def implausibility(knee: Any) -> float:
 
 
 def shape_distance(points_mm: np.ndarray) -> float:
-    """Squared Mahalanobis distance of a shape to the nearest grade's model, measurement noise included; chi-squared of 32 if it fits."""
+    """Squared Mahalanobis distance of a shape to the nearest grade's model, measurement noise included;
+    chi-squared of 32 if it fits."""
     residual = points_mm - points_mm[landmarks.CENTRE]
     return min(mahalanobis(model, residual) for model in shape_model.load().values())
 
 
 def mahalanobis(model: shape_model.ShapeModel, shape_mm: np.ndarray) -> float:
-    """Of one grade's model, around which measured coordinates scatter by MEASURED_MM, those of landmark 4 shared by all."""
+    """Of one grade's model, around which measured coordinates scatter by MEASURED_MM, those of landmark 4
+    shared by all."""
     basis = model.modes.reshape(len(model.modes), -1)
     noise = MEASURED_MM**2 * (np.eye(basis.shape[1]) + np.tile(np.eye(2), (landmarks.COUNT, landmarks.COUNT)))
     covariance = (basis.T * model.deviations**2) @ basis + noise

@@ -1,8 +1,9 @@
 """Test sets (section 4.5, Table 2): whole pipelines on images that no part of the training has seen.
 
-"A" and "B" are simulated, with the paper's sizes: bilateral radiographs, in which both knees are localised first. "val" and "test" are the splits of
-the real crops, one knee each, so the first ROI is cut around the middle; nothing true is used but the file's side. Spacing is the file's
-own, or for crops the nominal one; the true one only turns errors into mm. An evaluation is kept and recorded like a run.
+"A" and "B" are simulated, with the paper's sizes: bilateral radiographs, in which both knees are localised
+first. "val" and "test" are the splits of the real crops, one knee each, so the first ROI is cut around the
+middle; nothing true is used but the file's side. Spacing is the file's own, or for crops the nominal one; the
+true one only turns errors into mm. An evaluation is kept and recorded like a run.
 """
 
 import time
@@ -37,7 +38,8 @@ from kneel_lib.simulation.population import POPULATIONS, make_files, take
 
 @dataclass(frozen=True)
 class Case:
-    """One image file and its knees: a table row each, and landmarks (knees, 16, 2) in mm of the file as it shows them, at the true spacing."""
+    """One image file and its knees: a table row each, and landmarks (knees, 16, 2) in mm of the file as it
+    shows them, at the true spacing."""
 
     radiograph: Radiograph
     knees: pd.DataFrame
@@ -45,7 +47,8 @@ class Case:
 
 
 def load_cases(dataset: str, simulated_knees: int | None = None) -> tuple[str, int, Iterator[Case]]:
-    """(fingerprint, number of images, the `Case`s one by one) of a test set; `KneelError` for an unknown one or where its images are missing."""
+    """(fingerprint, number of images, the `Case`s one by one) of a test set;
+    `KneelError` for an unknown one or where its images are missing."""
     find(dataset, DATASETS, "test set")
     if dataset in POPULATIONS:
         folder = make_files(take(POPULATIONS[dataset], simulated_knees))
@@ -86,7 +89,8 @@ def crop_case(cohort: Cohort, row: int) -> Case:
 
 @dataclass(frozen=True)
 class Team:
-    """The finished runs that a pipeline is made of: landmark runs (networks, or one of forests), and ROI networks where knees are still to be found."""
+    """The finished runs that a pipeline is made of: landmark runs (networks, or one of forests), and ROI
+    networks where knees are still to be found."""
 
     landmark_runs: tuple
     roi_runs: tuple = ()
@@ -119,10 +123,12 @@ def get_team(
     device: str = "cpu",
     weights: bool = False,
 ) -> Team:
-    """The `Team` of one row of Table 2, trained where it is missing. weights: ready to predict, see `runs.get_run`.
+    """The `Team` of one row of Table 2, trained where it is missing. weights: ready to predict, see
+    `runs.get_run`.
 
-    A and B: the fold models (`folds`, default: the profile's) of the simulated development cohort and of its ROI localisation. val and test: a
-    network trained on the crops' training split. Of the forests, those of the first fold.
+    A and B: the fold models (`folds`, default: the profile's) of the simulated development cohort and of its
+    ROI localisation. val and test: a network trained on the crops' training split. Of the forests, those of
+    the first fold.
     """
     real = dataset not in POPULATIONS
     folds = ["val"] if real else list(range(profile.folds) if folds is None else folds)
@@ -154,10 +160,11 @@ def evaluate(
     seed: int = 0,
     device: str = "cpu",
 ) -> Run:
-    """The finished evaluation of a pipeline on a test set, as a `store.Run`: loaded if it exists, else made now.
+    """The finished evaluation of a pipeline on a test set, as a `store.Run`: loaded if it exists, else made
+    now.
 
-    A row of its predictions is a knee: x, y in mm of the file, e in mm, `trusted`, and the seconds that its file took. A knee that was not found
-    has empty ones.
+    A row of its predictions is a knee: x, y in mm of the file, e in mm, `trusted`, and the seconds that its
+    file took. A knee that was not found has empty ones.
     """
     find(method, STAGES, "pipeline")
     fingerprint, count, cases = load_cases(dataset, profile.tested)
@@ -215,7 +222,8 @@ def predict_cases(
 
 
 def case_table(case: Case, located: Any) -> pd.DataFrame:
-    """The rows of one case: who, x and y in mm of the file at the true spacing, error in mm, trusted. located: {side: `locate.Knee`}."""
+    """The rows of one case: who, x and y in mm of the file at the true spacing, error in mm, trusted.
+    located: {side: `locate.Knee`}."""
     nothing = np.full((landmarks.COUNT, 2), np.nan)
     found = [located.get(side) for side in case.knees["side"]]
     scale = case.knees["mm_per_px"].to_numpy(float)[:, None, None]

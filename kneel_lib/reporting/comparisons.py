@@ -1,4 +1,5 @@
-"""Differences between rows, paired knee by knee: with intervals, and corrected for how many were looked at."""
+"""Differences between rows, paired knee by knee:
+with intervals, and corrected for how many were looked at."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,7 +25,8 @@ UNLIKE_PAIRS = (
     (("study", "best_nodropout_long"), ("study", "heatmap")),
     (("study", "best_simulated"), ("study", "heatmap")),
 )
-"""((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than one thing, as one compares two products."""
+"""((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than
+one thing, as one compares two products."""
 COMPARED = (
     "quantity",
     "knees",
@@ -40,7 +42,8 @@ COMPARED = (
 
 
 def label_comparisons(runs: list[Run]) -> pd.DataFrame:
-    """Every start against "scratch" at the same number of labels, paired by knee, fold and seed: the columns of `comparison_table`, with recipe, start and labels."""
+    """Every start against "scratch" at the same number of labels, paired by knee, fold and seed:
+    the columns of `comparison_table`, with recipe, start and labels."""
     groups, rows = label_runs(runs), []
     for (recipe, profile, start, labels), group in groups.items():
         scratch = groups.get((recipe, profile, "scratch", labels))
@@ -55,16 +58,18 @@ def label_comparisons(runs: list[Run]) -> pd.DataFrame:
 
 
 def comparison_table(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
-    """Every setting against one of them, paired by knee, fold and seed: difference, 95 % interval (bootstrap over subjects), p by Holm.
+    """Every setting against one of them, paired by knee, fold and seed: difference, 95 % interval (bootstrap
+    over subjects), p by Holm.
 
-    quantity: mre_mm, or pck_1 and pck_2.5 in points of the paper's version. Holm's family are the settings of one cohort,
-    profile and quantity. Only knees and seeds that both have are compared.
+    quantity: mre_mm, or pck_1 and pck_2.5 in points of the paper's version. Holm's family are the settings of
+    one cohort, profile and quantity. Only knees and seeds that both have are compared.
     """
     return compare_groups(group_runs(runs), lambda setting: None if setting == against else against, roi)
 
 
 def ablation_table(runs: list[Run]) -> pd.DataFrame:
-    """The effect of one change at a time (`rows.ONE_CHANGE`): `comparison_table` of each row with the one that it differs from in one thing, which `ablation` names."""
+    """The effect of one change at a time (`rows.ONE_CHANGE`): `comparison_table` of each row with the one
+    that it differs from in one thing, which `ablation` names."""
     relatives = {setting: relative for setting, (relative, _) in ONE_CHANGE.items()}
     table = compare_groups(group_runs(runs), relatives.get)
     table.insert(0, "ablation", [ONE_CHANGE[setting][1] for setting in table["setting"]])
@@ -72,7 +77,8 @@ def ablation_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def compare_groups(groups: Groups, reference: Callable[[str], Any], roi: str = "truth") -> pd.DataFrame:
-    """`comparison_table` of groups (`group_runs`), each setting against `reference(setting)` of the same cohort and profile where that is among them."""
+    """`comparison_table` of groups (`group_runs`), each setting against `reference(setting)` of the same
+    cohort and profile where that is among them."""
     rows = []
     for (cohort, profile, setting), group in groups.items():
         against = reference(setting)
@@ -99,7 +105,8 @@ def paired_rows(ours: list[Run], theirs: list[Run], roi: str = "truth", **named:
 
 
 def unlike_pairs(runs: list[Run], pairs: Any = UNLIKE_PAIRS) -> pd.DataFrame:
-    """The pairs of rows at real crops that differ in more than one thing (`comparisons.UNLIKE_PAIRS`), compared as in `comparison_table` where both have been run.
+    """The pairs of rows at real crops that differ in more than one thing (`comparisons.UNLIKE_PAIRS`),
+    compared as in `comparison_table` where both have been run.
 
     minutes, minutes_against: a fold's training. Only knees that both have been tried on are compared.
     """
@@ -135,7 +142,8 @@ def unlike_pairs(runs: list[Run], pairs: Any = UNLIKE_PAIRS) -> pd.DataFrame:
 
 
 def corrected(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
-    """The comparisons with p_holm filled in: Holm's correction over the rows that agree in the columns `family`."""
+    """The comparisons with p_holm filled in: Holm's correction over the rows that agree in the columns
+    `family`."""
     for _, rows in table.groupby(family):
         table.loc[rows.index, "p_holm"] = holm(rows["p"])
     return table
@@ -144,8 +152,9 @@ def corrected(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
 def compare_predictions(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[dict[str, Any]]:
     """The rows of `comparison_table` of two predictions tables.
 
-    low_trainings, high_trainings: the 95 % interval by Student's t over the pairs of trainings (a fold and seed each), where there are two or more. It
-    knows seed variance, which the bootstrap over subjects does not, and it is wide where trainings are few. No rows where the two share nothing.
+    low_trainings, high_trainings: the 95 % interval by Student's t over the pairs of trainings (a fold and
+    seed each), where there are two or more. It knows seed variance, which the bootstrap over subjects does
+    not, and it is wide where trainings are few. No rows where the two share nothing.
     """
     both, first, second = paired_errors(ours, theirs)
     if not len(both):
@@ -177,10 +186,12 @@ def compare_predictions(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[di
 
 
 def effects(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Comparisons to read: one row instead of one a quantity, each difference with its 95 % interval over subjects, as text.
+    """Comparisons to read: one row instead of one a quantity, each difference with its 95 % interval over
+    subjects, as text.
 
-    comparisons: of `comparison_table`, `ablation_table` or `label_comparisons`. The columns that say what is compared come first. "over trainings" is the interval of the
-    MRE over pairs of trainings (their number in brackets), "-" where there is but one. p: of the MRE, after Holm.
+    comparisons: of `comparison_table`, `ablation_table` or `label_comparisons`. The columns that say what is
+    compared come first. "over trainings" is the interval of the MRE over pairs of trainings (their number in
+    brackets), "-" where there is but one. p: of the MRE, after Holm.
     """
     names = [name for name in comparisons if name not in COMPARED]
     rows = []
@@ -225,7 +236,8 @@ def difference_text(row: Any, digits: int) -> str:
 
 
 def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
-    """Where a setting's difference in MRE from another comes from: by KL grade and by landmark, in mm with 95 % intervals, without correction.
+    """Where a setting's difference in MRE from another comes from: by KL grade and by landmark, in mm with 95
+    % intervals, without correction.
 
     group: "kl" or "landmark"; value: which. The same pairs as in `comparison_table`.
     """
@@ -269,7 +281,8 @@ def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "trut
 
 
 def paired_errors(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """(table of who, errors (n, 16), errors (n, 16)) of the knees and seeds that two predictions tables share."""
+    """(table of who, errors (n, 16), errors (n, 16)) of the knees and seeds that two predictions tables
+    share."""
     names = [f"e{number}" for number in range(landmarks.COUNT)]
     both = ours.merge(theirs, on=["subject_id", "side", "seed"], suffixes=("", "_other"))
     return both, both[names].to_numpy(float), both[[f"{name}_other" for name in names]].to_numpy(float)

@@ -1,7 +1,8 @@
-"""How far trainings on the same knees are from one another, and from the truth all together: what is left to win by training better.
+"""How far trainings on the same knees are from one another, and from the truth all together: what is left to
+win by training better.
 
-Two networks that err alike see the same thing and miss the same label; what they do not share is seed variance. The error of their mean point (an ensemble,
-no row of Table 1) shows how much that costs.
+Two networks that err alike see the same thing and miss the same label; what they do not share is seed
+variance. The error of their mean point (an ensemble, no row of Table 1) shows how much that costs.
 """
 
 from itertools import combinations
@@ -40,10 +41,12 @@ COLUMNS = (
 
 
 def ensemble_table(runs: list[Run], groups: Any = TOGETHER) -> pd.DataFrame:
-    """A row for each of the `groups` of rows on real crops and each fold that at least two of its trainings share (`ensembles.TOGETHER`).
+    """A row for each of the `groups` of rows on real crops and each fold that at least two of its trainings
+    share (`ensembles.TOGETHER`).
 
-    each_mm: mean MRE of the trainings. apart_mm: mean distance between the answers of two of them. together_mm: MRE of their mean point. difference, low, high: of the mean point
-    against the trainings, paired by knee, with a 95 % interval over subjects.
+    each_mm: mean MRE of the trainings. apart_mm: mean distance between the answers of two of them.
+    together_mm: MRE of their mean point. difference, low, high: of the mean point against the trainings,
+    paired by knee, with a 95 % interval over subjects.
     """
     crops, rows = [run for run in cross_validated(runs) if run.spec.cohort == "crops"], []
     for label, members in groups.items():
@@ -84,9 +87,11 @@ def ensemble(runs: list[Run]) -> dict[str, Any]:
 
 
 def error_of_mean(points: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Distance from the truth of the mean of k points, given only their own distances: |mean - t|^2 = mean |p - t|^2 - mean |p - mean|^2.
+    """Distance from the truth of the mean of k points, given only their own distances: |mean - t|^2 = mean |p
+    - t|^2 - mean |p - mean|^2.
 
-    points: (k, n, 16, 2). errors: (k, n, 16), in the same unit. Returns (n, 16). Recorded runs keep points and errors, but not the truth.
+    points: (k, n, 16, 2). errors: (k, n, 16), in the same unit. Returns (n, 16). Recorded runs keep points
+    and errors, but not the truth.
     """
     spread = ((points - points.mean(axis=0)) ** 2).sum(axis=3).mean(axis=0)
     return np.sqrt(np.maximum((errors**2).mean(axis=0) - spread, 0))

@@ -15,7 +15,8 @@ def write_table(table: pd.DataFrame, path: Path) -> None:
 
 
 def export(table: pd.DataFrame, folder: Path | str, name: str) -> list[Path]:
-    """The table as csv, markdown and LaTeX under `folder`; returns the three paths. Missing cells stay empty."""
+    """The table as csv, markdown and LaTeX under `folder`; returns the three paths.
+    Missing cells stay empty."""
     flat = table.copy()
     if isinstance(flat.columns, pd.MultiIndex):
         flat.columns = [": ".join(part for part in column if part) for column in flat.columns]
@@ -29,7 +30,8 @@ def export(table: pd.DataFrame, folder: Path | str, name: str) -> list[Path]:
 
 
 def as_text(table: pd.DataFrame, digits: int = 1) -> pd.DataFrame:
-    """The table with every cell as text: percentages to `digits` places, millimetres (*_mm) to one more, counts (`COUNTS`) whole, missing ones empty."""
+    """The table with every cell as text: percentages to `digits` places, millimetres (*_mm) to one more,
+    counts (`COUNTS`) whole, missing ones empty."""
 
     def column_as_text(column: pd.Series) -> pd.Series:
         name = str(column.name[-1] if isinstance(column.name, tuple) else column.name).split(": ")[-1]

@@ -1,4 +1,5 @@
-"""Which of the finished runs a table is made of: grouped by row, whole seeds, as they ended or by EMA weights."""
+"""Which of the finished runs a table is made of: grouped by row, whole seeds, as they ended or by EMA
+weights."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -30,7 +31,8 @@ def pooled_predictions(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
 
 
 def group_runs(runs: list[Run]) -> Groups:
-    """{(cohort, profile, setting): [runs]} of cross-validation, of `whole_seeds` alone, in the order of Table 1; transfers are left out."""
+    """{(cohort, profile, setting): [runs]} of cross-validation, of `whole_seeds` alone, in the order of Table
+    1; transfers are left out."""
     order = {name: place for place, name in enumerate(SETTINGS)}
     groups: dict[Any, list[Run]] = {}
     for run in sorted(cross_validated(runs), key=lambda run: (run.spec.held_out, run.spec.seed)):
@@ -48,7 +50,8 @@ def table1_runs(runs: list[Run]) -> list[Run]:
 
 
 def whole_seeds(runs: list[Run]) -> list[Run]:
-    """The runs of those seeds that have most folds. A seed that was tried on one fold alone would make that fold's knees count twice; it is for `seed_table`."""
+    """The runs of those seeds that have most folds. A seed that was tried on one fold alone would make
+    that fold's knees count twice; it is for `seed_table`."""
     folds: dict[int, set[Any]] = {}
     for run in runs:
         folds.setdefault(run.spec.seed, set()).add(run.spec.held_out)
@@ -57,10 +60,11 @@ def whole_seeds(runs: list[Run]) -> list[Run]:
 
 
 def with_ema(runs: list[Run]) -> list[Run]:
-    """The same runs, judged by their EMA weights where the rate was constant; those of them that kept none are left out.
+    """The same runs, judged by their EMA weights where the rate was constant; those of them that kept none
+    are left out.
 
-    At a constant rate the error jumps from epoch to epoch, so that the last one holds much seed variance; a falling
-    rate has settled by itself.
+    At a constant rate the error jumps from epoch to epoch, so that the last one holds much seed variance; a
+    falling rate has settled by itself.
     """
     found = []
     for run in runs:
@@ -72,8 +76,8 @@ def with_ema(runs: list[Run]) -> list[Run]:
 
 
 def by_weights(make: Callable[[list[Run]], pd.DataFrame], runs: list[Run]) -> pd.DataFrame:
-    """The table that `make(runs)` gives, with a column weights: of the runs as they ended ("last epoch"), and of the
-    same `with_ema` ("EMA") where that differs."""
+    """The table that `make(runs)` gives, with a column weights: of the runs as they ended ("last epoch"), and
+    of the same `with_ema` ("EMA") where that differs."""
 
     def place(run: Run) -> tuple[str, str]:
         return run.spec.cohort, run.spec.profile.name
@@ -91,8 +95,8 @@ ORIGINS = {"": "scratch", "roi": "low_cost", SIMULATED: SIMULATED, UNSEEN: UNSEE
 
 
 def cross_validated(runs: list[Run]) -> list[Run]:
-    """The runs that held out a fold of their own cohort and trained on all the rest of it, started as their setting
-    says."""
+    """The runs that held out a fold of their own cohort and trained on all the rest of it, started as
+    their setting says."""
     return [
         run
         for run in runs
@@ -104,14 +108,16 @@ def cross_validated(runs: list[Run]) -> list[Run]:
 
 
 LABEL_RECIPES = {"best": "best", "best_finetune": "best", "wing": "wing", "wing_finetune": "wing"}
-"""{setting: recipe} of the curve of accuracy over labelled knees: a recipe from scratch, and the same from low-cost labels."""
+"""{setting: recipe} of the curve of accuracy over labelled knees:
+a recipe from scratch, and the same from low-cost labels."""
 
 
 def label_runs(runs: list[Run]) -> dict[Any, list[Run]]:
-    """{(recipe, profile, start, labels): [runs]} of the curve of accuracy over labelled real knees, for the folds and profiles in which it was run.
+    """{(recipe, profile, start, labels): [runs]} of the curve of accuracy over labelled real knees, for the
+    folds and profiles in which it was run.
 
-    start: "scratch", "simulated" (trained before on simulated knees with all landmarks) or "low_cost" (on the tibial centre alone). labels: knees
-    trained on; a run on all of a fold's knees counts as the last point.
+    start: "scratch", "simulated" (trained before on simulated knees with all landmarks) or "low_cost" (on the
+    tibial centre alone). labels: knees trained on; a run on all of a fold's knees counts as the last point.
     """
     real = [
         (LABEL_RECIPES[run.spec.setting.name], run.spec.profile.name, run)
@@ -143,7 +149,8 @@ def test_set_runs(runs: list[Run]) -> list[Run]:
 
 
 def counted(runs: list[Run]) -> dict[str, Any]:
-    """How many folds, seeds and knees there are in runs of one setting, and how long they took: epochs times the median epoch, since a machine may have been paused."""
+    """How many folds, seeds and knees there are in runs of one setting, and how long they took:
+    epochs times the median epoch, since a machine may have been paused."""
     knees = pd.concat([run.predictions[["subject_id", "side"]] for run in runs]).drop_duplicates()
     return {
         "folds": len({run.spec.held_out for run in runs}),

@@ -8,12 +8,14 @@ from scipy.stats import t as student
 
 SEED = 0
 DRAWS = 10_000
-"""Enough that the smallest p, 2 / (draws + 1), is still small after Holm's correction over a table of sixty rows."""
+"""Enough that the smallest p, 2 / (draws + 1), is still small after Holm's correction over a table of
+sixty rows."""
 
 
 @lru_cache(maxsize=8)
 def subject_counts(subjects: int, draws: int, seed: int) -> np.ndarray:
-    """(draws, subjects) how often each of so many subjects is drawn: the same for every quantity of a table, so it is made once."""
+    """(draws, subjects) how often each of so many subjects is drawn:
+    the same for every quantity of a table, so it is made once."""
     return (
         np.random.default_rng(seed)
         .multinomial(subjects, np.full(subjects, 1 / subjects), size=draws)
@@ -25,7 +27,8 @@ def subject_counts(subjects: int, draws: int, seed: int) -> np.ndarray:
 def resampled_means(
     values: ArrayLike, subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
 ) -> tuple[float, np.ndarray]:
-    """(mean, (draws,) means): of the known entries, and of the same when subjects are drawn with replacement, each with all of its knees.
+    """(mean, (draws,) means): of the known entries, and of the same when subjects are drawn with replacement,
+    each with all of its knees.
 
     values: (n,) or (n, k), a row a knee; NaN is left out.
     """
@@ -43,9 +46,11 @@ def resampled_means(
 def mean_interval(
     values: ArrayLike, subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
 ) -> tuple[float, float, float]:
-    """(mean, low, high): the mean of the known entries and its 95 % percentile interval, clustered on subjects.
+    """(mean, low, high): the mean of the known entries and its 95 % percentile interval, clustered on
+    subjects.
 
-    values: (n,) or (n, k), a row a knee; NaN is left out. For a PCK give 100.0 and 0.0, for an MRE errors in mm.
+    values: (n,) or (n, k), a row a knee; NaN is left out. For a PCK give 100.0 and 0.0, for an MRE errors in
+    mm.
     """
     mean, means = resampled_means(values, subjects, draws, seed)
     low, high = np.percentile(means, [2.5, 97.5])
@@ -55,10 +60,11 @@ def mean_interval(
 def paired_difference(
     first: ArrayLike, second: ArrayLike, subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
 ) -> tuple[float, float, float, float]:
-    """(mean, low, high, p) of first - second, paired by row: 95 % interval and two-sided p, both from the clustered bootstrap.
+    """(mean, low, high, p) of first - second, paired by row: 95 % interval and two-sided p, both from the
+    clustered bootstrap.
 
-    first, second: (n,) or (n, k), the same knees in the same order. p is twice the smaller share of draws on one side of zero, with
-    one draw added, so it is never below 2 / (draws + 1).
+    first, second: (n,) or (n, k), the same knees in the same order. p is twice the smaller share of draws on
+    one side of zero, with one draw added, so it is never below 2 / (draws + 1).
     """
     mean, means = resampled_means(np.asarray(first, float) - np.asarray(second, float), subjects, draws, seed)
     share = min((means <= 0).sum(), (means >= 0).sum())
@@ -67,14 +73,16 @@ def paired_difference(
 
 
 def interval_over_trainings(values: ArrayLike) -> tuple[float, float, float]:
-    """(mean, low, high) of one value a training (two or more), by Student's t: the 95 % interval that knows seed variance."""
+    """(mean, low, high) of one value a training (two or more), by Student's t:
+    the 95 % interval that knows seed variance."""
     values = np.asarray(values, float)
     reach = student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(values.mean() - reach), float(values.mean() + reach)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """Holm's step-down correction: p-values for a family of comparisons, in their order, each at least as large as before."""
+    """Holm's step-down correction: p-values for a family of comparisons, in their order, each at least as
+    large as before."""
     p_values = np.asarray(p_values, float)
     order = np.argsort(p_values)
     stepped = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))

@@ -49,7 +49,8 @@ NO_TRUTH = "no_truth.csv"
 
 
 def label_table(runs: list[Run]) -> pd.DataFrame:
-    """Accuracy on real knees against the number of labelled real knees (`label_runs`), a row a recipe, start, label count, fold and seed."""
+    """Accuracy on real knees against the number of labelled real knees (`label_runs`), a row a recipe,
+    start, label count, fold and seed."""
     rows = [
         {
             "recipe": recipe,
@@ -71,10 +72,12 @@ def label_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "best")) -> pd.DataFrame:
-    """Networks trained on simulated knees and tried on real ones, beside the mean shape, and the same with few real labels or those alone.
+    """Networks trained on simulated knees and tried on real ones, beside the mean shape, and the same with
+    few real labels or those alone.
 
-    trained_on: "simulated", "simulated, then crops" or "crops". real_labels: how many real knees with landmarks were trained on. Rows without
-    real labels are tried on all real knees, the others on one held-out fold (`knees` says how many).
+    trained_on: "simulated", "simulated, then crops" or "crops". real_labels: how many real knees with
+    landmarks were trained on. Rows without real labels are tried on all real knees, the others on one
+    held-out fold (`knees` says how many).
     """
     columns = [
         "trained_on",
@@ -114,7 +117,8 @@ def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "be
 def sim_to_real_labels(spec: RunSpec) -> dict[str, object] | None:
     """What such a run was trained on, for `sim_to_real_table`; None if it does not belong there.
 
-    A run that started from another does not say how many simulated knees that one saw: the transfer's own row does.
+    A run that started from another does not say how many simulated knees that one saw: the transfer's own row
+    does.
     """
     if spec.kind == "transfer" and spec.target == "crops":
         return {"trained_on": spec.cohort, "simulated_knees": spec.knees, "real_labels": 0}
@@ -145,7 +149,8 @@ ROI_COLUMNS = (
 
 
 def roi_table(runs: list[Run]) -> pd.DataFrame:
-    """ROI localisation of section 4.4 out of fold: PCK of the tibial centre in percent, and knees (percent) missed by 10 mm or more; a row a cohort and profile."""
+    """ROI localisation of section 4.4 out of fold: PCK of the tibial centre in percent, and knees
+    (percent) missed by 10 mm or more; a row a cohort and profile."""
     rows: list[dict[str, Any]] = []
     groups: dict[Any, list[Run]] = {}
     for run in runs:
@@ -193,9 +198,11 @@ TEST_COLUMNS = (
 
 
 def test_set_table(runs: list[Run]) -> pd.DataFrame:
-    """Table 2: a row a test set, pipeline and group of knees (oa: radiographic osteoarthritis). PCK of landmarks 0, 4, 8 and 9, 12, 15.
+    """Table 2: a row a test set, pipeline and group of knees (oa: radiographic osteoarthritis). PCK of
+    landmarks 0, 4, 8 and 9, 12, 15.
 
-    folds: how many fold models are averaged. missed: knees that the search did not find; doubted: those with an answer that is not to be trusted.
+    folds: how many fold models are averaged. missed: knees that the search did not find; doubted: those with
+    an answer that is not to be trusted.
     """
     rows = []
     for run in test_set_runs(runs):
@@ -227,7 +234,8 @@ def test_set_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def summary_row(runs: list[Run], roi: str = "truth") -> dict[str, Any]:
-    """One row of results/table1.csv from the runs of one setting (their knees pooled over folds and seeds)."""
+    """One row of results/table1.csv from the runs of one setting (their knees pooled over folds and
+    seeds)."""
     spec = runs[0].spec
     return {
         "setting": spec.setting.name,
@@ -247,7 +255,8 @@ def summary_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
 
 
 def interval_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
-    """MRE, the paper's PCK, and strict PCK over all 16 landmarks, with 95 % intervals (bootstrap over subjects), a row a setting."""
+    """MRE, the paper's PCK, and strict PCK over all 16 landmarks, with 95 % intervals (bootstrap over
+    subjects), a row a setting."""
     rows = []
     for (cohort, profile, setting), group in group_runs(runs).items():
         predictions = pooled_predictions(group, roi)
@@ -281,7 +290,8 @@ def interval_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
 
 
 def seed_table(runs: list[Run]) -> pd.DataFrame:
-    """Seed variance: how the MRE of one setting on one fold differs from seed to seed, where there are two seeds or more. sd_mm: standard deviation over seeds."""
+    """Seed variance: how the MRE of one setting on one fold differs from seed to seed, where there are two
+    seeds or more. sd_mm: standard deviation over seeds."""
     groups: dict[Any, dict[int, float]] = {}
     for run in cross_validated(runs):
         key = (run.spec.setting.name, run.spec.cohort, run.spec.profile.name, run.spec.held_out)
@@ -305,9 +315,11 @@ def seed_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def picked_table(runs: list[Run]) -> pd.DataFrame:
-    """How optimistic it is to report the best epoch on the very fold that it was picked on, as the released code does; a row a run of the ablation "picked".
+    """How optimistic it is to report the best epoch on the very fold that it was picked on, as the released
+    code does; a row a run of the ablation "picked".
 
-    last_mm: MRE of the held-out fold after the last epoch. best_mm: after the best one (best_epoch). optimism_mm: what lies between.
+    last_mm: MRE of the held-out fold after the last epoch. best_mm: after the best one (best_epoch).
+    optimism_mm: what lies between.
     """
     rows = []
     for run in cross_validated(runs):
@@ -343,7 +355,8 @@ def picked_table(runs: list[Run]) -> pd.DataFrame:
 
 
 def cost_without_truth(runs: list[Run]) -> pd.DataFrame:
-    """How much the MRE grows, in mm, when nothing true places the ROI: paired by knee, with 95 % intervals, a row a setting."""
+    """How much the MRE grows, in mm, when nothing true places the ROI:
+    paired by knee, with 95 % intervals, a row a setting."""
     rows = []
     for (cohort, profile, setting), group in group_runs(runs).items():
         truth, image = (pooled_predictions(group, roi) for roi in ("truth", "image"))
@@ -362,9 +375,11 @@ def cost_without_truth(runs: list[Run]) -> pd.DataFrame:
 
 
 def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:
-    """The paper's Table 1 in the paper's form with the rows of `summary` beside it; the column groups name their origin.
+    """The paper's Table 1 in the paper's form with the rows of `summary` beside it; the column groups name
+    their origin.
 
-    summary: of `summary_table`. A column `origin`, if it has one, is the name of a row's group; else the group is called by cohort and profile.
+    summary: of `summary_table`. A column `origin`, if it has one, is the name of a row's group; else the
+    group is called by cohort and profile.
     """
     paper = paper_table().set_index("setting")
     parts = {
@@ -390,7 +405,8 @@ def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded_rows(runs: list[Run]) -> pd.DataFrame:
-    """`summary_table` of the runs on real crops, one row a setting: at the profile of Table 1 where it was run there, else where it has most folds (then the finest pixels)."""
+    """`summary_table` of the runs on real crops, one row a setting: at the profile of Table 1 where it was
+    run there, else where it has most folds (then the finest pixels)."""
     summary = summary_table(runs)
     real = summary[summary["cohort"] == "crops"].assign(
         elsewhere=lambda rows: rows["profile"] != TABLE1_PROFILE
@@ -408,9 +424,11 @@ def row_labels(names: Iterable[str]) -> list[str]:
 
 
 def chosen_rows(runs: list[Run], names: Sequence[str]) -> pd.DataFrame:
-    """`beside_paper` of these runs for the settings `names` alone, in that order; those without a run are left empty.
+    """`beside_paper` of these runs for the settings `names` alone, in that order; those without a run are
+    left empty.
 
-    Where weights were averaged (`with_ema`) a second group of columns has the same runs so; rows with a falling rate are the same in both.
+    Where weights were averaged (`with_ema`) a second group of columns has the same runs so; rows with a
+    falling rate are the same in both.
     """
     parts = [summary_table(runs)]
     if any(run.has_ema for run in runs):
@@ -445,7 +463,8 @@ def by_grade(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
 
 
 def by_displacement(runs: list[Run], step_mm: float = 2.0) -> pd.DataFrame:
-    """Final against initial error: MRE of ROIs cut off the truth (`rois.displacements_mm`), a row a setting and range of displacement.
+    """Final against initial error: MRE of ROIs cut off the truth (`rois.displacements_mm`), a row a setting
+    and range of displacement.
 
     Runs that were recorded before ROIs were displaced have no such predictions and are left out.
     """

@@ -1,7 +1,8 @@
-"""From sixteen landmarks to whole bones: outlines of femur, tibia, fibula and patella by anatomical templates.
+"""From sixteen landmarks to whole bones: outlines of femur, tibia, fibula and patella by anatomical
+templates.
 
-All in mm in the frame of a right knee seen from the front: origin at landmark 4, x to medial, y down. An outline is a
-closed polygon (n, 2) that passes through its landmarks exactly.
+All in mm in the frame of a right knee seen from the front: origin at landmark 4, x to medial, y down. An
+outline is a closed polygon (n, 2) that passes through its landmarks exactly.
 """
 
 import numpy as np
@@ -16,7 +17,8 @@ FEMUR_UP, TIBIA_DOWN = 170.0, 190.0
 
 
 def smooth_through(points: np.ndarray) -> np.ndarray:
-    """A curve through the points, sampled about every STEP_MM; parametrised by the chord, so that it does not overshoot."""
+    """A curve through the points, sampled about every STEP_MM;
+    parametrised by the chord, so that it does not overshoot."""
     chords = np.concatenate([[0], np.cumsum(np.sqrt(np.linalg.norm(np.diff(points, axis=0), axis=1)))])
     length = np.linalg.norm(np.diff(points, axis=0), axis=1).sum()
     dense = np.linspace(0, chords[-1], max(int(length / STEP_MM), 8))
@@ -24,7 +26,8 @@ def smooth_through(points: np.ndarray) -> np.ndarray:
 
 
 def side_line(start: np.ndarray, offsets: ArrayLike) -> np.ndarray:
-    """A bone's side: from `start` through start + offsets, x as a monotone function of y (sampled about every STEP_MM)."""
+    """A bone's side: from `start` through start + offsets, x as a monotone function of y (sampled about every
+    STEP_MM)."""
     points = np.concatenate([[start], start + np.asarray(offsets, float)])
     order = np.argsort(points[:, 1])
     y = np.arange(points[order[0], 1], points[order[-1], 1] + STEP_MM, STEP_MM)
@@ -33,7 +36,8 @@ def side_line(start: np.ndarray, offsets: ArrayLike) -> np.ndarray:
 
 
 def femur(shape: np.ndarray, shaft_mm: float = 15.5) -> np.ndarray:
-    """The femur's outline: condyles and notch through landmarks 9 to 15, epicondyles, and the shaft up to FEMUR_UP."""
+    """The femur's outline: condyles and notch through landmarks 9 to 15, epicondyles, and the shaft up to
+    FEMUR_UP."""
     lateral, *_, medial = shape[list(landmarks.FEMUR)]
     centre = (lateral[0] + medial[0]) / 2
     medial_up = [(2.0, -4), (3.2, -10), (4.0, -20), (5.8, -29), (4.0, -38), (-1, -46), (-9, -58)]
@@ -48,7 +52,8 @@ def femur(shape: np.ndarray, shaft_mm: float = 15.5) -> np.ndarray:
 
 
 def tibia(shape: np.ndarray, shaft_mm: float = 13.5) -> np.ndarray:
-    """The tibia's outline: the plateau through landmarks 0 to 8, the flare below its corners, the shaft to TIBIA_DOWN."""
+    """The tibia's outline: the plateau through landmarks 0 to 8, the flare below its corners, the shaft to
+    TIBIA_DOWN."""
     lateral, *_, medial = shape[list(landmarks.TIBIA)]
     centre = (lateral[0] + medial[0]) / 2 + 1.5
     down = [(0.5, 3), (-0.2, 8), (-1.6, 16), (-4.0, 24), (-9, 36), (-15, 50)]
@@ -61,7 +66,8 @@ def tibia(shape: np.ndarray, shaft_mm: float = 13.5) -> np.ndarray:
 
 
 def plateau(shape: np.ndarray) -> np.ndarray:
-    """The tibia's upper edge through landmarks 0 to 8; hollow below the medial tubercle (5 to 6), as the average real knee shows it."""
+    """The tibia's upper edge through landmarks 0 to 8;
+    hollow below the medial tubercle (5 to 6), as the average real knee shows it."""
     before, after = shape[5], shape[6]
     hollow = before + [0.42, 0.74] * (after - before)
     return smooth_through(np.concatenate([shape[:6], [hollow], shape[6:9]]))
@@ -99,7 +105,8 @@ def leg(shape: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def fossa_walls(shape: np.ndarray, random: np.random.Generator) -> list[np.ndarray]:
-    """The walls of the intercondylar notch, seen end on as two lines that rise from landmarks 11 and 13: [(n, 2), (n, 2)] mm."""
+    """The walls of the intercondylar notch, seen end on as two lines that rise from landmarks 11 and 13:
+    [(n, 2), (n, 2)] mm."""
     walls = []
     for number, inward in ((11, 1), (13, -1)):
         height = random.uniform(18, 34)
@@ -127,7 +134,8 @@ def growth_scars(shape: np.ndarray, random: np.random.Generator) -> list[np.ndar
 
 
 def osteophytes(shape: np.ndarray, kl: int, random: np.random.Generator) -> list[np.ndarray]:
-    """Bony spurs beyond the corners of both bones, larger and more frequent with the grade: a list of outlines in mm."""
+    """Bony spurs beyond the corners of both bones, larger and more frequent with the grade:
+    a list of outlines in mm."""
     spurs = []
     for number, outward in ((0, -1), (8, 1), (9, -1), (15, 1)):
         if random.random() < (0.0, 0.2, 0.55, 0.75, 0.9)[kl]:

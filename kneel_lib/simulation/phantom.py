@@ -1,7 +1,8 @@
-"""A simulated knee radiograph by physics: thickness maps, Beer-Lambert, then what a machine does to the image.
+"""A simulated knee radiograph by physics: thickness maps, Beer-Lambert, then what a machine does to the
+image.
 
-`thickness_maps` turns outlines into mm of soft tissue, trabecular bone and cortical bone along the beam; `detect` turns
-these into the signal of a detector. Everything random comes from the generator handed in.
+`thickness_maps` turns outlines into mm of soft tissue, trabecular bone and cortical bone along the beam;
+`detect` turns these into the signal of a detector. Everything random comes from the generator handed in.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ FINE = 2
 def depth_inside(
     outline: np.ndarray, size: tuple[int, int], origin_mm: np.ndarray, mm_per_px: float
 ) -> np.ndarray:
-    """Distance of each pixel's centre to the outline in mm, 0 outside; (H, W) float32. Only the outline's own box is worked on."""
+    """Distance of each pixel's centre to the outline in mm, 0 outside; (H, W) float32.
+    Only the outline's own box is worked on."""
     points = (outline - origin_mm) / mm_per_px
     depth = np.zeros(size, np.float32)
     rows, columns = box_around(points, size)
@@ -77,7 +79,8 @@ def blur(image: np.ndarray, sigma_px: float | tuple[float, float]) -> np.ndarray
 
 
 def rounded(depth: np.ndarray, radius: float | np.ndarray, greatest: float) -> np.ndarray:
-    """Thickness along the beam of a body with an elliptic rim: 0 at the outline, `greatest` from `radius` inwards, mm."""
+    """Thickness along the beam of a body with an elliptic rim: 0 at the outline, `greatest` from `radius`
+    inwards, mm."""
     return greatest * np.sqrt(1 - (1 - np.clip(depth / radius, 0, 1)) ** 2)
 
 
@@ -94,7 +97,8 @@ def oriented_texture(size: tuple[int, int], random: np.random.Generator, mm_per_
 def line_map(
     line: np.ndarray, sigma_mm: float, size: tuple[int, int], origin_mm: np.ndarray, mm_per_px: float
 ) -> np.ndarray:
-    """A thin line as a map that is 1 on the line and falls off as a gaussian of `sigma_mm`; (H, W) float32."""
+    """A thin line as a map that is 1 on the line and falls off as a gaussian of `sigma_mm`;
+    (H, W) float32."""
     points = (line - origin_mm) / mm_per_px
     drawn = np.zeros(size, np.float32)
     rows, columns = box_around(points, size, margin=int(5 * sigma_mm / mm_per_px) + 1)
@@ -191,7 +195,8 @@ def coordinates(place: Place) -> tuple[np.ndarray, np.ndarray]:
 
 
 def fossa(shape: np.ndarray, random: np.random.Generator, place: Place) -> np.ndarray:
-    """How much of the femur's thickness is left, (H, W) in 0 to 1: the intercondylar fossa is hollow behind the notch's roof."""
+    """How much of the femur's thickness is left, (H, W) in 0 to 1:
+    the intercondylar fossa is hollow behind the notch's roof."""
     x, y = coordinates(place)
     roof = shape[12, 1] - random.uniform(2, 7)
     inside = ramp(x - shape[11, 0] - 2, 4) * ramp(shape[13, 0] - x, 1.5) * ramp(y - roof, 4)
@@ -199,14 +204,16 @@ def fossa(shape: np.ndarray, random: np.random.Generator, place: Place) -> np.nd
 
 
 def eminence(shape: np.ndarray, place: Place) -> np.ndarray:
-    """How much of the tibia's thickness is left, (H, W) in 0 to 1: the spines between the plateaus are thin."""
+    """How much of the tibia's thickness is left, (H, W) in 0 to 1:
+    the spines between the plateaus are thin."""
     x, y = coordinates(place)
     level = shape[[2, 6], 1].mean() + 3
     return 1 - 0.45 * np.exp(-(((x - shape[4, 0]) / 12) ** 2)) * ramp(level - y, 8)
 
 
 def soft_tissue(shape: np.ndarray, random: np.random.Generator, place: Place) -> np.ndarray:
-    """Water-like thickness of the leg: skin, a layer of fat that attenuates less, muscle with soft folds along the leg."""
+    """Water-like thickness of the leg: skin, a layer of fat that attenuates less, muscle with soft folds
+    along the leg."""
     depth = depth_inside(anatomy.leg(shape, random), *place)
     fat = random.uniform(5, 16)
     whole = rounded(depth, random.uniform(25, 48), random.normal(110, 9))
@@ -227,7 +234,8 @@ def add_lines(
     tibia_depth: np.ndarray,
     density: float,
 ) -> None:
-    """Bone walls seen end on: the notch's two walls (the medial one the stronger), and the growth plates' scars."""
+    """Bone walls seen end on: the notch's two walls (the medial one the stronger), and the growth plates'
+    scars."""
     lateral, medial = anatomy.fossa_walls(shape, random)
     for line, most in ((lateral, 4.0), (medial, 7.0)):
         maps["cortical"] += (
@@ -243,7 +251,8 @@ def add_lines(
 
 
 RIM_MM = (0, 0.8, 0.8, 0.2, 0, 0.2, 1.8, 1.2, 0)
-"""How far the plateau's other rim rises above landmarks 0 to 8, in mm at the usual tilt of 3 mm: measured on the average real knee."""
+"""How far the plateau's other rim rises above landmarks 0 to 8, in mm at the usual tilt of 3 mm:
+measured on the average real knee."""
 
 
 def add_plateau(
@@ -256,7 +265,8 @@ def add_plateau(
     tilt_mm: float,
     density: float,
 ) -> None:
-    """Subchondral bone: a dense plate under the plateau, the plateau's other rim above it, and sclerosis where the joint is narrow."""
+    """Subchondral bone: a dense plate under the plateau, the plateau's other rim above it, and sclerosis
+    where the joint is narrow."""
     x, y = coordinates(place)
     line = anatomy.plateau(shape)
     top = np.interp(x, line[:, 0], line[:, 1], left=np.nan, right=np.nan)
@@ -286,7 +296,8 @@ def add_plateau(
 
 
 def transmit(maps: Maps) -> np.ndarray:
-    """The share of the photons that comes through, (H, W) in 0 to 1: the law of Beer and Lambert along each ray."""
+    """The share of the photons that comes through, (H, W) in 0 to 1:
+    the law of Beer and Lambert along each ray."""
     return np.exp(
         -(
             SOFT_PER_MM * maps["soft"]
@@ -298,7 +309,8 @@ def transmit(maps: Maps) -> np.ndarray:
 
 
 def expose(maps: Maps, machine: Machine) -> np.ndarray:
-    """What reaches the detector, in shares of the open beam, without noise: the beam blurred by the focal spot, plus scatter."""
+    """What reaches the detector, in shares of the open beam, without noise:
+    the beam blurred by the focal spot, plus scatter."""
     primary = blur(transmit(maps).astype(np.float32), machine.focal_blur_mm / machine.mm_per_px)
     small = cv2.resize(primary, None, fx=1 / 16, fy=1 / 16, interpolation=cv2.INTER_AREA)
     scatter = cv2.resize(
@@ -308,7 +320,8 @@ def expose(maps: Maps, machine: Machine) -> np.ndarray:
 
 
 def detect(maps: Maps, machine: Machine, random: np.random.Generator) -> np.ndarray:
-    """The detector's signal, (H, W) float, bright where many photons arrive: the exposure with quantum noise, which the screen spreads a little."""
+    """The detector's signal, (H, W) float, bright where many photons arrive:
+    the exposure with quantum noise, which the screen spreads a little."""
     photons = expose(maps, machine) * machine.photons
     noisy = photons + np.sqrt(photons + 1) * random.standard_normal(photons.shape, dtype=np.float32)
     return blur(noisy, 0.4) / machine.photons

@@ -1,7 +1,9 @@
-"""Simulated radiographs as real files: DICOM in the tree of an OAI release, annotations as the paper's authors publish them and as VIA csv.
+"""Simulated radiographs as real files: DICOM in the tree of an OAI release, annotations as the paper's
+authors publish them and as VIA csv.
 
-Three populations with the paper's sizes: "simulated" (748 knees, 150 a grade, 28 subjects with both knees annotated) to train,
-"A" and "B" to test on, from other machines and with a shift in shape. Everything follows from a seed; files are made once.
+Three populations with the paper's sizes: "simulated" (748 knees, 150 a grade, 28 subjects with both knees
+annotated) to train, "A" and "B" to test on, from other machines and with a shift in shape. Everything follows
+from a seed; files are made once.
 """
 
 import hashlib
@@ -35,7 +37,8 @@ from kneel_lib.progress import Progress
 from kneel_lib.simulation import phantom, shape_model
 
 SIMULATOR = 4
-"""Raise this when the code or a shape model's file changes what is drawn: older files, and runs that started from them, are then not used any more."""
+"""Raise this when the code or a shape model's file changes what is drawn:
+older files, and runs that started from them, are then not used any more."""
 
 LEG_MM, HEIGHT_MM, ABOVE_MM = 195.0, 270.0, 125.0
 MARKER_MM = 14.0
@@ -45,7 +48,8 @@ COMPRESSED_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Population:
-    """Who is simulated: knees by KL grade, subjects, what differs from the training hospital, and the file of the shape model."""
+    """Who is simulated: knees by KL grade, subjects, what differs from the training hospital, and the file of
+    the shape model."""
 
     name: str
     grades: tuple
@@ -94,14 +98,16 @@ POPULATIONS = {
 
 
 def unseen_population(fold: int | str) -> Population:
-    """The population "simulated", from a shape model that has not seen the subjects that this fold of the crops holds out."""
+    """The population "simulated", from a shape model that has not seen the subjects that this fold of the
+    crops holds out."""
     return replace(
         POPULATIONS["simulated"], name=f"simulated_unseen_{fold}", shapes=shape_model.unseen_name(fold)
     )
 
 
 def plan(population: Population) -> pd.DataFrame:
-    """A row a knee: subject_id, side, kl, annotated, implant. Every subject has two legs; those not annotated are drawn too."""
+    """A row a knee: subject_id, side, kl, annotated, implant.
+    Every subject has two legs; those not annotated are drawn too."""
     random = np.random.default_rng(population.seed)
     kls = random.permutation(np.repeat(range(5), population.grades))
     sides: list[tuple[str, ...]] = [("R", "L")] * population.both_knees
@@ -136,7 +142,8 @@ def draw_leg(
     implant: bool = False,
     shapes: str = shape_model.NAME,
 ) -> tuple[phantom.Maps, np.ndarray]:
-    """(thickness maps, landmarks in mm of the leg's field) of one right leg; the knee lies somewhere near the middle."""
+    """(thickness maps, landmarks in mm of the leg's field) of one right leg;
+    the knee lies somewhere near the middle."""
     model = shape_model.load(shapes)[kl]
     shape = model.sample(random, 1)[0] + shift * model.deviations[0] * model.modes[0]
     centre = np.array([LEG_MM / 2, ABOVE_MM]) + random.uniform(-12, 12, 2)
@@ -150,7 +157,8 @@ def draw_leg(
 def draw_radiograph(
     knees: Any, seed: Any, machine: phantom.Machine, shift: float = 0.0, shapes: str = shape_model.NAME
 ) -> tuple[np.ndarray, Any, phantom.Machine, int]:
-    """(stored values (H, W) uint16, {side: landmarks in pixels}, machine, bits) of a bilateral radiograph; the right leg lies left."""
+    """(stored values (H, W) uint16, {side: landmarks in pixels}, machine, bits) of a bilateral radiograph;
+    the right leg lies left."""
     random = np.random.default_rng([seed, int(knees["subject_id"].iloc[0])])
     machine = replace(
         machine,
@@ -232,7 +240,8 @@ def write_dicom(
 def make_subject(
     population: Population, knees: Any, folder: Path
 ) -> tuple[dict[str, Any], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Draw and write one subject's radiograph; returns its contents row, and annotation rows in both forms of its annotated knees."""
+    """Draw and write one subject's radiograph;
+    returns its contents row, and annotation rows in both forms of its annotated knees."""
     subject = int(knees["subject_id"].iloc[0])
     random = np.random.default_rng([population.seed, subject, 1])
     machine = population.machines[int(random.integers(len(population.machines)))]
@@ -309,7 +318,8 @@ def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def load_simulated(name: str = "simulated", knees: int | None = None, jobs: int = -1) -> Cohort:
-    """A simulated cohort, through the same reader as the OAI's own files; from the second time on from what was kept of it."""
+    """A simulated cohort, through the same reader as the OAI's own files;
+    from the second time on from what was kept of it."""
     return load_population(POPULATIONS[name], knees, jobs)
 
 

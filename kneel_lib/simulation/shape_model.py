@@ -1,8 +1,11 @@
-"""A point-distribution model of the knee for each KL grade, from the published landmarks; only its numbers are committed.
+"""A point-distribution model of the knee for each KL grade, from the published landmarks; only its numbers
+are committed.
 
-Shapes are aligned by translation to the tibial centre (landmark 4), as the paper's ROIs are: size and rotation are part
-of the variation, because radiographs show them. `python -m kneel_lib.simulation.shape_model` writes data/shape_model.json again, and for each fold of the
-crops a model that has not seen the subjects held out there (`unseen_name`): with these, what a network learns from simulated knees cannot hold anything of them.
+Shapes are aligned by translation to the tibial centre (landmark 4), as the paper's ROIs are: size and
+rotation are part of the variation, because radiographs show them. `python -m
+kneel_lib.simulation.shape_model` writes data/shape_model.json again, and for each fold of the crops a model
+that has not seen the subjects held out there (`unseen_name`): with these, what a network learns from
+simulated knees cannot hold anything of them.
 """
 
 import json
@@ -31,7 +34,8 @@ FACING = ((1, 10), (2, 11), (6, 13), (7, 14))
 
 @dataclass(frozen=True)
 class ShapeModel:
-    """Shapes of one grade in mm from landmark 4: mean (16, 2), modes (k, 16, 2) of unit length, deviations (k,) in mm."""
+    """Shapes of one grade in mm from landmark 4: mean (16, 2), modes (k, 16, 2) of unit length, deviations
+    (k,) in mm."""
 
     kl: int
     knees: int
@@ -44,7 +48,8 @@ class ShapeModel:
         return np.sqrt(np.einsum("kij,k->ij", self.modes**2, self.deviations**2))
 
     def sample(self, random: np.random.Generator, count: int) -> np.ndarray:
-        """`count` shapes, (count, 16, 2) mm; those whose bones would overlap or that lie far out are drawn again."""
+        """`count` shapes, (count, 16, 2) mm;
+        those whose bones would overlap or that lie far out are drawn again."""
         shapes = np.empty((0, landmarks.COUNT, 2))
         while len(shapes) < count:
             weights = random.normal(size=(2 * count, len(self.deviations)))
@@ -77,7 +82,8 @@ def fit(shapes: np.ndarray, kl: int) -> ShapeModel:
 
 
 def published_shapes(path: Path | str, without: Collection[Any] = ()) -> dict[Any, np.ndarray]:
-    """{KL grade: (n, 16, 2) mm from landmark 4} of the published annotations, but for those of the subjects `without`."""
+    """{KL grade: (n, 16, 2) mm from landmark 4} of the published annotations, but for those of the subjects
+    `without`."""
     offsets = read_annotation(path)
     table = read_table(path, ["subject_id", "side", "kl"])
     table = table[~table["subject_id"].isin(without)]

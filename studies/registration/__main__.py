@@ -1,4 +1,5 @@
-"""`python -m studies.registration`: make the registration table of the crops anew: where the published landmarks lie on them."""
+"""`python -m studies.registration`: make the registration table of the crops anew:
+where the published landmarks lie on them."""
 
 import argparse
 import sys
@@ -21,8 +22,10 @@ def register(options):
         table, options.output or paths.cache() / f"{crops.name}_registration.csv"
     )
     print(
-        f"{len(table)} knees in {paths.shown(path)}, {int(placement.inverted.sum())} of them inverted, {int(replaced.sum())} placed by the network alone; median "
-        f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {error_budget.truth_name(crops)}: {error_budget.sentence(crops, placement)}"
+        f"{len(table)} knees in {paths.shown(path)}, {int(placement.inverted.sum())} of them inverted, "
+        f"{int(replaced.sum())} placed by the network alone; median "
+        f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {error_budget.truth_name(crops)}: "
+        f"{error_budget.sentence(crops, placement)}"
     )
     if options.record:
         print(*error_budget.record(options.jobs), sep="\n")

@@ -1,17 +1,19 @@
-"""Groupwise registration: published landmarks onto crops of unknown scale and place ("congealing", after Learned-Miller 2006).
+"""Groupwise registration: published landmarks onto crops of unknown scale and place ("congealing", after
+Learned-Miller 2006).
 
-A knee's landmarks are known up to where its crop was cut: a scale (mm in a crop pixel) and the place of landmark 4. Nobody knows what a landmark
-looks like in these crops either. Both are found together: assume that every knee lies in the same place, average what is seen around each
-landmark over all knees, move each knee to where its own landmarks look most like the averages, and average again. The averages are fog at
-first and bone in the end.
+A knee's landmarks are known up to where its crop was cut: a scale (mm in a crop pixel) and the place of
+landmark 4. Nobody knows what a landmark looks like in these crops either. Both are found together: assume
+that every knee lies in the same place, average what is seen around each landmark over all knees, move each
+knee to where its own landmarks look most like the averages, and average again. The averages are fog at first
+and bone in the end.
 
-Everything is seen in pixels of the crop. A candidate scale moves the sixteen patches apart or together, it does not magnify what is in them: a
-large knee has large condyles, and a patch magnified with the candidate would ask each knee to be as large as the average one, which draws all
-scales towards their mean.
+Everything is seen in pixels of the crop. A candidate scale moves the sixteen patches apart or together, it
+does not magnify what is in them: a large knee has large condyles, and a patch magnified with the candidate
+would ask each knee to be as large as the average one, which draws all scales towards their mean.
 
-What no such method can know is the gauge, one scale and one shift common to all knees. In the rounds the median scale stays at MEDIAN_MM_PER_PX;
-`edge_gauge` then looks, in the averages, where the landmarks would lie on the edges of the bones. Whoever compares two placements takes the gauge
-out first (`disagreement_mm`).
+What no such method can know is the gauge, one scale and one shift common to all knees. In the rounds the
+median scale stays at MEDIAN_MM_PER_PX; `edge_gauge` then looks, in the averages, where the landmarks would
+lie on the edges of the bones. Whoever compares two placements takes the gauge out first (`disagreement_mm`).
 """
 
 from dataclasses import dataclass, replace
@@ -28,8 +30,9 @@ MEDIAN_MM_PER_PX = 0.44
 
 @dataclass(frozen=True)
 class Round:
-    """One round of moving all knees, in pixels of the crop. sigma_px: blur before gradients are taken. half_px: half the side of a landmark's patch.
-    reach_px: how far a knee may move. width: its scale may change by this share."""
+    """One round of moving all knees, in pixels of the crop. sigma_px: blur before gradients are taken.
+    half_px: half the side of a landmark's patch. reach_px: how far a knee may move. width: its scale may
+    change by this share."""
 
     sigma_px: float
     half_px: int
@@ -56,13 +59,15 @@ ROUNDS = (
 LEFT_OUT = 0.15
 """Share of the knees with the lowest scores that stay out of the averages."""
 STRENGTH_SIGMA_PX = 30.0
-"""Gradients are divided by their strength over a neighbourhood of this size, so that a crop's contrast does not count."""
+"""Gradients are divided by their strength over a neighbourhood of this size, so that a crop's contrast
+does not count."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the knees lie. mm_per_px: (n,). centres_px: (n, 2) landmark 4 in pixels of the (right-oriented) crop. scores: (n,) mean correlation with the
-    averages. inverted: (n,) booleans, grey values that run the other way."""
+    """Where the knees lie. mm_per_px: (n,). centres_px: (n, 2) landmark 4 in pixels of the
+    (right-oriented) crop. scores: (n,) mean correlation with the averages. inverted: (n,) booleans, grey
+    values that run the other way."""
 
     mm_per_px: np.ndarray
     centres_px: np.ndarray
@@ -79,7 +84,8 @@ class Placement:
 
 
 def start(images):
-    """The placement before the first round: every knee in the middle of its crop, at the same scale, none inverted."""
+    """The placement before the first round: every knee in the middle of its crop, at the same scale, none
+    inverted."""
     middles = np.array([[(image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2] for image in images])
     return Placement(
         np.full(len(images), MEDIAN_MM_PER_PX), middles, np.ones(len(images)), np.zeros(len(images), bool)
@@ -95,10 +101,12 @@ def register(
     placement=None,
     after_round=lambda number, placement, templates: None,
 ):
-    """The `Placement` of n right-oriented crops, uint8 each, whose landmarks lie at offsets_mm (n, 16, 2) from landmark 4.
+    """The `Placement` of n right-oriented crops, uint8 each, whose landmarks lie at offsets_mm (n, 16, 2)
+    from landmark 4.
 
-    makers: rows of the knees that the averages are taken over (None: all). placement: where to go on (default: `start`). after_round is called after
-    every round with its number, the placement, and the (16, P, P, 2) averages of gradients that the knees were moved by.
+    makers: rows of the knees that the averages are taken over (None: all). placement: where to go on
+    (default: `start`). after_round is called after every round with its number, the placement, and the (16,
+    P, P, 2) averages of gradients that the knees were moved by.
     """
     placement = placement or start(images)
     makers = np.arange(len(images)) if makers is None else np.asarray(makers)
@@ -117,7 +125,8 @@ def register(
 
 
 def hold_gauge(placement):
-    """The placement with the median scale put back: else all knees may drift together, one round after the other."""
+    """The placement with the median scale put back: else all knees may drift together, one round after the
+    other."""
     return replace(
         placement, mm_per_px=placement.mm_per_px * MEDIAN_MM_PER_PX / np.median(placement.mm_per_px)
     )
@@ -149,9 +158,11 @@ def patches(image, points_px, inverted, settings):
 
 
 def move(image, offsets_mm, mm_per_px, centre_px, templates, settings):
-    """(scale, centre, score, inverted) of one knee after a round: the best place over all scales, between pixels and between scales.
+    """(scale, centre, score, inverted) of one knee after a round: the best place over all scales, between
+    pixels and between scales.
 
-    An inverted crop has the same gradients with the other sign, so its best place is the lowest value instead of the highest.
+    An inverted crop has the same gradients with the other sign, so its best place is the lowest value instead
+    of the highest.
     """
     totals = ensemble(image, offsets_mm, mm_per_px, centre_px, templates, settings)
     inverted = bool(-totals.min() > totals.max())
@@ -164,9 +175,11 @@ def move(image, offsets_mm, mm_per_px, centre_px, templates, settings):
 
 
 def ensemble(image, offsets_mm, mm_per_px, centre_px, templates, settings):
-    """(9, 2 R + 1, 2 R + 1), R = reach_px: the mean correlation of a knee's sixteen patches with the averages, at each scale and shift.
+    """(9, 2 R + 1, 2 R + 1), R = reach_px: the mean correlation of a knee's sixteen patches with the
+    averages, at each scale and shift.
 
-    Each landmark is compared with its average once, over all places that any scale can bring it to; a scale only says which of them are added up.
+    Each landmark is compared with its average once, over all places that any scale can bring it to; a scale
+    only says which of them are added up.
     """
     offsets = offsets_mm / mm_per_px
     far = settings.reach_px + int(np.ceil(np.abs(offsets).max() * settings.width / (1 - settings.width))) + 1
@@ -200,15 +213,18 @@ BRIGHTER = {
     8: (-1, 1),
     12: (0, -1),
 }
-"""Landmarks that the paper's Fig. 2 draws on an edge of bone, and the direction (x, y) in which the picture grows brighter there."""
+"""Landmarks that the paper's Fig.
+2 draws on an edge of bone, and the direction (x, y) in which the picture grows brighter there."""
 EDGE_ROUND = Round(1.0, 24, 0, 0.0)
 FINE_PX = 0.25
 
 
 def edge_gauge(images, offsets_mm, placement, reach_px=12.0, width=0.06, jobs=1):
-    """(factor, shift (2,) in pixels): what all scales and centres must be changed by, so that in the average the landmarks lie on the edges of the bones.
+    """(factor, shift (2,) in pixels): what all scales and centres must be changed by, so that in the average
+    the landmarks lie on the edges of the bones.
 
-    In the averages of sharp gradients, the change is tried that moves the landmarks of BRIGHTER to where the picture grows brighter fastest.
+    In the averages of sharp gradients, the change is tried that moves the landmarks of BRIGHTER to where the
+    picture grows brighter fastest.
     """
     with Parallel(jobs, prefer="threads") as parallel:
         templates = average_patches(
@@ -248,16 +264,19 @@ def regauge(placement, factor, shift_px):
 
 
 def in_gauge_of(other, placement, offsets_mm):
-    """The placement, changed by one scale and one shift common to all knees (medians over knees and landmarks), so that it lies as the other one does."""
+    """The placement, changed by one scale and one shift common to all knees (medians over knees and
+    landmarks), so that it lies as the other one does."""
     placement = regauge(placement, np.median(other.mm_per_px / placement.mm_per_px), np.zeros(2))
     apart = other.landmarks_px(offsets_mm) - placement.landmarks_px(offsets_mm)
     return regauge(placement, 1.0, np.median(apart, axis=(0, 1)))
 
 
 def apart_mm(first, second, offsets_mm):
-    """(n, 16, 2) mm from the second to the first `Placement` of the same crops, the gauge taken out (`in_gauge_of`); mm are the first one's.
+    """(n, 16, 2) mm from the second to the first `Placement` of the same crops, the gauge taken out
+    (`in_gauge_of`); mm are the first one's.
 
-    The common shift is one in pixels of the crop, since it is in these that the averages may slide; one in mm would leave a part of it that grows with the scale.
+    The common shift is one in pixels of the crop, since it is in these that the averages may slide; one in mm
+    would leave a part of it that grows with the scale.
     """
     return (
         first.landmarks_px(offsets_mm) - in_gauge_of(first, second, offsets_mm).landmarks_px(offsets_mm)

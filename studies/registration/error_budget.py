@@ -1,8 +1,10 @@
-"""How good the registration is, and what it costs: agreement with the table on file, known truth, repeatability, and the error budget of the labels.
+"""How good the registration is, and what it costs: agreement with the table on file, known truth,
+repeatability, and the error budget of the labels.
 
-`record` writes results/registration.csv (distances between placements), results/registration_budget.csv (what an error is made of) and
-results/registration_pck.csv (PCK curves with the registration's error added once more, and of that error alone). `record_comparison` writes
-results/registration_tables.csv: the same network trained on the labels of the table on file and of the one made here.
+`record` writes results/registration.csv (distances between placements), results/registration_budget.csv (what
+an error is made of) and results/registration_pck.csv (PCK curves with the registration's error added once
+more, and of that error alone). `record_comparison` writes results/registration_tables.csv: the same network
+trained on the labels of the table on file and of the one made here.
 """
 
 from dataclasses import replace
@@ -29,14 +31,16 @@ from studies.registration.simulated_crops import as_found, cut_crops, offsets_fr
 
 LOST_MM = 3.0
 DOUBTED_SCORE = 0.40
-"""A knee whose landmarks look less like the averages than this is not to be trusted (a typical knee scores 0.7)."""
+"""A knee whose landmarks look less like the averages than this is not to be trusted (a typical knee scores
+0.7)."""
 RADII_MM = np.arange(0.25, 3.01, 0.25)
 DRAWS = 20
 ON_FILE, MADE_HERE = "table on file", "made here"
 
 
 def crops_of(cohort):
-    """The crops of a cohort: the real ones as their files have them, simulated ones cut at places and scales that are known. Raises `KneelError` for cohorts of ROI localisation."""
+    """The crops of a cohort: the real ones as their files have them, simulated ones cut at places and
+    scales that are known. Raises `KneelError` for cohorts of ROI localisation."""
     if is_for_localisation(cohort):
         raise KneelError(
             f"{cohort.name} is for ROI localisation and cannot be registered: choose crops, or simulated"
@@ -52,7 +56,10 @@ def truth_name(crops):
 def sentence(crops, placement):
     """How far a placement lies from what is known, in words."""
     apart = disagreement_mm(crops.truth, placement, crops.offsets_mm)
-    return f"median {np.median(apart):.2f} mm, 95th percentile {np.percentile(apart, 95):.2f} mm, {lost(apart).sum()} knees above {LOST_MM:g} mm"
+    return (
+        f"median {np.median(apart):.2f} mm, 95th percentile {np.percentile(apart, 95):.2f} mm, "
+        f"{lost(apart).sum()} knees above {LOST_MM:g} mm"
+    )
 
 
 def lost(apart):
@@ -61,7 +68,8 @@ def lost(apart):
 
 
 def doubted(placement, check_mm=None):
-    """(n,) booleans: knees whose place is not to be trusted, by their score, and by the network check where there is one."""
+    """(n,) booleans: knees whose place is not to be trusted, by their score, and by the network check where
+    there is one."""
     return (placement.scores < DOUBTED_SCORE) | (
         False if check_mm is None else check_mm >= network_check.REPLACED_MM
     )
@@ -73,7 +81,8 @@ def by_grade(kl):
 
 
 def distance_rows(what, cohort, kl, apart, noticed=None):
-    """Rows of results/registration.csv: all knees, then each grade. apart: (n, 16) mm. noticed: which knees a score or a check flags."""
+    """Rows of results/registration.csv: all knees, then each grade. apart: (n, 16) mm.
+    noticed: which knees a score or a check flags."""
     noticed = np.zeros(len(kl), bool) if noticed is None else noticed
     return [
         {
@@ -93,7 +102,8 @@ def distance_rows(what, cohort, kl, apart, noticed=None):
 
 
 def ensemble(crops, jobs=1):
-    """(rows, the finished `Placement`): templates alone, the network alone, and both together, against `Crops.truth`, and the two against each other."""
+    """(rows, the finished `Placement`): templates alone, the network alone, and both together, against
+    `Crops.truth`, and the two against each other."""
     first = registration_table.place_by_templates(crops, jobs=jobs)
     second = registration_table.place_by_network(crops, first)
     both, check_mm, replaced = network_check.combine(first, second, crops.offsets_mm)
@@ -125,7 +135,8 @@ def known_truth(crops, jobs=1):
 
 
 def repeatability(crops, jobs=1):
-    """(rows, (n, 16, 2) mm): every knee placed by the averages of one half of the subjects, and by those of the other."""
+    """(rows, (n, 16, 2) mm): every knee placed by the averages of one half of the subjects, and by those of
+    the other."""
     first, second = (
         registration_table.place_by_templates(crops, makers, jobs)
         for makers, _ in network_check.halves(crops)
@@ -150,7 +161,8 @@ def with_placement(cohort, placement, name):
 
 
 def replacement_runs(cohort, placement, folds=range(5)):
-    """{table: finished runs}: `best` at profile quick on some folds, with the labels of the table on file and with those made here, in the same gauge."""
+    """{table: finished runs}: `best` at profile quick on some folds, with the labels of the table on file
+    and with those made here, in the same gauge."""
     crops = crops_of(cohort)
     cohorts = {
         ON_FILE: cohort,
@@ -165,10 +177,11 @@ def replacement_runs(cohort, placement, folds=range(5)):
 
 
 def compare_tables(made):
-    """results/registration_tables.csv: out-of-fold errors of the same network on both tables' labels, a row a table and grade, then their difference, paired by knee.
+    """results/registration_tables.csv: out-of-fold errors of the same network on both tables' labels, a row a
+    table and grade, then their difference, paired by knee.
 
-    The difference stands there twice: with an interval over subjects, and with one over folds (Student's t), each of which is a training of its own: the second
-    knows seed variance, the first does not.
+    The difference stands there twice: with an interval over subjects, and with one over folds (Student's t),
+    each of which is a training of its own: the second knows seed variance, the first does not.
     """
     keys = ["subject_id", "side"]
     pooled = {name: selection.pooled_predictions(group).sort_values(keys) for name, group in made.items()}
@@ -223,7 +236,8 @@ def compare_tables(made):
 
 
 def error_vectors(predictions):
-    """(n, 16, 2) mm from the label to the prediction, of recorded predictions of the real crops (a row a knee)."""
+    """(n, 16, 2) mm from the label to the prediction, of recorded predictions of the real crops (a row a
+    knee)."""
     cohort = load_cohort("crops")
     place = {(row.subject_id, row.side): number for number, row in enumerate(cohort.knees.itertuples())}
     rows = [place[key] for key in zip(predictions["subject_id"], predictions["side"])]
@@ -231,8 +245,9 @@ def error_vectors(predictions):
 
 
 def pck_curves(errors, registration_mm, seed=0):
-    """A row a radius: PCK (bone means) of the errors (n, 16, 2), of these with the registration's error (m, 16, 2) of a knee drawn at random added once more,
-    and of that error and the rounding to whole pixels alone: what a network without an error of its own would reach on these labels."""
+    """A row a radius: PCK (bone means) of the errors (n, 16, 2), of these with the registration's error
+    (m, 16, 2) of a knee drawn at random added once more, and of that error and the rounding to whole
+    pixels alone: what a network without an error of its own would reach on these labels."""
     random = np.random.default_rng(seed)
 
     def lengths(vectors):
@@ -257,7 +272,8 @@ def pck_curves(errors, registration_mm, seed=0):
 
 
 def spread_row(source, measured, cohort, vectors, **more):
-    """A row of the budget from error vectors (n, 16, 2) in mm: median and mean length, and root mean square."""
+    """A row of the budget from error vectors (n, 16, 2) in mm:
+    median and mean length, and root mean square."""
     length = np.linalg.norm(vectors, axis=2)
     return {
         "source": source,
@@ -284,7 +300,8 @@ def seed_pairs(recorded):
 
 
 def network_rows(recorded):
-    """Rows of the budget for the network: seed to seed where all labels or most are used, and from fold to fold."""
+    """Rows of the budget for the network: seed to seed where all labels or most are used, and from fold to
+    fold."""
     rows = []
     pairs = seed_pairs(recorded)
     if pairs:
@@ -327,7 +344,8 @@ def network_rows(recorded):
 
 
 def budget(recorded, simulated_mm, halves_mm, placed_mm, errors):
-    """results/registration_budget.csv: what an error is made of, a row a source. All vectors (n, 16, 2) in mm."""
+    """results/registration_budget.csv: what an error is made of, a row a source.
+    All vectors (n, 16, 2) in mm."""
     random = np.random.default_rng(0)
     rounding = random.uniform(-ROI_SPACING_MM / 2, ROI_SPACING_MM / 2, errors.shape)
     rows = [
@@ -361,7 +379,8 @@ def budget(recorded, simulated_mm, halves_mm, placed_mm, errors):
 
 
 def record(jobs=1, folder=paths.RESULTS):
-    """Measure distances and the error budget on the real crops and on the full simulated cohort, and write their tables; returns the files."""
+    """Measure distances and the error budget on the real crops and on the full simulated cohort, and write
+    their tables; returns the files."""
     cohort, recorded = load_cohort("crops"), recorded_runs()
     crops = crops_of(cohort)
     agreed, placement = ensemble(crops, jobs)
@@ -391,7 +410,8 @@ def record(jobs=1, folder=paths.RESULTS):
 
 
 def record_comparison(jobs=1, folds=range(5), folder=paths.RESULTS):
-    """Train the same network on the labels of both tables (a run a table and fold) and write how it does on each; returns the file."""
+    """Train the same network on the labels of both tables (a run a table and fold) and write how it does
+    on each; returns the file."""
     cohort = load_cohort("crops")
     _, placement = ensemble(crops_of(cohort), jobs)
     return write(

@@ -1,4 +1,5 @@
-"""Pictures of the registration: the average knee from fog to bone, what a landmark looks like in the average, error by round, PCK curves of the error budget."""
+"""Pictures of the registration: the average knee from fog to bone, what a landmark looks like in the
+average, error by round, PCK curves of the error budget."""
 
 import numpy as np
 from matplotlib import pyplot as plt
@@ -8,7 +9,8 @@ from kneel_lib.imaging import cut
 
 
 def average_at(crops, placement, size_px=180, spacing_mm=0.5):
-    """(size, size) float: the crops, each moved and scaled as its placement says, averaged. Landmark 4 lies in the middle of every one."""
+    """(size, size) float: the crops, each moved and scaled as its placement says, averaged.
+    Landmark 4 lies in the middle of every one."""
     total = np.zeros((size_px, size_px))
     for image, scale, centre, inverted in zip(
         crops.images, placement.mm_per_px, placement.centres_px, placement.inverted
@@ -45,7 +47,8 @@ def fog_to_bone(crops, placements, spacing_mm=0.5):
 
 
 def landmark_averages(templates, chosen=(0, 4, 8, 12)):
-    """What some landmarks look like in the average gradients of each round: {round: (16, P, P, 2)}; strength as brightness, a cross on the landmark."""
+    """What some landmarks look like in the average gradients of each round: {round: (16, P, P, 2)};
+    strength as brightness, a cross on the landmark."""
     figure, panels = plt.subplots(
         len(chosen),
         len(templates),
@@ -64,7 +67,8 @@ def landmark_averages(templates, chosen=(0, 4, 8, 12)):
 
 
 def agreement_by_scale(totals, settings, inverted):
-    """One knee in one round: the best correlation at each scale, and the map over shifts at the best of them."""
+    """One knee in one round:
+    the best correlation at each scale, and the map over shifts at the best of them."""
     totals = -totals if inverted else totals
     best = int(totals.max(axis=(1, 2)).argmax())
     figure, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, ONE_COLUMN * 0.8), layout="constrained")

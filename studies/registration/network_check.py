@@ -1,8 +1,10 @@
-"""The network check: a second placement of every crop, by a network that has never seen the knee, and what is made of the two.
+"""The network check: a second placement of every crop, by a network that has never seen the knee, and what is
+made of the two.
 
-A small network is trained on one half of the subjects, on whole crops at one nominal spacing, with the landmarks where the templates put them. It
-averages over the errors of its labels, and predicts the other half's landmarks in plain pixels of the crop. A knee's own shape, scaled and shifted
-but not rotated, is then laid onto its sixteen predictions.
+A small network is trained on one half of the subjects, on whole crops at one nominal spacing, with the
+landmarks where the templates put them. It averages over the errors of its labels, and predicts the other
+half's landmarks in plain pixels of the crop. A knee's own shape, scaled and shifted but not rotated, is then
+laid onto its sixteen predictions.
 """
 
 import numpy as np
@@ -27,7 +29,8 @@ def halves(crops):
 
 
 def plain_cohort(crops, placement):
-    """The crops as a `Cohort` in which every crop has the same nominal spacing: landmarks in mm are pixels times that number, inverted crops are turned."""
+    """The crops as a `Cohort` in which every crop has the same nominal spacing:
+    landmarks in mm are pixels times that number, inverted crops are turned."""
     images = tuple(255 - image if flip else image for image, flip in zip(crops.images, placement.inverted))
     knees = crops.knees.assign(mm_per_px=MEDIAN_MM_PER_PX)
     return Cohort(
@@ -36,7 +39,8 @@ def plain_cohort(crops, placement):
 
 
 def predict_half(crops, placement, known, unseen, seed=0, profile=CHECK, after_epoch=lambda state: None):
-    """(rows, 16, 2) landmarks of the rows `unseen` in pixels of their crops, by a network trained on the rows `known`."""
+    """(rows, 16, 2) landmarks of the rows `unseen` in pixels of their crops, by a network trained on the
+    rows `known`."""
     plain = plain_cohort(crops, placement)
     learnt = cut_rois(
         plain.select(known), profile.size_px, profile.spacing_mm, "image", margin_px=profile.size_px // 8
@@ -47,14 +51,16 @@ def predict_half(crops, placement, known, unseen, seed=0, profile=CHECK, after_e
 
 
 def fit_placement(points_px, offsets_mm, inverted):
-    """The `Placement` that lays each knee's shape onto its points (n, 16, 2): a scale and a shift; its scores are 1 / (1 + the median distance left in pixels)."""
+    """The `Placement` that lays each knee's shape onto its points (n, 16, 2): a scale and a shift;
+    its scores are 1 / (1 + the median distance left in pixels)."""
     fitted = [fit_shape(points, offsets) for points, offsets in zip(points_px, offsets_mm)]
     scales, centres, left = (np.array(values) for values in zip(*fitted))
     return Placement(scales, centres, 1 / (1 + left), np.asarray(inverted))
 
 
 def fit_shape(points_px, offsets_mm, rounds=20):
-    """(mm_per_px, centre_px, median distance left in px) by weighted least squares, points that lie far off losing their weight (Cauchy)."""
+    """(mm_per_px, centre_px, median distance left in px) by weighted least squares, points that lie far
+    off losing their weight (Cauchy)."""
     weights = np.ones(len(points_px))
     for _ in range(rounds):
         weights = weights / weights.sum()
@@ -70,9 +76,11 @@ def fit_shape(points_px, offsets_mm, rounds=20):
 
 
 def combine(first, second, offsets_mm):
-    """(the `Placement` made of both, check_mm (n,), replaced (n,) booleans). The second is brought to the first one's gauge.
+    """(the `Placement` made of both, check_mm (n,), replaced (n,) booleans). The second is brought to the
+    first one's gauge.
 
-    Knees on which the two are REPLACED_MM or more apart take the second. All others keep the first: it is the more precise of the two.
+    Knees on which the two are REPLACED_MM or more apart take the second. All others keep the first: it is the
+    more precise of the two.
     """
     check_mm = disagreement_mm(first, second, offsets_mm).mean(axis=1)
     replaced = check_mm >= REPLACED_MM

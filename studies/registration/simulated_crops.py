@@ -1,4 +1,5 @@
-"""Crops of known truth: cut out of simulated radiographs at places and scales that nobody is told, as the public crops were cut out of real ones."""
+"""Crops of known truth: cut out of simulated radiographs at places and scales that nobody is told, as the
+public crops were cut out of real ones."""
 
 from dataclasses import dataclass
 
@@ -17,8 +18,9 @@ INVERTED_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Crops:
-    """Right-oriented crops (uint8) with what is known of them: knees (a table with subject_id, side, kl, split) and offsets_mm (n, 16, 2), the landmarks
-    relative to landmark 4. truth: the `Placement` that a registration has to find, or the one on file for real crops."""
+    """Right-oriented crops (uint8) with what is known of them: knees (a table with subject_id, side, kl,
+    split) and offsets_mm (n, 16, 2), the landmarks relative to landmark 4. truth: the `Placement` that a
+    registration has to find, or the one on file for real crops."""
 
     name: str
     knees: pd.DataFrame
@@ -63,7 +65,8 @@ def cut_crops(cohort, seed=0):
 
 
 def as_found(cohort):
-    """The `Crops` of the real cohort as their files have them (inverted ones inverted), with the placement of the table on file as `truth`."""
+    """The `Crops` of the real cohort as their files have them (inverted ones inverted), with the placement
+    of the table on file as `truth`."""
     inverted = cohort.knees["inverted"].to_numpy(bool)
     images = tuple(255 - image if flip else image for image, flip in zip(cohort.images, inverted))
     truth = Placement(

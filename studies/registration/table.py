@@ -1,4 +1,5 @@
-"""From crops and published landmarks to the registration table: rounds, gauge, network check; what is finished is kept and not repeated."""
+"""From crops and published landmarks to the registration table: rounds, gauge, network check;
+what is finished is kept and not repeated."""
 
 import hashlib
 from pathlib import Path
@@ -31,7 +32,8 @@ def kept_in(crops, makers=None, rounds=congealing.ROUNDS):
 def place_by_templates(
     crops, makers=None, jobs=1, rounds=congealing.ROUNDS, after_round=lambda number, placement: None
 ):
-    """The `Placement` of the crops after all rounds, in no gauge yet; goes on after the last round that was kept."""
+    """The `Placement` of the crops after all rounds, in no gauge yet;
+    goes on after the last round that was kept."""
     folder = kept_in(crops, makers, rounds)
     placement, done = None, 0
     while done < len(rounds) and (found := load_placement(folder / f"round-{done + 1}.npz")) is not None:
@@ -80,7 +82,8 @@ def place_by_network(crops, placement, profile=network_check.CHECK):
 
 
 def make_table(crops, check=True, jobs=1, profile=network_check.CHECK, rounds=congealing.ROUNDS):
-    """(table in the form of `data/oai_crops_registration.csv`, the `Placement` that it holds, which knees the network has replaced).
+    """(table in the form of `data/oai_crops_registration.csv`, the `Placement` that it holds, which knees the
+    network has replaced).
 
     Without the check, check_mm is empty and nothing is replaced.
     """
@@ -105,7 +108,8 @@ def make_table(crops, check=True, jobs=1, profile=network_check.CHECK, rounds=co
 
 
 def write_registration(table, path):
-    """The table as csv, whole or not at all; `KneelError` if it would go over the one that the study stands on."""
+    """The table as csv, whole or not at all;
+    `KneelError` if it would go over the one that the study stands on."""
     if Path(path).resolve() == (paths.DATA / "oai_crops_registration.csv").resolve():
         raise KneelError(
             f"{path} is the table that every recorded run stands on: write beside it and compare first"

@@ -77,7 +77,8 @@ def ladder(profile, cohort, rounds, recipes):
             }
         )
         print(
-            f"{profile.name}, {name}: {rate:.2f} images/s, {100 * rows[-1]['limit_share']:.0f} % of the limit",
+            f"{profile.name}, {name}: {rate:.2f} images/s, "
+            f"{100 * rows[-1]['limit_share']:.0f} % of the limit",
             flush=True,
         )
 

@@ -24,7 +24,8 @@ def ladder(table, title, unit="images a second"):
 
 
 def time_shares(shares_by_recipe):
-    """Where a training step's time goes, a bar a recipe; {recipe: {kind: share}}. Kinds in the order of the first recipe."""
+    """Where a training step's time goes, a bar a recipe; {recipe: {kind: share}}.
+    Kinds in the order of the first recipe."""
     kinds = list(dict.fromkeys(kind for shares in shares_by_recipe.values() for kind in shares))
     figure, axes = plt.subplots(
         figsize=(TWO_COLUMNS, 1.2 + 0.4 * len(shares_by_recipe)), layout="constrained"

@@ -75,8 +75,8 @@ def quantise(source, path, rois):
 
 
 def rungs(network, folder, calibration, slow=False):
-    """The ladder of a pretrained `predictors.Network`: [`Rung`]. folder: for exported files. calibration: `Rois`
-    for eight bits, or None. slow: compile too. Without onnx or onnxruntime their rungs are left out.
+    """The ladder of a pretrained `predictors.Network`: [`Rung`]. folder: for exported files. calibration:
+    `Rois` for eight bits, or None. slow: compile too. Without onnx or onnxruntime their rungs are left out.
     """
     try:
         path = onnx_export.export(network, Path(folder) / "landmarks.onnx")

@@ -1,8 +1,8 @@
 """The same augmentation through solt, the library of the paper's authors: knee by knee, on uint8 pictures.
 
-This is the reference for `kneel_lib.network.augmentation` and the baseline of the speed benchmark. It differs in two points that
-solt sets: a transform enlarges the canvas and the crop then falls anywhere on it (a wider shift), and the projective
-terms act before the picture is moved into the enlarged frame.
+This is the reference for `kneel_lib.network.augmentation` and the baseline of the speed benchmark. It differs
+in two points that solt sets: a transform enlarges the canvas and the crop then falls anywhere on it (a wider
+shift), and the projective terms act before the picture is moved into the enlarged frame.
 """
 
 import random
@@ -48,7 +48,8 @@ def reference_stream(ranges, size_px, source_px):
 
 
 def augment_one(stream, image, points_px):
-    """One ROI, (S, S) uint8, and its points (M, 2) in pixels through a stream; returns both as numpy arrays."""
+    """One ROI, (S, S) uint8, and its points (M, 2) in pixels through a stream;
+    returns both as numpy arrays."""
     keypoints = solt.Keypoints(points_px.astype(np.float64), *image.shape)
     data = stream({"image": image[..., None].copy(), "keypoints": keypoints}, return_torch=False)
     picture, moved = data.data

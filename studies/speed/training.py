@@ -83,7 +83,8 @@ COMPILED = replace(OURS, name="+ torch.compile", compiled=True)
 
 ALL = (RELEASED, PAPER, BATCHED, CHANNELS_LAST, BF16, FUSED_ADAM, OURS)
 LADDER = tuple(recipe for recipe in ALL if recipe.precision in ("fp32", precision("cpu")))
-"""The rungs of one process with all threads; a machine with bf16 has that rung, and `COMPILED` as one more."""
+"""The rungs of one process with all threads;
+a machine with bf16 has that rung, and `COMPILED` as one more."""
 SPREAD = "+ a process a core"
 """The rung of as many folds side by side as there are cores, each by `OURS` with one thread (`spread_rate`).
 """
