@@ -335,7 +335,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--side", choices=["L", "R"], default="", help="of pictures that show one knee and do not say which"
     )
     command.add_argument("--stages", type=int, choices=[1, 2], default=2)
-    command.add_argument("--flip", action="store_true", help="look at mirror images too")
+    command.add_argument("--flip", action="store_true", help="view mirror images too")
     command = add(
         pretrain, "put trained networks (made now if they are missing) into the package, for predict"
     )

@@ -1,4 +1,4 @@
-"""The driver: checks parameters, then runs every notebook by papermill in a process of its own, past
+"""The notebook runner: checks parameters, then runs every notebook by papermill in a process of its own, past
 failures.
 
 `publish_notebooks` refreshes the outputs inside notebooks/ themselves and stamps each with the hash of its

@@ -206,7 +206,7 @@ def decode(path: Path | str, dataset: Any) -> np.ndarray:
 
 
 def to_grey(path: Path | str, dataset: Any, pixels: np.ndarray) -> np.ndarray:
-    """Stored values to float grey values, bone bright: modality LUT, VOI LUT, MONOCHROME1 turned round.
+    """Stored values to float grey values, bone bright: modality LUT, VOI LUT, MONOCHROME1 inverted.
 
     A VOI LUT (a curve) is applied; a linear window is not: the percentile stretch that follows takes its
     place, and a window that was set for soft tissue would cut off bone.

@@ -48,8 +48,8 @@ def halves(image: np.ndarray, mm_per_px: float) -> dict[Any, tuple[np.ndarray, n
 
 
 def load_halves(folder: Path | str, annotations: Path | str, name: str, jobs: int = -1) -> Cohort:
-    """The search cohort of an OAI-like release: a half radiograph for every annotated knee, landmarks in mm
-    of the half."""
+    """The ROI-localisation cohort of an OAI-like release:
+    a half radiograph for every annotated knee, landmarks in mm of the half."""
     groups, points = annotated_radiographs(folder, annotations)
     made = [
         knee
@@ -77,8 +77,8 @@ def cut_halves(path: Path, rows: pd.DataFrame, points: RoiPoints) -> list[CutKne
 
 
 def scatter(cohort: Cohort) -> Cohort:
-    """The search cohort of single-knee pictures: each as its file shows it, on a black field of FIELD_MM at 1
-    mm, off-centre; the same every time."""
+    """The ROI-localisation cohort of single-knee pictures:
+    each as its file shows it, on a black field of FIELD_MM at 1 mm, off-centre; the same every time."""
     made = [
         lay_out(image, step, points, row["side"], f"{row['subject_id']}{row['side']}")
         for image, step, points, (_, row) in zip(

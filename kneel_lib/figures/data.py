@@ -45,7 +45,7 @@ def phantom_steps(maps: Maps, machine: Machine, seed: int = 0) -> Figure:
         "cortical bone, mm": np.minimum(maps["cortical"], 25),
         "photons that come through": phantom.transmit(maps),
         "+ scatter, blur and noise": signal,
-        "logarithm, turned round": phantom.develop(signal, machine),
+        "logarithm, inverted": phantom.develop(signal, machine),
     }
     figure, panels = plt.subplots(
         2, 3, figsize=(TWO_COLUMNS * 0.72, TWO_COLUMNS * 0.62), layout="constrained"
@@ -71,7 +71,7 @@ def beam_profile(maps: Maps, machine: Machine, row: int, seed: int = 0) -> tuple
     table = pd.DataFrame(
         {
             "x_mm": x,
-            "spongy_mm": maps["trabecular"][row],
+            "trabecular_mm": maps["trabecular"][row],
             "cortical_mm": maps["cortical"][row],
             "transmitted": phantom.transmit(maps)[row],
         }
@@ -79,7 +79,7 @@ def beam_profile(maps: Maps, machine: Machine, row: int, seed: int = 0) -> tuple
     figure, (above, below) = plt.subplots(
         2, 1, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.5), sharex=True, layout="constrained"
     )
-    above.plot(x, table["spongy_mm"], label="trabecular bone")
+    above.plot(x, table["trabecular_mm"], label="trabecular bone")
     above.plot(x, table["cortical_mm"], label="cortical bone")
     above.set(ylabel="thickness, mm")
     for photons in (1000, 24000):

@@ -42,7 +42,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.D
 
 
 def held_out_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFrame]:
-    """(figure, table): MRE of the held-out fold after every epoch, of runs that noted it (the control
+    """(figure, table): MRE of the held-out fold after every epoch, of runs that noted it (the ablation
     "picked"); its least value and its last one are marked."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
     for label, history in histories.items():
@@ -50,7 +50,7 @@ def held_out_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.D
         (line,) = axes.plot(
             history["epoch"],
             history["held_out_mre"],
-            label=f"{label}: least {best['held_out_mre']:.2f} mm (▾), last {last['held_out_mre']:.2f} mm (■)",
+            label=f"{label}: least {best.held_out_mre:.2f} mm (▾), last {last.held_out_mre:.2f} mm (■)",
         )
         for epoch, marker in ((best, "v"), (last, "s")):
             axes.plot(epoch["epoch"], epoch["held_out_mre"], marker, color=line.get_color())

@@ -22,8 +22,8 @@ EXAMPLE_MM = 115.0
 
 
 def roi_errors(offsets_mm: np.ndarray, limit_mm: float = 10.0) -> Figure:
-    """Where the search puts the tibial centre, relative to the truth, (n, 2) mm; circles at 1, 2.5 and 10 mm.
-    Points further off sit on the rim."""
+    """Where ROI localisation puts the tibial centre, relative to the truth, (n, 2) mm;
+    circles at 1, 2.5 and 10 mm. Points further off sit on the rim."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN))
     length = np.linalg.norm(offsets_mm, axis=1, keepdims=True)
     shown = offsets_mm * np.minimum(1, limit_mm / np.maximum(length, 1e-9))

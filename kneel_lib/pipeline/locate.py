@@ -31,7 +31,7 @@ Networks = Collection[Any]
 
 
 class NoKneeFound(KneelError):
-    """The image was read and searched, and shows no knee."""
+    """The image was read, and ROI localisation found no knee in it."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def locate(
     side: "L" or "R" where a single-knee picture's is known; "" takes the file's, or tries both and keeps the
     more plausible. stages: 1 is the paper's one-stage pipeline, 2 moves the ROI to predicted landmark 4.
     Raises `NoKneeFound` where none is found, and `KneelError` where a bilateral radiograph is given without
-    networks to search with.
+    networks for ROI localisation.
     """
     width_mm = radiograph.image.shape[1] * radiograph.mm_per_px
     said = radiograph.side if radiograph.side in ("L", "R") else ""
@@ -100,19 +100,19 @@ def locate(
         ]
     if not roi_networks:
         raise KneelError(
-            f"{radiograph.path} is {width_mm:.0f} mm wide and shows two knees, but there is no network to "
-            "search them with: give single-knee pictures"
+            f"{radiograph.path} is {width_mm:.0f} mm wide and shows two knees, but there is no network "
+            "for ROI localisation: give single-knee pictures"
         )
-    centres = search(radiograph, roi_networks)
+    centres = find_knees(radiograph, roi_networks)
     if not centres:
-        raise NoKneeFound(f"{radiograph.path} shows no knee that the search could find")
+        raise NoKneeFound(f"{radiograph.path} shows no knee that ROI localisation could find")
     return [
         with_doubt(locate_knee(radiograph, networks, centre_mm, one, stages), share)
         for one, (centre_mm, share) in centres.items()
     ]
 
 
-def search(radiograph: Radiograph, networks: Networks) -> dict[str, tuple[np.ndarray, float]]:
+def find_knees(radiograph: Radiograph, networks: Networks) -> dict[str, tuple[np.ndarray, float]]:
     """{side: (tibial centre in mm of the radiograph, share of the map around it)} of the knees in its
     halves, the paper's first stage at 1 mm."""
     found = {}

@@ -83,7 +83,7 @@ def predict_all(
     """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`.
     Returns {file: what went wrong}.
 
-    flip: look at mirror images too (`predictors.Network`). pretrained: (landmark networks, ROI networks) in
+    flip: view mirror images too (`predictors.Network`). pretrained: (landmark networks, ROI networks) in
     the place of the pretrained ones. What is below `output` is no input. If it is stopped, or the disk is
     full, the answers so far are written. Raises `KneelError` if `output` cannot be written.
     """

@@ -16,10 +16,10 @@ VIEWS_MM = ((0.0, 0.0), (1.5, 0.0), (-0.75, 1.3), (-0.75, -1.3))
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network with the ROI that it expects: `size_px` pixels of `spacing_mm`. looks: how far each
-    of its ROIs is moved, mm.
+    """A trained network with the ROI that it expects: `size_px` pixels of `spacing_mm`. views_mm: how far
+    each of its ROIs is moved, mm.
 
-    flip: look at each ROI's mirror image too, and mirror the answer back. A network that was trained on
+    flip: view each ROI's mirror image too, and mirror the answer back. A network that was trained on
     mirrored knees (saw_mirrored: the released augmentation) numbers them by anatomy; one that never was takes
     the mirror image for another right knee and numbers it from the left, so that its numbers have to be
     mirrored as well. precision: "bf16" or "fp32"; None: what the machine is good at.
@@ -46,7 +46,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Forests:
-    """Trained voting forests (`baselines.rfrv_clm`) in a network's place: one look, since they search from
+    """Trained voting forests (`baselines.rfrv_clm`) in a network's place: one view, since they search from
     several starts themselves.
     """
 

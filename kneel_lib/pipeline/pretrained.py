@@ -49,7 +49,7 @@ def named_networks(kind: str = "", folder: Path | str = FOLDER) -> dict[str, Net
 
 
 def load_networks(kind: str, folder: Path | str = FOLDER) -> list[Network]:
-    """The shipped `Network`s of a kind, as a list."""
+    """The pretrained `Network`s of a kind, as a list."""
     return list(named_networks(kind, folder).values())
 
 

@@ -24,17 +24,19 @@ MEASURED_MM = 1.0
 
 
 FOUND_SHARE, SURE_SHARE = 0.15, 0.7
-"""In half a radiograph a knee is there if this share of the search map lies within 10 mm of its mean, and
-surely there with the second share: the networks that ship give 0.9 and more on simulated halves, and less
-than 0.05 on black, grey or noise."""
+"""In half a radiograph a knee is there if this share of the localisation map lies within 10 mm of its
+mean, and surely there with the second share: the pretrained networks give 0.9 and more on simulated
+halves, and less than 0.05 on black, grey or noise."""
 
 
 def with_doubt(knee: Any, share: float) -> Any:
-    """The knee, doubted if the search was unsure where it is."""
+    """The knee, doubted if ROI localisation was unsure where it is."""
     return (
         knee
         if share >= SURE_SHARE
-        else replace(knee, doubts=(*knee.doubts, f"the search was unsure of this knee (share {share:.2f})"))
+        else replace(
+            knee, doubts=(*knee.doubts, f"ROI localisation was unsure of this knee (share {share:.2f})")
+        )
     )
 
 

@@ -145,10 +145,10 @@ def get_team(
     )
     if real:
         return Team(tuple(found))
-    searching = profile_for(ROI, profile)
+    roi_profile = profile_for(ROI, profile)
     halves = load_cohort(roi_cohort_name("simulated"), profile.simulated)
     return Team(
-        tuple(found), tuple(get_table([ROI], searching, halves, folds, (seed,), device, weights=weights))
+        tuple(found), tuple(get_table([ROI], roi_profile, halves, folds, (seed,), device, weights=weights))
     )
 
 

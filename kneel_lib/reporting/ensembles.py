@@ -24,7 +24,7 @@ TOGETHER = {
     "seeds of best at study": (("study", "best"),),
     "seeds of wing at study": (("study", "wing"),),
 }
-"""{name: rows, as (profile, row)}: trainings whose answers are compared with one another (`agreement`)."""
+"""{name: rows, as (profile, row)}: trainings whose answers are compared with one another (`ensemble`)."""
 
 COLUMNS = (
     "trainings",

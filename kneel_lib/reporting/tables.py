@@ -201,8 +201,8 @@ def test_set_table(runs: list[Run]) -> pd.DataFrame:
     """Table 2: a row a test set, pipeline and group of knees (oa: radiographic osteoarthritis). PCK of
     landmarks 0, 4, 8 and 9, 12, 15.
 
-    folds: how many fold models are averaged. missed: knees that the search did not find; doubted: those with
-    an answer that is not to be trusted.
+    folds: how many fold models are averaged. missed: knees that ROI localisation did not find; doubted: those
+    with an answer that is not to be trusted.
     """
     rows = []
     for run in test_set_runs(runs):

@@ -13,7 +13,7 @@ import numpy as np
 
 from kneel_lib.simulation import anatomy
 
-SOFT_PER_MM, SPONGY_PER_MM, CORTICAL_PER_MM, METAL_PER_MM = 0.020, 0.011, 0.052, 0.9
+SOFT_PER_MM, TRABECULAR_PER_MM, CORTICAL_PER_MM, METAL_PER_MM = 0.020, 0.011, 0.052, 0.9
 """Attenuation at about 65 kV: of soft tissue, and of bone in addition to the tissue that it replaces."""
 
 SUBPIXEL_BITS = 6
@@ -301,7 +301,7 @@ def transmit(maps: Maps) -> np.ndarray:
     return np.exp(
         -(
             SOFT_PER_MM * maps["soft"]
-            + SPONGY_PER_MM * maps["trabecular"]
+            + TRABECULAR_PER_MM * maps["trabecular"]
             + CORTICAL_PER_MM * maps["cortical"]
             + METAL_PER_MM * maps["metal"]
         )

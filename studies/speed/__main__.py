@@ -12,7 +12,7 @@ part "accuracy", which takes longest and is not timed). Accuracy: fold 0, traine
 intervals hold the spread over subjects and over seeds.
 
 Inference writes the rows `infer` of results/speed.csv. The knees are those of the val split of the real crops
-(of the simulated cohort where they are not here), the network is the one that ships; radiographs are
+(of the simulated cohort where they are not here), the network is the pretrained one; radiographs are
 simulated ones, read from their DICOM files each time, and the five-model team has random weights, which do
 not change its time.
 """
@@ -97,7 +97,7 @@ def accuracy(profile, cohort, rungs=()):
 
     From the paper's network on: the released one is another method, compared in Table 1 (row
     "released_network"). The recipe of the study itself is trained with LUCK_SEEDS, so that the interval of a
-    difference knows how much of it is the luck of a run.
+    difference knows how much of it is seed variance.
     """
     known, held_out = make_folds(cohort)[0]
     subjects, climbed = cohort.knees["subject_id"].to_numpy()[held_out], training_speed.LADDER[1:]
@@ -225,7 +225,7 @@ def team(setting, profile, outputs):
 
 
 def knee_rows(cohort, rounds, slow):
-    """A row a rung, with its error on the knees that the shipped network has not seen."""
+    """A row a rung, with its error on the knees that the pretrained network has not seen."""
     network = pretrained.load_networks("landmarks")[0]
     split = cohort.knees["split"].to_numpy() if "split" in cohort.knees else np.full(len(cohort), "val")
     unseen, seen = (
@@ -252,11 +252,11 @@ def knee_rows(cohort, rounds, slow):
 
 def radiograph_rows(path):
     """A row a recipe for a bilateral radiograph: five models, two stages, ROIs of the profile native."""
-    networks, searches = team(BEST, PROFILES["native"], 16), team(ROI, ROI_PROFILES["study"], 1)
+    networks, roi_networks = team(BEST, PROFILES["native"], 16), team(ROI, ROI_PROFILES["study"], 1)
     with patch.object(locate, "FOUND_SHARE", 0.0):  # random networks find nothing: do not stop there
         rates = {
             name: 1 / inference_speed.seconds(call)
-            for name, call in inference_speed.radiograph_recipes(path, networks, searches).items()
+            for name, call in inference_speed.radiograph_recipes(path, networks, roi_networks).items()
         }
     first = next(iter(rates.values()))
     return [

@@ -154,14 +154,14 @@ def seconds(call):
     return timer(call).blocked_autorange(min_run_time=10).median
 
 
-def radiograph_recipes(path, networks, searches):
+def radiograph_recipes(path, networks, roi_networks):
     """{name: a call that reads one bilateral radiograph and locates both knees in two stages}."""
     fast = precision("cpu")
 
     def call(precision, **views):
         team, search_team = (
             [replace(network, precision=precision, **changes) for network in group]
-            for group, changes in ((networks, views), (searches, {}))
+            for group, changes in ((networks, views), (roi_networks, {}))
         )
         return lambda: predict.predict_file(path, team, search_team)
 

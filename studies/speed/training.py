@@ -290,13 +290,15 @@ def with_luck(table, errors_of_seeds):
     recipe differs from seed to seed.
 
     errors_of_seeds: MRE (mm) of one recipe, a value a seed. Each rung was trained once; the difference of two
-    such runs carries the luck of both, whose 95 % half-width is t * sqrt(2) * s with the standard deviation s
-    of the seeds and Student's t of their number. Independent half-widths add up as squares.
+    such runs carries the seed variance of both, whose 95 % half-width is t * sqrt(2) * s with the standard
+    deviation s of the seeds and Student's t of their number. Independent half-widths add up as squares.
     """
-    luck = scipy.stats.t.ppf(0.975, len(errors_of_seeds) - 1) * np.sqrt(2) * np.std(errors_of_seeds, ddof=1)
+    seed_reach = (
+        scipy.stats.t.ppf(0.975, len(errors_of_seeds) - 1) * np.sqrt(2) * np.std(errors_of_seeds, ddof=1)
+    )
     return table.assign(
-        low=table["difference"] - np.hypot(table["difference"] - table["low_subjects"], luck),
-        high=table["difference"] + np.hypot(table["high_subjects"] - table["difference"], luck),
+        low=table["difference"] - np.hypot(table["difference"] - table["low_subjects"], seed_reach),
+        high=table["difference"] + np.hypot(table["high_subjects"] - table["difference"], seed_reach),
     )
 
 

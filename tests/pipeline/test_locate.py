@@ -133,7 +133,7 @@ def test_a_wide_picture_whose_file_says_its_side_shows_one_knee(files, networks)
 
 
 def test_two_knees_need_networks_that_search(files, networks):
-    with pytest.raises(KneelError, match="shows two knees, but there is no network to search them with"):
+    with pytest.raises(KneelError, match="shows two knees, but there is no network for ROI localisation"):
         locate(radiographs.read_dicom(files[0]), networks)
 
 
