@@ -72,9 +72,12 @@ def load(path: Path) -> Cohort | None:
     arrays = load_arrays(path, ("header", "landmarks_mm", "pixels"))
     if arrays is None:
         return None
-    header = json.loads(str(arrays["header"]))
-    ends = np.cumsum([height * width for height, width in header["shapes"]])
-    parts = np.split(arrays["pixels"], ends[:-1])
-    images = tuple(part.reshape(shape) for part, shape in zip(parts, header["shapes"]))
-    knees, spacing = pd.DataFrame(**header["knees"]), header["nominal_mm_per_px"]
-    return Cohort(header["name"], knees, images, arrays["landmarks_mm"], spacing)
+    try:
+        header = json.loads(str(arrays["header"]))
+        ends = np.cumsum([height * width for height, width in header["shapes"]])
+        parts = np.split(arrays["pixels"], ends[:-1])
+        images = tuple(part.reshape(shape) for part, shape in zip(parts, header["shapes"]))
+        knees, spacing = pd.DataFrame(**header["knees"]), header["nominal_mm_per_px"]
+        return Cohort(header["name"], knees, images, arrays["landmarks_mm"], spacing)
+    except (ValueError, KeyError, TypeError):
+        return None

@@ -43,21 +43,24 @@ def split_rows(cohort: Cohort, fold: int | str) -> tuple[np.ndarray, np.ndarray]
     splits) or of "all" (every knee but those of the split test is trained on, none is held out)."""
     if fold == "all":
         return np.flatnonzero(cohort.knees["split"] != "test"), np.array([], int)
-    folds = make_folds(cohort)
     if fold == "val":
         train, val = (np.flatnonzero(cohort.knees["split"] == name) for name in ("train", "val"))
         if not (len(train) and len(val)):
             raise KneelError(
                 f"cohort {cohort.name} has no split 'train' and 'val' to hold out: "
-                f"choose a fold, 0 to {len(folds) - 1}"
+                f"choose a fold, 0 to {FOLDS - 1}"
             )
         return train, val
-    if fold not in range(len(folds)):
+    return make_folds(cohort)[fold_number(fold)]
+
+
+def fold_number(fold: int | str) -> int:
+    """A fold of cross-validation, 0 to 4; `KneelError` for any other."""
+    if fold not in range(FOLDS):
         raise KneelError(
-            f"fold {fold} does not exist: folds are 0 to {len(folds) - 1}, and val where the cohort has that "
-            "split"
+            f"fold {fold} does not exist: folds are 0 to {FOLDS - 1}, and val where the cohort has that split"
         )
-    return folds[int(fold)]
+    return int(fold)
 
 
 LEAST_KNEES = 200

@@ -1,6 +1,6 @@
 """Profiles as data: how big a run is."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kneel_lib.errors import find
 from kneel_lib.experiment.settings import Setting
@@ -69,33 +69,9 @@ PROFILES = {
 
 
 ROI_PROFILES = {
-    profile.name: profile
-    for profile in (
-        Profile(
-            "smoke",
-            size_px=64,
-            spacing_mm=4.0,
-            width=4,
-            depth=2,
-            epochs=2,
-            knees=40,
-            folds=2,
-            simulated=40,
-            tested=40,
-        ),
-        Profile(
-            "quick",
-            size_px=128,
-            spacing_mm=2.0,
-            width=16,
-            depth=4,
-            epochs=12,
-            folds=2,
-            simulated=160,
-            tested=60,
-        ),
-        Profile("study", size_px=256, spacing_mm=1.0, width=24, depth=4, epochs=10),
-    )
+    "smoke": replace(PROFILES["smoke"], spacing_mm=4.0),
+    "quick": replace(PROFILES["quick"], size_px=128, spacing_mm=2.0, epochs=12),
+    "study": replace(PROFILES["study"], size_px=256, spacing_mm=1.0, epochs=10, batch=16),
 }
 """The same networks for ROI localisation, so that their weights can be taken over: 256 mm of half a
 radiograph, at the paper's 1 mm from `study` on."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.folds import take_knees
+from kneel_lib.data.folds import fold_number, take_knees
 from kneel_lib.data.roi_fields import is_for_localisation
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment.cohorts import load_cohort, roi_cohort, roi_cohort_name, unseen_cohort
@@ -27,6 +27,9 @@ RECIPE = 1
 SIMULATED, UNSEEN = "simulated", "simulated_unseen"
 """The cohort, and the start of a setting, of knees that are drawn; and the start of those whose shapes hold
 nothing of the held-out subjects."""
+
+STARTS = ROI.name, SIMULATED, UNSEEN, *SETTINGS
+"""What a setting can start from: another kind of training, or the network of a row."""
 
 HELD_OUT = {"split": "val", "transfer": "all", "all": "all", "test": "test"}
 """{kind of run: what its predictions are called in the column fold}; for "fold" the fold's number."""
@@ -194,7 +197,7 @@ def plan(
         chosen.name,
         chosen.fingerprint,
         len(chosen),
-        int(fold) if kind == "fold" else None,
+        fold_number(fold) if kind == "fold" else None,
         seed,
         labels,
         start,
@@ -259,7 +262,7 @@ def start_for(setting: Setting, profile: Profile, cohort: Cohort, fold: int | st
                 "ones: choose another cohort, such as crops"
             )
         return Start(setting.start, from_scratch(setting), profile, profile.simulated, SIMULATOR)
-    row = find(setting.start, SETTINGS, "start")
+    row = SETTINGS[find(setting.start, STARTS, "start")]
     return Start(cohort.name, row, profile, run=plan(row, profile, cohort, fold, seed).hash)
 
 

@@ -133,20 +133,11 @@ def read_record(path: Path, changed_ns: int) -> dict[str, Run]:
         with pq.ParquetFile(path) as file:
             table, packed = file.read(), file.metadata.metadata[b"runs"]
         described = json.loads(zlib.decompress(base64.b64decode(packed)))
-        predictions = table.to_pandas().dropna(axis="columns", how="all")
-        for axis, units in UNITS_A_MM.items():
-            names = [name for name in COORDINATES if name[0] == axis and name in predictions]
-            predictions[names] = predictions[names].astype(float) / units
-        predictions = predictions.reindex(columns=[*other_columns(predictions), *COORDINATES])
-        rows = dict(iter(predictions.groupby("run")))
+        predictions = table.to_pandas()
+        for name in COORDINATES:
+            predictions[name] = predictions[name].astype(float) / UNITS_A_MM[name[0]]
         return {
-            name: Run(
-                path,
-                from_data(run["spec"]),
-                run["manifest"],
-                pd.DataFrame(run["history"]),
-                with_fold(rows[name].drop(columns="run"), run["spec"]),
-            )
+            name: read_run(path, run, predictions[predictions["run"] == name])
             for name, run in described.items()
         }
     except (OSError, ValueError, TypeError, KeyError, zlib.error, pa.ArrowException) as error:
@@ -157,14 +148,14 @@ def other_columns(predictions: pd.DataFrame) -> list[str]:
     return [str(name) for name in predictions.columns if name not in COORDINATES]
 
 
-def with_fold(predictions: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
-    """A run's own rows, as they were when it was finished."""
-    predictions = predictions.reset_index(drop=True)
-    predictions["fold"] = from_data(spec).held_out
+def read_run(path: Path, described: dict[str, Any], rows: pd.DataFrame) -> Run:
+    """A recorded run, its predictions as they were when it was finished, from its own rows of the file."""
+    spec = from_data(described["spec"])
+    predictions = rows.drop(columns="run").reset_index(drop=True).assign(fold=spec.held_out)
     numbers = pd.to_numeric(predictions["subject_id"], errors="coerce")
     if (numbers.astype("Int64").astype(str) == predictions["subject_id"]).all():
         predictions["subject_id"] = numbers.astype(int)  # as a csv is read
-    return predictions
+    return Run(path, spec, described["manifest"], pd.DataFrame(described["history"]), predictions)
 
 
 def write_record(path: Path, runs: Iterable[Run]) -> None:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from kneel_lib import landmarks, paths
+from kneel_lib.data import cache
 from kneel_lib.data import crops as crops_module
 from kneel_lib.data.cohort import check_cohort
 from kneel_lib.data.crops import (
@@ -208,3 +209,13 @@ def test_half_the_data_and_damaged_files_are_named(crops, tmp_path):
     annotations.write_text("".join(text[:300]))
     with pytest.raises(KneelError, match="no landmarks for .*the file is not complete"):
         load_crops(folder)
+
+
+@pytest.mark.parametrize("header", ["{not json", '{"name": "kept"}', "[]"])
+def test_a_kept_cohort_whose_header_is_damaged_is_made_again(cohort, tmp_path, header):
+    path = tmp_path / "kept.npz"
+    cache.save(cohort, path)
+    assert cache.load(path).fingerprint == cohort.fingerprint
+    arrays = dict(np.load(path)) | {"header": np.array(header)}
+    np.savez(path, **arrays)
+    assert cache.load(path) is None

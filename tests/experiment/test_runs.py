@@ -264,8 +264,9 @@ def test_a_full_disk_is_one_clear_error_and_finished_runs_stay(tmp_path):
 
 
 def test_a_fold_that_is_not_there(cohort, store):
-    with pytest.raises(KneelError, match="fold 7 does not exist"):
-        runs.get_run(SETTINGS["mean_shape"], TINY, cohort, 7)
+    for fold in (7, -1, "first"):
+        with pytest.raises(KneelError, match=f"fold {fold} does not exist"):
+            runs.get_run(SETTINGS["mean_shape"], TINY, cohort, fold)
 
 
 def test_folds_keep_subjects_together_and_cover_every_knee_once(cohort):
@@ -345,6 +346,15 @@ def test_one_file_holds_all_runs_of_a_row_and_one_line_reads_it(cohort, store, t
     recorded.folder.write_bytes(recorded.folder.read_bytes()[:-50])
     with pytest.raises(KneelError, match="mean_shape.parquet is not a whole record of runs"):
         recorded_runs()
+
+
+def test_a_run_that_held_nothing_out_is_recorded_beside_those_that_did(cohort, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    made = [runs.get_run(SETTINGS["mean_shape"], TINY, cohort, fold) for fold in ("all", 0)]
+    record(["tiny"])
+    found = {run.spec: run for run in recorded_runs()}
+    assert found.keys() == {run.spec for run in made}
+    assert not len(found[made[0].spec].predictions) and len(found[made[1].spec].errors())
 
 
 @pytest.mark.trains
@@ -530,5 +540,7 @@ def test_a_run_is_recorded_whole_or_not_at_all_and_only_if_it_is_of_today(
 
 
 def test_a_setting_with_an_unknown_start_is_refused(cohort, store):
-    with pytest.raises(KneelError, match="unknown start 'hips': choose"):
+    with pytest.raises(
+        KneelError, match="unknown start 'hips': choose one of roi, simulated, simulated_unseen, "
+    ):
         runs.get_run(replace(BEST, start="hips"), TINY, cohort, 0)
