@@ -12,7 +12,7 @@ import numpy as np
 
 from kneel_lib import notebook_runner, paths
 from kneel_lib.errors import KneelError
-from kneel_lib.experiment.store import Run
+from kneel_lib.experiment.store import NETWORKS, Run
 
 
 def run(options: argparse.Namespace) -> int:
@@ -91,7 +91,7 @@ def labels(options: argparse.Namespace) -> int:
 
 def say(run: Run) -> None:
     """One line about a finished run."""
-    errors = run.errors("image" if run.spec.setting.method == "roi" else "truth")
+    errors = run.errors("image" if run.spec.setting.method in ("roi", "search") else "truth")
     tried = f", tried on {run.spec.target}" if run.spec.target else ""
     minutes = run.manifest["train_seconds"] / 60
     print(
@@ -136,17 +136,17 @@ def pretrain(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.engines import each_run
     from kneel_lib.experiment.profiles import find_profile, profile_for
     from kneel_lib.experiment.rows import find_setting
-    from kneel_lib.pipeline.pretrained import write_pretrained
+    from kneel_lib.pipeline.pretrained import KINDS, write_pretrained
 
     setting = find_setting(options.setting)
-    if setting.method not in ("network", "roi"):
+    if setting.method not in NETWORKS:
         raise KneelError(f"{setting.name} has no network: choose a row that is trained, such as best, or roi")
     profile = profile_for(setting, find_profile(options.profile))
     cohort = load_cohort(options.cohort, profile.simulated)
     for run in each_run(
         [setting], profile, cohort, options.folds, options.seeds, options.device, weights=True
     ):
-        print(write_pretrained(run, "roi" if setting.method == "roi" else "landmarks"))
+        print(write_pretrained(run, setting.method if setting.method in KINDS else "landmarks"))
     return 0
 
 

@@ -12,11 +12,18 @@ import pandas as pd
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
+from kneel_lib.data.normalisation import normalised_cut
 from kneel_lib.errors import find
 from kneel_lib.imaging import cut
 
 CENTRES = ("truth", "image", "displaced")
 DISPLACED_MM = 10.0
+
+SCALES = ("spacing", "plateau")
+GREYS = ("file", "normalised")
+PLATEAU_MM = 75.8
+"""Width of the tibial plateau, landmark 0 to 8, in the median of the crops: a ROI whose scale is the
+plateau's shows it this wide at its nominal spacing, whatever the file's spacing says."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +48,28 @@ class Rois:
 
 
 def cut_rois(
-    cohort: Cohort, size_px: int, spacing_mm: float, centre: str = "truth", margin_px: int = 0
+    cohort: Cohort,
+    size_px: int,
+    spacing_mm: float,
+    centre: str = "truth",
+    margin_px: int = 0,
+    scale: str = "spacing",
+    grey: str = "file",
 ) -> Rois:
     """Cut every knee's ROI of `size_px` pixels of `spacing_mm`, plus `margin_px` on each side; outside is
     black.
 
     centre="truth": around landmark 4, true spacing (the paper). centre="image": around the picture's middle,
     nominal spacing; `mm_per_px` then says what a ROI pixel really measures. centre="displaced": landmark 4
-    moved by `displacements_mm`, true spacing: what a poor ROI localisation would hand over. Raises
-    `KneelError` for another centre.
+    moved by `displacements_mm`, true spacing: what a poor ROI localisation would hand over. scale="plateau":
+    not the true spacing, but one at which the knee's plateau measures PLATEAU_MM. grey: as the "file" has it,
+    or "normalised" (`data.normalisation`). Raises `KneelError` for any other.
     """
     truth = find(centre, CENTRES, "ROI centre") != "image"
     picture_mm = cohort.mm_per_px
     step_px = spacing_mm / (picture_mm if truth else np.full(len(cohort), cohort.nominal_mm_per_px))
+    if find(scale, SCALES, "ROI scale") == "plateau" and truth:
+        step_px = step_px * plateau_mm(cohort.landmarks_mm) / PLATEAU_MM
     middle_px = (
         cohort.landmarks_px[:, landmarks.CENTRE]
         if truth
@@ -63,7 +79,11 @@ def cut_rois(
         middle_px = middle_px + displacements_mm(cohort.knees) / picture_mm[:, None]
     side = size_px + 2 * margin_px
     origin_px = middle_px - step_px[:, None] * (side - 1) / 2
-    images = np.stack([cut(*knee, side) for knee in zip(cohort.images, origin_px, step_px)])
+    knees = zip(cohort.images, origin_px, step_px)
+    if find(grey, GREYS, "kind of grey values") == "normalised":
+        images = np.stack([normalised_cut(*knee, side, margin_px) for knee in knees])
+    else:
+        images = np.stack([cut(*knee, side) for knee in knees])
     points = (cohort.landmarks_px - origin_px[:, None]) / step_px[:, None, None]
     return Rois(
         images,
@@ -73,6 +93,12 @@ def cut_rois(
         size_px,
         margin_px,
     )
+
+
+def plateau_mm(points_mm: np.ndarray) -> np.ndarray:
+    """Width of the tibial plateau, landmark 0 to 8, of shapes (..., 16, 2); (...,), PLATEAU_MM if unknown."""
+    width = np.linalg.norm(points_mm[..., landmarks.TIBIA[-1], :] - points_mm[..., 0, :], axis=-1)
+    return np.where(np.isfinite(width), width, PLATEAU_MM)
 
 
 def displacements_mm(knees: pd.DataFrame) -> np.ndarray:

@@ -7,6 +7,7 @@ from kneel_lib.data.crops import load_crops
 from kneel_lib.data.folds import FOLDS
 from kneel_lib.data.roi_fields import load_halves, scatter
 from kneel_lib.errors import KneelError, find
+from kneel_lib.simulation import search_fields
 from kneel_lib.simulation.population import (
     POPULATIONS,
     load_population,
@@ -19,7 +20,10 @@ from kneel_lib.simulation.population import (
 ROI_COHORTS = {"crops_scattered": "crops", **{f"{name}_halves": name for name in POPULATIONS}}
 """Cohorts for ROI localisation (`data.roi_fields`), and the cohort that each is made of."""
 
-NAMES = ("crops", *POPULATIONS, *ROI_COHORTS)
+NAMES = ("crops", *POPULATIONS, *ROI_COHORTS, search_fields.NAME)
+
+LEGS = 160
+"""Of how many simulated knees the search's pictures show the legs."""
 
 
 def roi_cohort_name(name: str) -> str:
@@ -90,6 +94,9 @@ def load_cohort(name: str = "auto", simulated_knees: int | None = None) -> Cohor
         return load_crops()
     if name == "crops_scattered":
         return scatter(load_cohort("crops"))
+    if name == search_fields.NAME:
+        real = load_cohort("crops") if (paths.downloads() / "oai_crops").is_dir() else None
+        return search_fields.search_fields(load_cohort("simulated_halves", simulated_knees or LEGS), real)
     if name in ROI_COHORTS:
         folder = make_files(take(POPULATIONS[ROI_COHORTS[name]], simulated_knees))
         return remember(

@@ -51,7 +51,15 @@ class Task:
 
     def rois(self, centre: str = "truth", margin_px: int = 0) -> Rois:
         """The training knees' ROIs."""
-        return cut_rois(self.known, self.profile.size_px, self.profile.spacing_mm, centre, margin_px)
+        return cut_as(self.spec, self.known, centre, margin_px)
+
+
+def cut_as(spec: RunSpec, cohort: Cohort, centre: str = "truth", margin_px: int = 0) -> Rois:
+    """The ROIs of these knees as the run of a spec sees them."""
+    profile, setting = spec.profile, spec.setting
+    return cut_rois(
+        cohort, profile.size_px, profile.spacing_mm, centre, margin_px, setting.roi_scale, setting.grey
+    )
 
 
 Predict = Callable[[Rois, str], np.ndarray]
@@ -103,6 +111,19 @@ def localise_roi(task: Task) -> Result:
     return Result(predict, pd.DataFrame(state.history), final, count_parameters(state.model))
 
 
+def search_anywhere(task: Task) -> Result:
+    """Method "search": all landmarks of a knee that lies anywhere in its picture, at any size. ROIs are the
+    pictures themselves."""
+    rois = task.rois("image", margin_px=round(task.profile.size_px * MARGIN_SHARE))
+    state = fit_network(task, rois, landmarks.COUNT)
+    return Result(
+        lambda rois, centre: training.predict(state.model, rois, task.device),
+        pd.DataFrame(state.history),
+        state.model,
+        count_parameters(state.model),
+    )
+
+
 def fit_network(task: Task, rois: Rois, outputs: int) -> training.State:
     """Train on these ROIs, with a checkpoint after every epoch; returns the `training.State` with the network
     to predict with."""
@@ -139,7 +160,7 @@ def fit_network(task: Task, rois: Rois, outputs: int) -> training.State:
 def pick(task: Task, state: training.State) -> None:
     """Ablation "picked", as the released code does: note the held-out fold's error after this epoch, and keep
     the network if it is the best so far."""
-    rois = cut_rois(task.held_out, task.profile.size_px, task.profile.spacing_mm)
+    rois = cut_as(task.spec, task.held_out)
     errors = metrics.landmark_errors(
         rois.to_mm(training.predict(state.model, rois, task.device)), task.held_out.landmarks_mm
     )
@@ -237,6 +258,7 @@ def forest_options(profile: Profile) -> rfrv_clm.Options:
 METHODS = {
     "network": train_network,
     "roi": localise_roi,
+    "search": search_anywhere,
     "mean_shape": average_shape,
     "aam": fit_menpo,
     "clm": fit_menpo,

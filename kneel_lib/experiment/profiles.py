@@ -77,9 +77,19 @@ ROI_PROFILES = {
 radiograph, at the paper's 1 mm from `study` on."""
 
 
+SEARCH_PROFILES = {
+    "smoke": replace(PROFILES["smoke"], spacing_mm=2.0),
+    "study": replace(PROFILES["study"], spacing_mm=1.0, width=16, epochs=30, batch=16),
+}
+"""Of the search: its pictures have 128 pixels of one unit each, however large the knee in them is."""
+
+SPECIAL = {"roi": ROI_PROFILES, "search": SEARCH_PROFILES}
+
+
 def profile_for(setting: Setting, profile: Profile) -> Profile:
-    """The profile itself, or for ROI localisation its own one; larger ones share that of `study`."""
-    return ROI_PROFILES.get(profile.name, ROI_PROFILES["study"]) if setting.method == "roi" else profile
+    """The profile itself, or for ROI localisation and the search their own; others share that of `study`."""
+    special = SPECIAL.get(setting.method)
+    return special.get(profile.name, special["study"]) if special else profile
 
 
 def find_profile(name: str) -> Profile:

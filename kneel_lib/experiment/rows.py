@@ -5,7 +5,7 @@ from typing import Any
 
 from kneel_lib.errors import find
 from kneel_lib.experiment.settings import Setting, differing_fields
-from kneel_lib.network.ranges import MILD, RELEASED
+from kneel_lib.network.ranges import ANYWHERE, MILD, RELEASED, STRANGERS
 
 
 def change(base: Setting, name: str, label: str, **changes: Any) -> Setting:
@@ -108,6 +108,16 @@ BEST_ABLATIONS = (
 )
 """What the heatmap regularisation does (its weight, width and form), and what else might help `best`."""
 
+NORMALISED = change(
+    BEST,
+    "best_normalised",
+    "best, normalised ROI of the knee's size",
+    roi_scale="plateau",
+    grey="normalised",
+    augmentation=STRANGERS,
+)
+"""What `predict` uses: nothing about the file need be known but where the knee lies and how large it is."""
+
 SIMULATED_FIRST = change(BEST, "best_simulated", "best after simulated knees", start="simulated")
 LONGER = change(
     SIMULATED_FIRST, "best_simulated_long", f"{SIMULATED_FIRST.label}, epochs x 2", epoch_share=2.0
@@ -126,6 +136,7 @@ OURS = (
     ),
     change(BEST, "best_finetune", "best, fine-tuned", start="roi"),
     BEST,
+    NORMALISED,
     SIMULATED_FIRST,
     LONGER,
     change(LONGER, "best_simulated_nodropout", "best after simulated, no dropout, long", dropout=0.0),
@@ -157,9 +168,13 @@ ROWS = (*TABLE1, *ABLATIONS, *BEST_ABLATIONS, *OURS)
 ROI = change(BEST, "roi", "ROI localisation: the tibial centre", method="roi")
 """Section 4.4: one landmark, the tibial centre, in half a radiograph at 1 mm; no row of Table 1."""
 
+SEARCH = change(BEST, "search", "search: a knee anywhere", method="search", augmentation=ANYWHERE)
+"""All landmarks, coarsely, in a picture of any size with a knee of any size in it: what `predict` begins
+with; no row of Table 1."""
+
 SETTINGS = {row.name: row for row in ROWS}
-NAMED = {**SETTINGS, ROI.name: ROI}
-"""Every setting that can be asked for by name: the rows, and ROI localisation."""
+NAMED = {**SETTINGS, ROI.name: ROI, SEARCH.name: SEARCH}
+"""Every setting that can be asked for by name: the rows, ROI localisation and the search."""
 
 CHANGED = {row.name: differing_fields(row, SETTINGS[row.base]) for row in ROWS if row.base}
 ONE_CHANGE = {
@@ -178,7 +193,7 @@ def from_scratch(setting: Setting) -> Setting:
 
 
 def find_setting(name: str) -> Setting:
-    """The setting of this name, a row or "roi"; `KneelError` names the known ones."""
+    """The setting of this name, a row, "roi" or "search"; `KneelError` names the known ones."""
     return find(name, NAMED, "setting")
 
 

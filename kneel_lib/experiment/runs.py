@@ -20,9 +20,9 @@ import torch
 from kneel_lib import metrics, paths
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.folds import choose_labels, split_rows, take_knees
-from kneel_lib.data.rois import CENTRES, Rois, cut_rois
+from kneel_lib.data.rois import CENTRES, Rois
 from kneel_lib.errors import KneelError, find
-from kneel_lib.experiment.methods import METHODS, WORKING_FILES, Task
+from kneel_lib.experiment.methods import METHODS, WORKING_FILES, Task, cut_as
 from kneel_lib.experiment.profiles import Profile
 from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import RunSpec, as_data, beginning_of, plan
@@ -112,9 +112,9 @@ def make_run(spec: RunSpec, known: Cohort, held_out: Cohort, device: str, first:
     for left_over in work.glob("*.tmp"):
         left_over.unlink()
     result = method(Task(spec, known, held_out, work, device, load_network(first) if first else None))
-    tables = [predict_held_out(result.predict, spec.profile, held_out, centre, FINAL) for centre in CENTRES]
+    tables = [predict_held_out(result.predict, spec, held_out, centre, FINAL) for centre in CENTRES]
     if result.predict_ema:
-        tables.append(predict_held_out(result.predict_ema, spec.profile, held_out, "truth", EMA))
+        tables.append(predict_held_out(result.predict_ema, spec, held_out, "truth", EMA))
     predictions = pd.concat(tables)
     predictions.insert(4, "fold", spec.held_out)
     manifest = {
@@ -165,13 +165,13 @@ def working_folder(spec: RunSpec) -> Path:
 
 
 def predict_held_out(
-    predict: Callable[[Rois, str], np.ndarray], profile: Profile, cohort: Cohort, centre: str, weights: str
+    predict: Callable[[Rois, str], np.ndarray], spec: RunSpec, cohort: Cohort, centre: str, weights: str
 ) -> pd.DataFrame:
     """The predictions table of one ROI centre: who, x and y in mm in the picture's frame, error in mm."""
     who = cohort.knees[["subject_id", "side", "kl", "split"]].assign(roi=centre, weights=weights)
     if not len(cohort):
         return who.reindex(columns=[*who.columns, *COORDINATES])
-    rois = cut_rois(cohort, profile.size_px, profile.spacing_mm, centre)
+    rois = cut_as(spec, cohort, centre)
     points_mm = rois.to_mm(predict(rois, centre))
     errors = metrics.landmark_errors(points_mm, cohort.landmarks_mm)
     values = np.concatenate([points_mm, errors[..., None]], axis=2).reshape(len(cohort), -1)

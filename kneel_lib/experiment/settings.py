@@ -11,9 +11,9 @@ class Setting:
     """One row of Table 1, or an ablation that the paper lacks; a row names only what it changes.
 
     What is trained
-        method: "network", "mean_shape", "aam", "clm", "rfrv_clm", "roi" (ROI localisation), "pipeline" (Table
-            2) or "tta" (test-time augmentation: no training, the mean answer of the network of the row
-            `start`).
+        method: "network", "mean_shape", "aam", "clm", "rfrv_clm", "roi" (ROI localisation), "search" (all
+            landmarks in pictures in which the knee is still to be found), "pipeline" (Table 2) or "tta"
+            (test-time augmentation: no training, the mean answer of the network of the row `start`).
         features: of AAM and CLM, "igo" or "lbp".
         network: "paper", "released" or "heatmap" (from outside).
         block: "hmp" (hierarchical, multi-scale, parallel) or "bottleneck".
@@ -22,6 +22,9 @@ class Setting:
             the same recipe trained on all simulated knees, all layers; for real knees alone.
             "simulated_unseen": the same, from knees whose shape model has not seen the fold's held-out
             subjects. With "tta" the name of a row.
+    What it sees
+        roi_scale: "spacing" (the paper: so many mm) or "plateau" (a ROI that grows with the knee).
+        grey: values as the "file" has them (the paper), or "normalised" on the ROI (`data.normalisation`).
     The loss
         loss: "l2", "l1", "robust", "elastic" or "wing". loss_frame: of its errors, "normalised" (the ROI side
             is 1), "pixels" or "mm". loss_weight: multiplies it.
@@ -54,6 +57,8 @@ class Setting:
     method: str = "network"
     network: str = "paper"
     block: str = "hmp"
+    roi_scale: str = "spacing"
+    grey: str = "file"
     loss: str = "wing"
     loss_frame: str = "normalised"
     loss_weight: float = 1.0

@@ -16,9 +16,10 @@ from kneel_lib.data.roi_fields import is_for_localisation
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment.cohorts import load_cohort, roi_cohort, roi_cohort_name, unseen_cohort
 from kneel_lib.experiment.profiles import Profile, profile_for
-from kneel_lib.experiment.rows import NAMED, ROI, SETTINGS, from_scratch
+from kneel_lib.experiment.rows import NAMED, ROI, SEARCH, SETTINGS, from_scratch
 from kneel_lib.experiment.settings import Setting
 from kneel_lib.network.ranges import Augmentation
+from kneel_lib.simulation import search_fields
 from kneel_lib.simulation.population import SIMULATOR
 
 RECIPE = 1
@@ -205,9 +206,12 @@ def plan(
 
 
 def check_pictures(setting: Setting, cohort: Cohort) -> None:
-    """Raise `KneelError` for ROI localisation on pictures that are not for it, and anything else on those
-    that are."""
-    if is_for_localisation(cohort) and setting.method != ROI.method:
+    """Raise `KneelError` for ROI localisation or the search on pictures that are not for it, and anything
+    else on those that are."""
+    searched = cohort.name == search_fields.NAME
+    if setting.method == SEARCH.method and not searched:
+        raise KneelError(f"the search is trained on pictures of its own: give {search_fields.NAME}")
+    if (searched or is_for_localisation(cohort)) and setting.method not in (ROI.method, SEARCH.method):
         raise KneelError(
             f"{cohort.name} has pictures in which the knee is still to be found: ROI localisation is what "
             f"they are for, not {setting.name}; choose another cohort"

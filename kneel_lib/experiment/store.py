@@ -32,6 +32,9 @@ WEIGHTS = "weights.safetensors"
 FINAL, EMA = "final", "ema"
 """In the column weights of predictions: what the run ends with, and the EMA weights kept beside it."""
 
+NETWORKS = ("network", "roi", "search")
+"""Methods whose runs hold a network's weights."""
+
 COORDINATES = [f"{axis}{number}" for number in range(landmarks.COUNT) for axis in "xye"]
 UNITS_A_MM = {"x": 100, "y": 100, "e": 1000}
 """Recorded predictions are whole numbers: places in hundredths of a mm, errors in thousandths."""
@@ -84,7 +87,7 @@ def find_run(spec: RunSpec, weights: bool = False) -> Run | None:
     weights: only one that has its network's weights.
     """
     folder = paths.runs() / spec.address
-    needs_network = weights and spec.setting.method in ("network", "roi")
+    needs_network = weights and spec.setting.method in NETWORKS
     if (folder / "manifest.json").is_file() and (not needs_network or (folder / WEIGHTS).is_file()):
         return load_run(folder)
     return None if needs_network else recorded_in(record_of(spec)).get(spec.hash)

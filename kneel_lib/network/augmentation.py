@@ -7,6 +7,7 @@ comes from the generator that is handed in, so a seed gives the same pictures.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 import torch
@@ -99,6 +100,8 @@ def warp(images: torch.Tensor, matrices: torch.Tensor, size_px: int) -> torch.Te
 
 def texture(images: torch.Tensor, ranges: Augmentation, draw: Draw) -> torch.Tensor:
     """One texture for some of the images, then gamma, gain and offset; values stay in [0, 1]."""
+    if ranges.sharpen_p:
+        images = sharpened(images, ranges, draw)
     kinds = torch.randint(len(TEXTURES), (draw.count,), generator=draw.generator)
     kinds[~draw.happens(ranges.texture_p)] = -1
     strength = draw.uniform(0, 1)
@@ -109,7 +112,33 @@ def texture(images: torch.Tensor, ranges: Augmentation, draw: Draw) -> torch.Ten
     gamma = where(draw.happens(ranges.gamma_p), torch.exp(draw.uniform(*map(math.log, ranges.gamma))), 1)
     gain, offset = 1 + draw.uniform(-ranges.gain, ranges.gain), 0.5 * draw.uniform(-ranges.gain, ranges.gain)
     gamma, gain, offset = (value.view(-1, 1, 1, 1).to(images.device) for value in (gamma, gain, offset))
-    return (images.clamp(0, 1) ** gamma * gain + offset).clamp(0, 1)
+    images = (images.clamp(0, 1) ** gamma * gain + offset).clamp(0, 1)
+    return cluttered(images, draw.happens(ranges.clutter_p), draw) if ranges.clutter_p else images
+
+
+def sharpened(images: torch.Tensor, ranges: Augmentation, draw: Draw) -> torch.Tensor:
+    """Edges enhanced by an unsharp mask in some of the images, as viewers and machines do."""
+    amount = where(draw.happens(ranges.sharpen_p), draw.uniform(0, ranges.sharpen), 0)
+    smooth = gaussian_blur(
+        images, torch.ones(draw.count), replace(ranges, blur_px=(2.0, 2.0)), draw.generator
+    )
+    return (images + amount.view(-1, 1, 1, 1).to(images.device) * (images - smooth)).clamp(0, 1)
+
+
+def cluttered(images: torch.Tensor, chosen: torch.Tensor, draw: Draw) -> torch.Tensor:
+    """A border along one side (the collimator's leaf) and a thin bar (burnt-in text), each black or white, in
+    the chosen images."""
+    size = images.shape[-1]
+    numbers = torch.rand(draw.count, 6, generator=draw.generator).tolist()
+    for index in chosen.nonzero().flatten().tolist():
+        side, depth, bright, x, y, length = numbers[index]
+        edge, picture = int(0.12 * depth * size), images[index, 0] if side < 0.5 else images[index, 0].T
+        border = picture[:edge] if side % 0.5 < 0.25 else picture[size - edge :]
+        border.fill_(float(bright > 0.5))
+        row, column = int(0.94 * y * size), int(0.7 * x * size)
+        bar = images[index, 0, row : row + max(size // 32, 1), column : column + int(0.3 * length * size)]
+        bar.fill_(float(bright < 0.7))
+    return images
 
 
 def device_generator(device: torch.device, generator: torch.Generator) -> torch.Generator | None:

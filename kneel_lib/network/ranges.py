@@ -1,7 +1,7 @@
 """Ranges of the random transforms (section 3.3, "Data Augmentation"), as data: what `augmentation.augment`
 draws from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -11,7 +11,9 @@ class Augmentation:
 
     With probability geometry_p a knee is: mirrored (flip_p); with homography_p rotated, scaled, sheared and
     tilted by the projective terms v = uniform(tilt) in both directions; with zoom_p scaled once more; shifted
-    always. Then one texture of `TEXTURES` (texture_p), then gamma (gamma_p), gain and offset.
+    always. Then edges are enhanced by up to `sharpen` (sharpen_p), then one texture of `TEXTURES`
+    (texture_p), then gamma (gamma_p), gain and offset; last come a border and a bar over the picture
+    (clutter_p).
     """
 
     geometry_p: float = 1.0
@@ -31,6 +33,9 @@ class Augmentation:
     gamma_p: float = 0.0
     gamma: tuple[float, float] = (1.0, 1.0)
     gain: float = 0.0
+    sharpen_p: float = 0.0
+    sharpen: float = 0.0
+    clutter_p: float = 0.0
 
 
 NONE = Augmentation()
@@ -66,3 +71,18 @@ MILD = Augmentation(
     gain=0.15,
 )
 """Ranges near to what radiographs of knees show."""
+
+STRANGERS = replace(
+    MILD,
+    rotation_degrees=15.0,
+    blur_px=(0.4, 1.5),
+    gamma=(0.6, 1.7),
+    sharpen_p=0.25,
+    sharpen=2.0,
+    clutter_p=0.2,
+)
+"""For networks that are to meet any hospital's pictures: wider than MILD, with edge enhancement, collimation
+borders and bars of text."""
+
+ANYWHERE = replace(STRANGERS, flip_p=0.5, rotation_degrees=20.0, shift=0.05)
+"""The same for the search, which is to find either side's knee, numbered by anatomy."""

@@ -16,7 +16,7 @@ from kneel_lib.network import checkpoint
 from kneel_lib.pipeline.predictors import Network
 
 FOLDER = Path(__file__).parent.parent / "weights"
-KINDS = ("landmarks", "roi")
+KINDS = ("landmarks", "roi", "search")
 
 
 def write_pretrained(run: Run, kind: str, folder: Path | str = FOLDER) -> Path:
