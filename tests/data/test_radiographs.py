@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from kneel_lib.data.radiographs import read_dicom
+from kneel_lib.data.dicom import read_dicom
 from kneel_lib.errors import KneelError
 
 data_store = pytest.importorskip("data_store")
@@ -142,7 +142,7 @@ def test_files_that_are_no_dicom(tmp_path):
     with pytest.raises(KneelError, match="cannot be read: No such file"):
         read_dicom(tmp_path / "b.dcm")
     (tmp_path / "c.dcm").write_bytes(b"")
-    with pytest.raises(KneelError, match="is not a DICOM file"):
+    with pytest.raises(KneelError, match="is an empty file"):
         read_dicom(tmp_path / "c.dcm")
 
 
@@ -172,7 +172,7 @@ FUZZ = """
 import random, resource, sys
 from pathlib import Path
 import numpy as np, pydicom
-from kneel_lib.data.radiographs import read_dicom
+from kneel_lib.data.dicom import read_dicom
 from kneel_lib.errors import KneelError
 folder, real = Path(sys.argv[1]), Path(sys.argv[2])
 bases = []
