@@ -2,7 +2,7 @@
 viewer shows it."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -55,14 +55,7 @@ def read_picture(
 
 def picture_values(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """(grey, inside, notes) as in `Radiograph`."""
-    try:
-        opened = Image.open(path, formats=tuple(STARTS))
-    except UnidentifiedImageError:
-        raise KneelError(
-            f"{path} is not a readable picture (damaged, or of a form that Pillow does not know, such as "
-            "12-bit JPEG): save it as an 8-bit PNG"
-        ) from None
-    with opened as picture:
+    with open(path, "rb") as file, open_picture(path, file) as picture:
         check_pixels(path, *picture.size)
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             raise KneelError(f"{path} holds several pages: give one radiograph a file")
@@ -71,6 +64,18 @@ def picture_values(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str
     grey, inside = grey_values(upright), opaque(upright)
     coloured = is_coloured(upright, inside)
     return -grey if white_is_zero else grey, inside, (COLOUR_NOTE,) if coloured else ()
+
+
+def open_picture(path: Path, file: BinaryIO) -> Image.Image:
+    """The picture in an open file, undecoded: from a path Pillow would map a TIFF into memory, and forget
+    that it lies on its side."""
+    try:
+        return Image.open(file, formats=tuple(STARTS))
+    except UnidentifiedImageError:
+        raise KneelError(
+            f"{path} is not a readable picture (damaged, or of a form that Pillow does not know, such as "
+            "12-bit JPEG): save it as an 8-bit PNG"
+        ) from None
 
 
 def is_deep(picture: Any) -> bool:
