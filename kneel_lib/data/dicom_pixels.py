@@ -1,9 +1,6 @@
 """The stored pixels of a DICOM file: sizes checked before anything is decoded, then one codec or another."""
 
-import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
 
 from kneel_lib.data.dicom_files import number, transfer_syntax
-from kneel_lib.data.grey import check_pixels, guarded, reason
+from kneel_lib.data.grey import check_pixels, guarded, quiet, reason
 from kneel_lib.errors import KneelError
 
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -176,16 +173,3 @@ def decode_12_bit(dataset: Any) -> np.ndarray:
     if len(data) != 2 * rows * columns:
         return dataset.pixel_array
     return np.frombuffer(data, "<i2" if signed else "<u2").reshape(rows, columns)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without what the codecs' C code writes to the terminal: an error here is one line, and it is ours."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

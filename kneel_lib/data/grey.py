@@ -5,9 +5,11 @@ Nothing in a file is trusted: its size is checked before its pixels are decoded,
 codec trips over becomes a `KneelError` with the file's name.
 """
 
+import os
 import stat
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -141,3 +143,16 @@ def reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = lines[1:] if len(lines) > 1 and lines[0].endswith(":") else lines
     return "; ".join(told)[:240] or type(error).__name__
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what the codecs' C code writes to the terminal: an error here is one line, and it is ours."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

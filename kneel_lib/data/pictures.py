@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, settled
+from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, quiet, settled
 from kneel_lib.errors import KneelError
 
 STARTS = {
@@ -48,7 +48,8 @@ def read_picture(
             "give the pixel spacing in mm (--spacing)"
         )
     spacing = None if mm_per_px is None else checked_spacing(path, "as given", [mm_per_px, mm_per_px])
-    grey, inside, notes = guarded(path, "is not a readable picture", lambda: picture_values(path))
+    with quiet():
+        grey, inside, notes = guarded(path, "is not a readable picture", lambda: picture_values(path))
     grey, inside = settled(path, grey, inside)
     return Radiograph(path, grey, spacing, "", inside, "" if spacing is None else "given", notes)
 
