@@ -1,29 +1,43 @@
 """The stored pixels of a DICOM file: sizes checked before anything is decoded, then one codec or another."""
 
 import struct
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder, pixel_array
-from pydicom.uid import UID, JPEG2000TransferSyntaxes, JPEGBaseline8Bit, JPEGExtended12Bit, RLELossless
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
+    RLELossless,
+)
 
 from kneel_lib.data.dicom_files import number, transfer_syntax
+from kneel_lib.data.gdcm_process import decoded
 from kneel_lib.data.grey import check_pixels, guarded, quiet, reason
 from kneel_lib.errors import KneelError
 
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 """Second bytes of the JPEG and JPEG-LS markers after which a stream's size stands."""
 
-CODECS = {JPEGBaseline8Bit: "pillow", RLELossless: "pydicom"} | dict.fromkeys(
+PLUGINS = {JPEGBaseline8Bit: "pillow", JPEGExtended12Bit: "pillow", RLELossless: "pydicom"} | dict.fromkeys(
     JPEG2000TransferSyntaxes, "pylibjpeg"
 )
-"""{transfer syntax: pydicom's plugin that decodes it here}; gdcm decodes the others."""
+"""{transfer syntax: pydicom's plugin that decodes it here}; of JPEG Extended 8 bits only."""
+
+GDCM_SYNTAXES = (JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes)
 
 UNCHECKED_RLE_BYTES = 512 * 2**20
 GREATEST_RLE_GAIN = 64
 DAMAGED = "is truncated or has damaged pixel data"
+NO_12_BIT = "is compressed with 12-bit JPEG Extended, which no codec installed decodes: save it uncompressed"
 
 
 def check_size(path: Path | str, dataset: Any) -> None:
@@ -96,80 +110,68 @@ def decode(path: Path | str, dataset: Any) -> np.ndarray:
     """The stored pixel values, (H, W); `KneelError` for those that cannot be decoded, or are not one grey
     picture."""
     syntax, compressed = transfer_syntax(path, dataset)
+    by_gdcm = compressed and guarded(path, DAMAGED, lambda: needs_gdcm(syntax, dataset))
     if compressed:
-        check_codec(path, syntax)
+        check_codec(path, syntax, by_gdcm)
+    trouble = NO_12_BIT if by_gdcm and syntax == JPEGExtended12Bit else DAMAGED
+    reader = decode_by_gdcm if by_gdcm else decode_by_plugin
     with quiet():
-        if syntax == JPEGExtended12Bit and jpeg_frame(stream_of(dataset))[0] > 8:
-            pixels = guarded(path, no_codec("12-bit JPEG Extended"), lambda: decode_12_bit(dataset))
-        else:
-            pixels = guarded(path, trouble(syntax, compressed), lambda: decode_plain(dataset, syntax))
+        pixels = guarded(path, trouble, lambda: reader(dataset, syntax))
     if pixels.ndim != 2:
         raise KneelError(f"{path} holds pixels of shape {pixels.shape}: expected one grey picture")
     return pixels
 
 
-def check_codec(path: Path | str, syntax: UID) -> None:
-    """Raise `KneelError` where no codec at all is known or installed for a transfer syntax."""
+def needs_gdcm(syntax: UID, dataset: Any) -> bool:
+    """Whether a stream is one that only gdcm reads."""
+    deep = syntax == JPEGExtended12Bit and jpeg_frame(stream_of(dataset))[0] > 8
+    return syntax in GDCM_SYNTAXES or deep
+
+
+def check_codec(path: Path | str, syntax: UID, by_gdcm: bool) -> None:
+    """Raise `KneelError` where the codec of a transfer syntax is not installed, or there is none."""
+    if by_gdcm:
+        why = "" if find_spec("gdcm") else "install python-gdcm"
+    else:
+        why = plugin_missing(syntax)
+    if why:
+        raise KneelError(
+            f"{path} is compressed with {syntax.name}, for which no codec is installed ({why}): "
+            "save it uncompressed"
+        )
+
+
+def plugin_missing(syntax: UID) -> str:
+    """Why our plugin for a transfer syntax cannot be used; "" where it can."""
     try:
-        if get_decoder(syntax).is_available:
-            return
-        why = f"install {package(syntax)}"
+        decoder = get_decoder(syntax)
     except NotImplementedError as error:
-        why = reason(error)
-    raise KneelError(
-        f"{path} is compressed with {syntax.name}, for which no codec is installed ({why}): "
-        "save it uncompressed"
-    )
+        return reason(error)
+    ours = PLUGINS[syntax]
+    needs = "; ".join(line for line in decoder.missing_dependencies if line.startswith(ours))
+    return "" if ours in decoder.available_plugins else needs or f"no {ours}"
 
 
-def package(syntax: UID) -> str:
-    """The package on the requirements' list that decodes a transfer syntax."""
-    return "pylibjpeg-openjpeg" if syntax in JPEG2000TransferSyntaxes else "python-gdcm"
+def decode_by_plugin(dataset: Any, syntax: UID) -> np.ndarray:
+    """The pixels by pydicom and our plugin for the transfer syntax."""
+    return pixel_array(dataset, decoding_plugin=PLUGINS.get(syntax, ""))
 
 
-def decode_plain(dataset: Any, syntax: UID) -> np.ndarray:
-    """The pixels by our codec for this transfer syntax where it is installed, else by any that is."""
-    ours = CODECS.get(syntax, "gdcm")
-    there = syntax.is_compressed and ours in get_decoder(syntax).available_plugins
-    return pixel_array(dataset, decoding_plugin=ours if there else "")
+def decode_by_gdcm(dataset: Any, syntax: UID) -> np.ndarray:
+    """The pixels of a JPEG or JPEG-LS stream; pydicom's own plugin refuses 12 bits, and crashes with gdcm."""
+    stream = stream_of(dataset)
+    bits, height, width = jpeg_frame(stream)
+    if syntax == JPEGExtended12Bit:
+        bits = 12  # also where a stream says 16, as gdcm's own do
+    if not 8 <= bits <= 16:
+        raise ValueError(f"{bits} bits a pixel")
+    pixels = np.frombuffer(decoded(stream, str(syntax), height, width, bits), "u1" if bits == 8 else "<u2")
+    return signed(pixels, bits, dataset).reshape(height, width)
 
 
-def trouble(syntax: UID, compressed: bool) -> str:
-    """What is wrong where pixels cannot be decoded: the codec if ours is not there, else the file."""
-    if not compressed or CODECS.get(syntax, "gdcm") in get_decoder(syntax).available_plugins:
-        return DAMAGED
-    return no_codec(syntax.name, f"install {package(syntax)} or ")
-
-
-def no_codec(name: str, advice: str = "") -> str:
-    """What is said where none of the codecs installed decodes a stream of this name."""
-    return f"is compressed with {name}, which no codec installed decodes: {advice}save it uncompressed"
-
-
-def decode_12_bit(dataset: Any) -> np.ndarray:
-    """The pixels of a 12-bit JPEG Extended stream by gdcm itself: it can, though pydicom's plugin does not
-    ask it to. Raises the plugin's own reasons where gdcm is not there or fails."""
-    try:
-        import gdcm
-    except ImportError:
-        return dataset.pixel_array
-    rows, columns, signed = int(dataset.Rows), int(dataset.Columns), int(dataset.PixelRepresentation)
-    fragments, element = gdcm.SequenceOfFragments.New(), gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
-    fragment = gdcm.Fragment()
-    fragment.SetByteStringValue(stream_of(dataset))
-    fragments.AddFragment(fragment)
-    element.SetValue(fragments.__ref__())
-    image = gdcm.Image()
-    image.SetNumberOfDimensions(2)
-    image.SetDimensions((columns, rows, 1))
-    image.SetDataElement(element)
-    grey = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
-    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(grey))
-    kind = gdcm.TransferSyntax.GetTSType(str(JPEGExtended12Bit))
-    image.SetTransferSyntax(gdcm.TransferSyntax(kind))
-    image.SetPixelFormat(gdcm.PixelFormat(1, 16, 12, 11, signed))
-    buffer = image.GetBuffer()
-    data = b"" if buffer is None else buffer.encode("utf-8", "surrogateescape")
-    if len(data) != 2 * rows * columns:
-        return dataset.pixel_array
-    return np.frombuffer(data, "<i2" if signed else "<u2").reshape(rows, columns)
+def signed(pixels: np.ndarray, bits: int, dataset: Any) -> np.ndarray:
+    """Stored values of so many bits with their sign, if the header says that they have one."""
+    if dataset.PixelRepresentation != 1:
+        return pixels
+    sign = 1 << (bits - 1)
+    return (pixels.astype(np.int32) ^ sign) - sign
