@@ -12,6 +12,7 @@ from kneel_lib import paths
 DISTRIBUTION = {
     "cv2": "opencv-python-headless",
     "distributed": "dask",
+    "gdcm": "python-gdcm",
     "importlinter": "import-linter",
     "PIL": "pillow",
     "skimage": "scikit-image",
@@ -20,7 +21,7 @@ DISTRIBUTION = {
 }
 """Names on the package index where they differ from those that are imported."""
 
-OWN = {"kneel_lib", "studies", "conftest"}
+OWN = {"kneel_lib", "studies", "conftest", "dicom_writer"}
 FILES = ("requirements.txt", "requirements-nodeps.txt", "requirements-test.txt", "requirements-heatmap.txt")
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 

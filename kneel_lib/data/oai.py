@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, check_cohort
 from kneel_lib.data.crops import ROI_SPACING_MM, read_roi_points, read_table
-from kneel_lib.data.radiographs import Radiograph, read_dicom
+from kneel_lib.data.dicom import read_dicom
+from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.imaging import cut
 
@@ -132,7 +133,7 @@ def radiograph_points_mm(radiograph: Radiograph, row: Any, roi_px: np.ndarray) -
             f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y"
         ) from None
     inside = roi_px if row.side == "R" else landmarks.mirrored(roi_px, ROI_PX - 1)
-    points_mm = (inside + centre - ROI_PX // 2 + 0.5) * ROI_SPACING_MM - radiograph.mm_per_px / 2
+    points_mm = (inside + centre - ROI_PX // 2 + 0.5) * ROI_SPACING_MM - radiograph.spacing_mm / 2
     check_inside(radiograph, points_mm, row.subject_id, row.side)
     return points_mm
 
@@ -140,7 +141,7 @@ def radiograph_points_mm(radiograph: Radiograph, row: Any, roi_px: np.ndarray) -
 def check_inside(radiograph: Radiograph, points_mm: np.ndarray, subject: object, side: str) -> None:
     """Raise `KneelError` unless the tibial centre lies in the radiograph:
     else the annotation is of another file, and what is cut around it shows no knee."""
-    x, y = points_mm[landmarks.CENTRE] / radiograph.mm_per_px
+    x, y = points_mm[landmarks.CENTRE] / radiograph.spacing_mm
     height, width = radiograph.image.shape
     if not (0 <= x <= width - 1 and 0 <= y <= height - 1):
         raise KneelError(
@@ -167,7 +168,7 @@ def knee_picture(
     reach_mm = (side_px - 1) * ROI_SPACING_MM
     corner_mm = points_mm[landmarks.CENTRE] + off_centre_mm(subject, side) - reach_mm / 2
     image = cut(
-        radiograph.image, corner_mm / radiograph.mm_per_px, ROI_SPACING_MM / radiograph.mm_per_px, side_px
+        radiograph.image, corner_mm / radiograph.spacing_mm, ROI_SPACING_MM / radiograph.spacing_mm, side_px
     )
     points_mm = points_mm - corner_mm
     if side == "L":

@@ -172,7 +172,7 @@ def cut_file(
     radiograph = read_radiograph(path, mm_per_px)
     cuts = []
     for side, subject, kl, points in knees:
-        check_inside(radiograph, points * radiograph.mm_per_px, subject, side)
+        check_inside(radiograph, points * radiograph.spacing_mm, subject, side)
         described = {
             "subject_id": subject,
             "side": side,
@@ -180,7 +180,7 @@ def cut_file(
             "split": split,
             "mm_per_px": ROI_SPACING_MM,
         }
-        cuts.append((described, *knee_picture(radiograph, points * radiograph.mm_per_px, side, subject)))
+        cuts.append((described, *knee_picture(radiograph, points * radiograph.spacing_mm, side, subject)))
     return cuts
 
 

@@ -105,7 +105,7 @@ def show_pipeline(radiograph: Radiograph, knees: Sequence[Any], roi_mm: float) -
         figsize=(TWO_COLUMNS, TWO_COLUMNS * radiograph.image.shape[0] / radiograph.image.shape[1])
     )
     axes.imshow(radiograph.image, vmin=0, vmax=255)
-    side_px = roi_mm / radiograph.mm_per_px
+    side_px = roi_mm / radiograph.spacing_mm
     for knee in knees:
         corner = knee.points_px[landmarks.CENTRE] - side_px / 2
         axes.add_patch(Rectangle(corner, side_px, side_px, fill=False, color="white", linewidth=1.2))
@@ -120,7 +120,7 @@ def show_pipeline(radiograph: Radiograph, knees: Sequence[Any], roi_mm: float) -
         for bone, colour in BONES.values():
             x, y = knee.points_px[list(bone)].T
             axes.scatter(x, y, s=7, color=colour)
-    scale_bar(axes, radiograph.image.shape, radiograph.mm_per_px)
+    scale_bar(axes, radiograph.image.shape, radiograph.spacing_mm)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     return figure

@@ -89,10 +89,10 @@ def locate(
     Raises `NoKneeFound` where none is found, and `KneelError` where a bilateral radiograph is given without
     networks for ROI localisation.
     """
-    width_mm = radiograph.image.shape[1] * radiograph.mm_per_px
+    width_mm = radiograph.image.shape[1] * radiograph.spacing_mm
     said = radiograph.side if radiograph.side in ("L", "R") else ""
     if said or width_mm < BILATERAL_MM:
-        middle_mm = (np.array(radiograph.image.shape[::-1]) - 1) / 2 * radiograph.mm_per_px
+        middle_mm = (np.array(radiograph.image.shape[::-1]) - 1) / 2 * radiograph.spacing_mm
         return [
             more_plausible(
                 [locate_knee(radiograph, networks, middle_mm, one, stages) for one in side or said or "RL"]
@@ -116,7 +116,7 @@ def find_knees(radiograph: Radiograph, networks: Networks) -> dict[str, tuple[np
     """{side: (tibial centre in mm of the radiograph, share of the map around it)} of the knees in its
     halves, the paper's first stage at 1 mm."""
     found = {}
-    for side, (picture, origin_mm) in halves(radiograph.image, radiograph.mm_per_px).items():
+    for side, (picture, origin_mm) in halves(radiograph.image, radiograph.spacing_mm).items():
         votes, shares = zip(*(locate_in_half(picture, network) for network in networks))
         if np.mean(shares) >= FOUND_SHARE:
             found[side] = origin_mm + np.mean(votes, axis=0), float(np.mean(shares))
@@ -155,7 +155,7 @@ def locate_knee(
     radiograph: Radiograph, networks: Networks, centre_mm: np.ndarray, side: str, stages: int = 2
 ) -> Knee:
     """One `Knee` from where its centre is thought to be, (2,) mm of the radiograph."""
-    image, step = radiograph.image, radiograph.mm_per_px
+    image, step = radiograph.image, radiograph.spacing_mm
     width = image.shape[1]
     if side == "L":
         image = np.ascontiguousarray(image[:, ::-1])

@@ -19,8 +19,9 @@ import pandas as pd
 from kneel_lib import landmarks, metrics, paths
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import crop_path, load_crops
+from kneel_lib.data.dicom import read_dicom
 from kneel_lib.data.oai import annotated_radiographs, described, radiograph_points_mm
-from kneel_lib.data.radiographs import Radiograph, read_dicom
+from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.errors import find
 from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.cohorts import load_cohort, roi_cohort_name
@@ -66,7 +67,7 @@ def radiograph_case(path: Path, rows: pd.DataFrame, points: Any) -> Case:
     ]
     return Case(
         radiograph,
-        pd.DataFrame([described(row, radiograph.mm_per_px) for row in rows.itertuples()]),
+        pd.DataFrame([described(row, radiograph.spacing_mm) for row in rows.itertuples()]),
         np.stack(truth),
     )
 

@@ -130,7 +130,7 @@ def test_pictures_need_a_spacing_and_then_read_as_the_dicom_does(folder, tmp_pat
 
 def test_a_file_that_is_no_picture_is_one_error(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(KneelError, match="text.png is not a readable image"):
+    with pytest.raises(KneelError, match="text.png is neither DICOM nor a picture"):
         radiographs.read_radiograph(tmp_path / "text.png", 0.3)
     Image.new("L", (20, 20)).save(tmp_path / "small.png")
     with pytest.raises(KneelError, match="has 20 x 20 pixels"):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from kneel_lib import landmarks
-from kneel_lib.data import radiographs, roi_fields
+from kneel_lib.data import dicom, radiographs, roi_fields
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.profiles import ROI_PROFILES, Profile
@@ -79,7 +79,7 @@ def test_the_search_network_learns_and_predicts_one_landmark(folder, store):
 
 
 def test_mirroring_a_picture_mirrors_the_answer(files, networks):
-    radiograph = radiographs.read_dicom(files[0])
+    radiograph = dicom.read_dicom(files[0])
     single = radiographs.Radiograph(
         radiograph.path, np.ascontiguousarray(radiograph.image[:, :600]), radiograph.mm_per_px
     )
@@ -94,7 +94,7 @@ def test_mirroring_a_picture_mirrors_the_answer(files, networks):
 
 
 def test_an_answer_without_a_side_is_the_more_plausible_mirroring(files, networks):
-    radiograph = radiographs.read_dicom(files[0])
+    radiograph = dicom.read_dicom(files[0])
     single = radiographs.Radiograph(
         radiograph.path, np.ascontiguousarray(radiograph.image[:, :600]), radiograph.mm_per_px
     )
@@ -127,14 +127,14 @@ def test_joint_space_is_the_distance_of_facing_landmarks():
 
 
 def test_a_wide_picture_whose_file_says_its_side_shows_one_knee(files, networks):
-    radiograph = radiographs.read_dicom(files[0])
+    radiograph = dicom.read_dicom(files[0])
     assert radiograph.image.shape[1] * radiograph.mm_per_px > BILATERAL_MM
     assert [knee.side for knee in locate(replace(radiograph, side="L"), networks)] == ["L"]
 
 
 def test_two_knees_need_networks_that_search(files, networks):
     with pytest.raises(KneelError, match="shows two knees, but there is no network for ROI localisation"):
-        locate(radiographs.read_dicom(files[0]), networks)
+        locate(dicom.read_dicom(files[0]), networks)
 
 
 @pytest.mark.trains
@@ -158,7 +158,7 @@ def test_a_folder_with_good_and_bad_files_is_done_to_its_end(files, networks, tm
     """Single-knee pictures among text, damaged and foreign files: one line each, and every good file has its rows."""
     folder = tmp_path / "in"
     folder.mkdir()
-    radiograph = radiographs.read_dicom(files[0])
+    radiograph = dicom.read_dicom(files[0])
     for number in range(3):
         Image.fromarray(radiograph.image[:, 50 * number : 50 * number + 500]).save(
             folder / f"good{number}.png"
@@ -191,7 +191,7 @@ def test_a_folder_with_good_and_bad_files_is_done_to_its_end(files, networks, tm
 @pytest.fixture
 def pictures(files, tmp_path):
     """Three single-knee pictures, two of which have names that only their folder tells apart."""
-    image = radiographs.read_dicom(files[0]).image
+    image = dicom.read_dicom(files[0]).image
     for number, name in enumerate(("a/b.png", "a_b.png", "c.png")):
         (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image[:, 50 * number : 50 * number + 500]).save(tmp_path / "in" / name)

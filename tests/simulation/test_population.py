@@ -12,7 +12,7 @@ import pytest
 from kneel_lib import landmarks
 from kneel_lib.data import cache as data_cache
 from kneel_lib.data import oai
-from kneel_lib.data.radiographs import read_dicom
+from kneel_lib.data.dicom import read_dicom
 from kneel_lib.errors import KneelError
 from kneel_lib.simulation import anatomy, phantom, population, shape_model
 

@@ -1,0 +1,177 @@
+"""The stored pixels of a DICOM file: sizes checked before anything is decoded, then one codec or another."""
+
+import struct
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydicom.encaps import generate_frames
+from pydicom.pixels import get_decoder, pixel_array
+from pydicom.uid import (
+    UID,
+    JPEG2000TransferSyntaxes,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSTransferSyntaxes,
+    RLELossless,
+)
+
+from kneel_lib.data.dicom_files import number, transfer_syntax
+from kneel_lib.data.gdcm_process import decoded
+from kneel_lib.data.grey import check_pixels, guarded, quiet, reason
+from kneel_lib.errors import KneelError
+
+FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
+"""Second bytes of the JPEG and JPEG-LS markers after which a stream's size stands."""
+
+PLUGINS = {JPEGBaseline8Bit: "pillow", JPEGExtended12Bit: "pillow", RLELossless: "pydicom"} | dict.fromkeys(
+    JPEG2000TransferSyntaxes, "pylibjpeg"
+)
+"""{transfer syntax: pydicom's plugin that decodes it here}; of JPEG Extended 8 bits only."""
+
+GDCM_SYNTAXES = (JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes)
+
+UNCHECKED_RLE_BYTES = 512 * 2**20
+GREATEST_RLE_GAIN = 64
+DAMAGED = "is truncated or has damaged pixel data"
+NO_12_BIT = "is compressed with 12-bit JPEG Extended, which no codec installed decodes: save it uncompressed"
+
+
+def check_size(path: Path | str, dataset: Any) -> None:
+    """Raise `KneelError` if header or compressed stream declare more pixels than a radiograph has, or not the
+    same."""
+    height, width = number(path, dataset, "Rows"), number(path, dataset, "Columns")
+    check_pixels(path, width, height)
+    if not transfer_syntax(path, dataset)[1]:
+        return
+    for found in guarded(path, "has damaged pixel data", lambda: stream_sizes(dataset)):
+        check_pixels(path, found[1], found[0])
+        if found != (height, width):
+            raise KneelError(
+                f"{path} is damaged: its header says {width} x {height} pixels, its compressed data "
+                f"{found[1]} x {found[0]}"
+            )
+
+
+def stream_of(dataset: Any) -> bytes:
+    """The compressed bytes of the one frame."""
+    return next(generate_frames(dataset.PixelData, number_of_frames=1))
+
+
+def stream_sizes(dataset: Any) -> list[tuple[int, int]]:
+    """[(height, width)] that a JPEG, JPEG-LS or JPEG 2000 stream declares; empty for others. Raises
+    `ValueError` for run lengths (RLE) that give more bytes than the picture has."""
+    stream = stream_of(dataset)
+    if dataset.file_meta.TransferSyntaxUID == RLELossless:
+        check_runs(stream, dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8)
+        return []
+    if stream[:2] == b"\xff\xd8":
+        return [jpeg_frame(stream)[1:]]
+    start = stream.find(b"\xff\x4f\xff\x51")
+    if start < 0:
+        return []
+    right, bottom, left, top = struct.unpack(">4I", stream[start + 8 : start + 24])
+    return [(bottom - top, right - left)]
+
+
+def jpeg_frame(stream: bytes) -> tuple[int, int, int]:
+    """(bits a sample, height, width) from a JPEG or JPEG-LS stream's frame header."""
+    place = 2
+    while stream[place : place + 1] == b"\xff" and len(stream) >= place + 9:
+        if stream[place + 1] in FRAME_MARKERS:
+            bits, height, width = struct.unpack(">BHH", stream[place + 4 : place + 9])
+            return bits, height, width
+        filler = stream[place + 1] == 0xFF
+        place += 1 if filler else 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
+    raise ValueError("its JPEG stream has no frame header")
+
+
+def check_runs(stream: bytes, expected: int) -> None:
+    """Raise `ValueError` if run lengths that could fill the memory give more bytes than expected."""
+    if len(stream) * GREATEST_RLE_GAIN > UNCHECKED_RLE_BYTES and runs_bytes(stream[64:]) > 1.01 * expected:
+        raise ValueError(f"its run lengths give more than {expected} bytes")
+
+
+def runs_bytes(runs: bytes) -> int:
+    """How many bytes PackBits run lengths give once decoded."""
+    place, count = 0, 0
+    while place < len(runs):
+        run = runs[place]
+        literal = run < 128
+        place += run + 2 if literal else 2 if run > 128 else 1
+        count += run + 1 if literal else 257 - run if run > 128 else 0
+    return count
+
+
+def decode(path: Path | str, dataset: Any) -> np.ndarray:
+    """The stored pixel values, (H, W); `KneelError` for those that cannot be decoded, or are not one grey
+    picture."""
+    syntax, compressed = transfer_syntax(path, dataset)
+    by_gdcm = compressed and guarded(path, DAMAGED, lambda: needs_gdcm(syntax, dataset))
+    if compressed:
+        check_codec(path, syntax, by_gdcm)
+    trouble = NO_12_BIT if by_gdcm and syntax == JPEGExtended12Bit else DAMAGED
+    reader = decode_by_gdcm if by_gdcm else decode_by_plugin
+    with quiet():
+        pixels = guarded(path, trouble, lambda: reader(dataset, syntax))
+    if pixels.ndim != 2:
+        raise KneelError(f"{path} holds pixels of shape {pixels.shape}: expected one grey picture")
+    return pixels
+
+
+def needs_gdcm(syntax: UID, dataset: Any) -> bool:
+    """Whether a stream is one that only gdcm reads."""
+    deep = syntax == JPEGExtended12Bit and jpeg_frame(stream_of(dataset))[0] > 8
+    return syntax in GDCM_SYNTAXES or deep
+
+
+def check_codec(path: Path | str, syntax: UID, by_gdcm: bool) -> None:
+    """Raise `KneelError` where the codec of a transfer syntax is not installed, or there is none."""
+    if by_gdcm:
+        why = "" if find_spec("gdcm") else "install python-gdcm"
+    else:
+        why = plugin_missing(syntax)
+    if why:
+        raise KneelError(
+            f"{path} is compressed with {syntax.name}, for which no codec is installed ({why}): "
+            "save it uncompressed"
+        )
+
+
+def plugin_missing(syntax: UID) -> str:
+    """Why our plugin for a transfer syntax cannot be used; "" where it can."""
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError as error:
+        return reason(error)
+    ours = PLUGINS[syntax]
+    needs = "; ".join(line for line in decoder.missing_dependencies if line.startswith(ours))
+    return "" if ours in decoder.available_plugins else needs or f"no {ours}"
+
+
+def decode_by_plugin(dataset: Any, syntax: UID) -> np.ndarray:
+    """The pixels by pydicom and our plugin for the transfer syntax."""
+    return pixel_array(dataset, decoding_plugin=PLUGINS.get(syntax, ""))
+
+
+def decode_by_gdcm(dataset: Any, syntax: UID) -> np.ndarray:
+    """The pixels of a JPEG or JPEG-LS stream; pydicom's own plugin refuses 12 bits, and crashes with gdcm."""
+    stream = stream_of(dataset)
+    bits, height, width = jpeg_frame(stream)
+    if syntax == JPEGExtended12Bit:
+        bits = 12  # also where a stream says 16, as gdcm's own do
+    if not 8 <= bits <= 16:
+        raise ValueError(f"{bits} bits a pixel")
+    pixels = np.frombuffer(decoded(stream, str(syntax), height, width, bits), "u1" if bits == 8 else "<u2")
+    return signed(pixels, bits, dataset).reshape(height, width)
+
+
+def signed(pixels: np.ndarray, bits: int, dataset: Any) -> np.ndarray:
+    """Stored values of so many bits with their sign, if the header says that they have one."""
+    if dataset.PixelRepresentation != 1:
+        return pixels
+    sign = 1 << (bits - 1)
+    return (pixels.astype(np.int32) ^ sign) - sign

@@ -1,0 +1,65 @@
+"""One JPEG or JPEG-LS stream through gdcm, in a process of its own: damaged streams crash gdcm, and what is
+lost then should be one file and not the run.
+
+`decoded` is called here, `main` runs over there: it reads the stream from its input and writes the pixels.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+LIMIT_S, LIMIT_BYTES = 120, 4 * 2**30
+
+
+def decoded(stream: bytes, syntax: str, height: int, width: int, bits: int) -> bytes:
+    """The pixels of a grey stream, one byte each up to 8 bits, else two (little endian).
+
+    syntax: UID of its transfer syntax. Raises `ValueError` with gdcm's own words or how it ended.
+    """
+    command = [sys.executable, "-P", str(Path(__file__)), syntax, str(height), str(width), str(bits)]
+    try:
+        ended = subprocess.run(command, input=stream, capture_output=True, timeout=LIMIT_S)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"gdcm: no answer in {LIMIT_S} s") from None
+    if ended.returncode or len(ended.stdout) != height * width * (1 if bits <= 8 else 2):
+        words = ended.stderr.decode(errors="replace").splitlines()
+        said = "; ".join(word.strip() for word in words if word.strip())
+        raise ValueError(f"gdcm: {said or f'ended with {ended.returncode}'}")
+    return ended.stdout
+
+
+def main(syntax: str, height: int, width: int, bits: int) -> None:
+    """Decode the stream on the standard input to the standard output."""
+    import gdcm
+
+    fragment, fragments = gdcm.Fragment(), gdcm.SequenceOfFragments.New()
+    fragment.SetByteStringValue(sys.stdin.buffer.read())
+    fragments.AddFragment(fragment)
+    element = gdcm.DataElement(gdcm.Tag(0x7FE0, 0x0010))
+    element.SetValue(fragments.__ref__())
+    image = gdcm.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((width, height, 1))
+    image.SetDataElement(element)
+    grey = gdcm.PhotometricInterpretation.GetPIType("MONOCHROME2")
+    image.SetPhotometricInterpretation(gdcm.PhotometricInterpretation(grey))
+    image.SetTransferSyntax(gdcm.TransferSyntax(gdcm.TransferSyntax.GetTSType(syntax)))
+    image.SetPixelFormat(gdcm.PixelFormat(1, 8 if bits <= 8 else 16, bits, bits - 1, 0))
+    buffer = image.GetBuffer()
+    if buffer is not None:
+        sys.stdout.buffer.write(buffer.encode("utf-8", "surrogateescape"))
+
+
+def limit_memory() -> None:
+    """Give up rather than fill the machine, where the system can be told so."""
+    try:
+        import resource
+    except ImportError:
+        return
+    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+if __name__ == "__main__":
+    limit_memory()
+    main(sys.argv[1], *(int(word) for word in sys.argv[2:]))

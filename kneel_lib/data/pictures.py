@@ -1,0 +1,116 @@
+"""Reading one radiograph from a picture file: PNG, JPEG, TIFF, BMP or WebP of any mode, turned as every
+viewer shows it."""
+
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, quiet, settled
+from kneel_lib.errors import KneelError
+
+STARTS = {
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "BMP": (b"BM",),
+    "WEBP": (b"RIFF",),
+}
+"""{what Pillow calls it: how such a file begins}."""
+
+COLOURED = 24
+"""From this difference between channels on, of 255, a pixel is coloured; one in a hundred may be."""
+
+COLOUR_NOTE = "coloured picture: its grey values may not be a radiograph's"
+WHITE_IS_ZERO = 0
+PHOTOMETRIC_TAG = 262
+
+
+def picture_format(head: bytes) -> str:
+    """The name in STARTS of a file that begins like this, or ""."""
+    names = [name for name, starts in STARTS.items() if head.startswith(starts)]
+    return "" if not names or (names == ["WEBP"] and head[8:12] != b"WEBP") else names[0]
+
+
+def read_picture(
+    path: Path | str, mm_per_px: float | None = None, *, spacing_needed: bool = True
+) -> Radiograph:
+    """The `Radiograph` in a picture file. mm_per_px: its pixel spacing, which it cannot say itself.
+
+    Raises `KneelError` for a spacing that is needed and not given or absurd, an absurd size, several pages,
+    and what Pillow cannot read.
+    """
+    path = Path(path)
+    if mm_per_px is None and spacing_needed:
+        raise KneelError(
+            f"{path} is a picture and does not say how large its pixels are: "
+            "give the pixel spacing in mm (--spacing)"
+        )
+    spacing = None if mm_per_px is None else checked_spacing(path, "as given", [mm_per_px, mm_per_px])
+    with quiet():
+        grey, inside, notes = guarded(path, "is not a readable picture", lambda: picture_values(path))
+    grey, inside = settled(path, grey, inside)
+    return Radiograph(path, grey, spacing, "", inside, "" if spacing is None else "given", notes)
+
+
+def picture_values(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """(grey, inside, notes) as in `Radiograph`."""
+    with open(path, "rb") as file, open_picture(path, file) as picture:
+        check_pixels(path, *picture.size)
+        if getattr(picture, "is_animated", False) and picture.format != "MPO":
+            raise KneelError(f"{path} holds several pages: give one radiograph a file")
+        white_is_zero = is_white_zero(picture)
+        upright = ImageOps.exif_transpose(picture)
+    grey, inside = grey_values(upright), opaque(upright)
+    coloured = is_coloured(upright, inside)
+    return -grey if white_is_zero else grey, inside, (COLOUR_NOTE,) if coloured else ()
+
+
+def open_picture(path: Path, file: BinaryIO) -> Image.Image:
+    """The picture in an open file, undecoded: from a path Pillow would map a TIFF into memory, and forget
+    that it lies on its side."""
+    try:
+        return Image.open(file, formats=tuple(STARTS))
+    except UnidentifiedImageError:
+        raise KneelError(
+            f"{path} is not a readable picture (damaged, or of a form that Pillow does not know, such as "
+            "12-bit JPEG): save it as an 8-bit PNG"
+        ) from None
+
+
+def is_deep(picture: Any) -> bool:
+    """Whether a picture has one channel of more than 8 bits."""
+    return picture.mode.startswith(("I", "F"))
+
+
+def is_white_zero(picture: Any) -> bool:
+    """Whether a TIFF stores white as 0 in a mode that Pillow does not turn round itself."""
+    tags = getattr(picture, "tag_v2", {})
+    return is_deep(picture) and tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
+
+
+def grey_values(picture: Any) -> np.ndarray:
+    """(H, W) float32; colours are averaged as Pillow does."""
+    if picture.mode == "LAB":
+        picture = picture.getchannel("L")
+    return np.asarray(picture if is_deep(picture) else picture.convert("L"), np.float32)
+
+
+def opaque(picture: Any) -> np.ndarray | None:
+    """(H, W) bool, False where a picture is transparent; None where it has no transparency."""
+    if not picture.has_transparency_data:
+        return None
+    if is_deep(picture):
+        return np.asarray(picture) != picture.info["transparency"]
+    return np.asarray(picture.convert("RGBA").getchannel("A")) > 0
+
+
+def is_coloured(picture: Any, inside: np.ndarray | None) -> bool:
+    """Whether more than one pixel in a hundred differs clearly between its channels."""
+    if is_deep(picture) or picture.mode in ("1", "L", "LA", "La", "LAB"):
+        return False
+    channels = np.asarray(picture.convert("RGB"))
+    spread = channels.max(axis=2) - channels.min(axis=2)
+    counted = spread if inside is None or not inside.any() else spread[inside]
+    return bool(np.percentile(counted, 99) > COLOURED)
