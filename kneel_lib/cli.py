@@ -103,7 +103,7 @@ def say(run: Run) -> None:
 def test(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.profiles import find_profile
     from kneel_lib.pipeline.test_sets import evaluate
-    from kneel_lib.reporting.tables import test_set_table
+    from kneel_lib.reporting.pipeline_tables import test_set_table
 
     profile = find_profile(options.profile)
     for dataset in options.dataset:

@@ -15,7 +15,7 @@ from kneel_lib.experiment.store import COORDINATES, Run, errors_of
 from kneel_lib.figures.results import cumulative_errors
 from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
 from kneel_lib.imaging import cut
-from kneel_lib.reporting.tables import OA_GRADES
+from kneel_lib.reporting.pipeline_tables import OA_GRADES
 
 EXAMPLE_MM = 115.0
 """Width of an example in Fig. 7."""

@@ -159,3 +159,10 @@ def counted(runs: list[Run]) -> dict[str, Any]:
         "minutes_per_fold": np.mean([run.history["seconds"].median() * len(run.history) for run in runs])
         / 60,
     }
+
+
+def described(run: Run) -> dict[str, Any]:
+    """What a row of one run says of it: setting, cohort, profile, held-out fold, seed, and how many knees."""
+    spec = run.spec
+    named = {"setting": spec.setting.name, "cohort": spec.cohort, "profile": spec.profile.name}
+    return {**named, "fold": spec.held_out, "seed": spec.seed, "knees": len(run.chosen())}
