@@ -37,7 +37,6 @@ def register(options):
 def main(arguments=None):
     """The command line of this study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.registration", description=__doc__)
-    parser.set_defaults(command=register)
     parser.add_argument(
         "--cohort", default="auto", help="crops, or simulated: crops cut at places that are known"
     )
@@ -60,7 +59,7 @@ def main(arguments=None):
         help="also train the same network on both tables' labels: results/registration_tables.csv",
     )
     parser.add_argument("--folds", nargs="+", type=not_negative, default=range(5), help="of --compare")
-    return carry_out(parser.parse_args(arguments))
+    return carry_out(parser.parse_args(arguments), register)
 
 
 if __name__ == "__main__":
