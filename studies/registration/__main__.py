@@ -12,11 +12,11 @@ from kneel_lib.cli import carry_out, not_negative, positive
 
 def register(options):
     from kneel_lib.experiment.cohorts import load_cohort
-    from studies.registration import error_budget
+    from studies.registration import agreement, error_budget
     from studies.registration import table as registration_table
 
     cohort = load_cohort(options.cohort, options.knees)
-    crops = error_budget.crops_of(cohort)
+    crops = agreement.crops_of(cohort)
     table, placement, replaced = registration_table.make_table(crops, options.check, options.jobs)
     path = registration_table.write_registration(
         table, options.output or paths.cache() / f"{crops.name}_registration.csv"
@@ -24,8 +24,8 @@ def register(options):
     print(
         f"{len(table)} knees in {paths.shown(path)}, {int(placement.inverted.sum())} of them inverted, "
         f"{int(replaced.sum())} placed by the network alone; median "
-        f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {error_budget.truth_name(crops)}: "
-        f"{error_budget.sentence(crops, placement)}"
+        f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {agreement.truth_name(crops)}: "
+        f"{agreement.sentence(crops, placement)}"
     )
     if options.record:
         print(*error_budget.record(options.jobs), sep="\n")
