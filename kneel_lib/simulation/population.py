@@ -68,13 +68,13 @@ OAI_LIKE = (
     phantom.Machine(mm_per_px=0.3, photons=16000.0, gamma=0.9, scatter=0.6),
     phantom.Machine(mm_per_px=0.33, scatter=0.9, gamma=1.15),
 )
-HARD = phantom.Machine(mm_per_px=0.25, photons=12000.0, gamma=1.3)
-NOISY = phantom.Machine(mm_per_px=0.35, photons=8000.0, scatter=0.6, gamma=0.8, focal_blur_mm=0.4)
+MACHINE_A = phantom.Machine(mm_per_px=0.25, photons=12000.0, gamma=1.3)
+MACHINE_B = phantom.Machine(mm_per_px=0.35, photons=8000.0, scatter=0.6, gamma=0.8, focal_blur_mm=0.4)
 GRADES = {"simulated": (150, 150, 149, 150, 149), "A": (4, 54, 49, 29, 25), "B": (35, 84, 51, 37, 2)}
 POPULATIONS = {
     "simulated": Population("simulated", GRADES["simulated"], 28, machines=OAI_LIKE),
-    "A": Population("A", GRADES["A"], 80, 1, 0.5, (HARD,), first_subject=2000000, seed=1),
-    "B": Population("B", GRADES["B"], 102, 5, -0.5, (NOISY,), first_subject=3000000, seed=2),
+    "A": Population("A", GRADES["A"], 80, 1, 0.5, (MACHINE_A,), first_subject=2000000, seed=1),
+    "B": Population("B", GRADES["B"], 102, 5, -0.5, (MACHINE_B,), first_subject=3000000, seed=2),
 }
 
 
