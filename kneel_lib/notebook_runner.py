@@ -107,13 +107,10 @@ def run_notebooks(
         path = notebooks[place]
         print(f"[{place + 1}/{len(notebooks)}] {path.name}", flush=True)
         started = time.monotonic()
-        trouble = run_notebook(
-            path, folder / path.name, chosen[path], f"{path.name[:2]}: " if at_once > 1 else "", threads
-        )
-        print(
-            f"    {path.name} {'failed' if trouble else 'done'} in {time.monotonic() - started:.0f} s",
-            flush=True,
-        )
+        prefix = f"{path.name[:2]}: " if at_once > 1 else ""
+        trouble = run_notebook(path, folder / path.name, chosen[path], prefix, threads)
+        ended = f"{'failed' if trouble else 'done'} in {time.monotonic() - started:.0f} s"
+        print(f"    {path.name} {ended}", flush=True)
         return trouble
 
     with ThreadPoolExecutor(at_once) as pool:
@@ -136,38 +133,16 @@ def run_notebook(
 
     prefix: put before each line that it prints. threads: how many it computes with (None: as it likes).
     """
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "papermill",
-        path,
-        target,
-        "--no-progress-bar",
-        "--log-output",
-        "--log-level",
-        "WARNING",
-        "--kernel",
-        "python3",
-        "--stdout-file",
-        "/dev/stdout",
-    ]
+    how = "--no-progress-bar --log-output --log-level WARNING --kernel python3 --stdout-file /dev/stdout"
+    command: list[str | Path] = [sys.executable, "-m", "papermill", path, target, *how.split()]
     for name, value in parameters.items():
         command += ["--parameters_yaml", json.dumps({name: value})]
-    environment = {
-        **os.environ,
-        "PYTHONWARNINGS": "ignore",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        **({"OMP_NUM_THREADS": str(threads)} if threads else {}),
-    }
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    if threads:
+        environment["OMP_NUM_THREADS"] = str(threads)
     with tempfile.TemporaryFile("w+") as errors:
-        with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-            env=environment,
-        ) as process:
+        streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": errors}
+        with subprocess.Popen(command, **streams, text=True, env=environment) as process:
             # passed on by hand: papermill would open a redirected output anew and cut off what stood in it
             for line in process.stdout or ():
                 print(f"{prefix}{line}", end="", flush=True)
@@ -201,12 +176,8 @@ def publish_notebooks(names: Sequence[str] | None = None) -> None:
         print(path.name, flush=True)
         notebook = nbformat.read(path, as_version=4)
         try:
-            NotebookClient(
-                notebook,
-                timeout=None,
-                kernel_name="python3",
-                resources={"metadata": {"path": str(paths.NOTEBOOKS)}},
-            ).execute()
+            place = {"metadata": {"path": str(paths.NOTEBOOKS)}}
+            NotebookClient(notebook, timeout=None, kernel_name="python3", resources=place).execute()
         except CellExecutionError as error:
             raise KneelError(f"{path.name} failed and was left as it was: {last_line(error)}") from None
         clean(notebook)
@@ -227,9 +198,6 @@ def clean(notebook: Any) -> None:
             for output in cell["outputs"]:
                 if "text/html" in output.get("data", {}):
                     output["data"].pop("text/plain", None)
-    notebook["metadata"] = nbformat.from_dict(
-        {
-            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-            "language_info": {"name": "python"},
-        }
-    )
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    known = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    notebook["metadata"] = nbformat.from_dict(known)

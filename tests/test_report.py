@@ -11,7 +11,7 @@ from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import ONE_CHANGE, SETTINGS
 from kneel_lib.experiment.settings import differing_fields
 from kneel_lib.experiment.store import EMA, recorded_runs
-from kneel_lib.reporting import comparisons, selection, tables
+from kneel_lib.reporting import comparisons, label_tables, pages, selection, tables
 from kneel_lib.reporting.export import as_text, export
 from studies.registration import error_budget
 
@@ -241,9 +241,7 @@ def test_the_table_of_ablations_compares_each_row_with_its_nearest(crops, store)
         row["difference"] == pytest.approx(made[0].errors().mean() - made[1].errors().mean(), abs=1e-6)
         and row["low"] <= row["difference"] <= row["high"]
     )
-    assert "heatmap_weight 2.0" in report.ablation_markdown(
-        table.assign(cohort="crops", weights="last epoch")
-    )
+    assert "heatmap_weight 2.0" in pages.ablation_markdown(table.assign(cohort="crops", weights="last epoch"))
     assert row["trainings"] == 1 and np.isnan(row["low_trainings"])
 
 
@@ -312,15 +310,18 @@ def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
     started = runs.get_run(SETTINGS["best_finetune"], profile, crops, 0, labels=4)
     whole, elsewhere = (runs.get_run(SETTINGS["best"], profile, crops, fold) for fold in (0, 1))
     made = [few, started, whole, elsewhere, runs.get_run(SETTINGS["mean_shape"], profile, crops, 0)]
-    table = tables.label_table(made)
+    table = label_tables.label_table(made)
     assert table["start"].tolist() == ["low_cost", "scratch", "scratch"] and table["labels"].tolist() == [
         4,
         4,
         40 - len(whole.errors()),
     ]
-    assert tables.label_table([]).columns.tolist() == table.columns.tolist()
+    assert label_tables.label_table([]).columns.tolist() == table.columns.tolist()
     others = [runs.get_run(SETTINGS[name], profile, crops, 0, labels=4) for name in ("wing", "wing_finetune")]
-    assert tables.label_table(made + others).groupby("recipe").size().to_dict() == {"best": 3, "wing": 2}
+    assert label_tables.label_table(made + others).groupby("recipe").size().to_dict() == {
+        "best": 3,
+        "wing": 2,
+    }
     compared = comparisons.label_comparisons(made + others)
     assert set(compared["recipe"]) == {"best", "wing"}
     compared = compared[compared["recipe"] == "best"]

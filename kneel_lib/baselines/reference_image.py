@@ -81,23 +81,11 @@ def respond(
     rows, columns = (side.ravel() for side in np.meshgrid(grid, grid, indexing="ij"))
     reach = search + stage.to_px(stage.radius_mm)
     last_row, last_column = np.array(sums.shape) - half - 2
-    responses, corners = (
-        np.zeros((len(places), 2 * reach + 1, 2 * reach + 1)),
-        np.rint(places).astype(int) - reach,
-    )
+    responses = np.zeros((len(places), 2 * reach + 1, 2 * reach + 1))
+    corners = np.rint(places).astype(int) - reach
+    trees = forest.boxes, forest.threshold, forest.left, forest.vote
     for n, (x, y) in enumerate(corners + reach):
-        cast_votes(
-            sums,
-            np.clip(y + rows, half, last_row),
-            np.clip(x + columns, half, last_column),
-            forest.boxes,
-            forest.threshold,
-            forest.left,
-            forest.vote,
-            forest.roots[n],
-            corners[n, 0],
-            corners[n, 1],
-            responses[n],
-        )
+        patches = np.clip(y + rows, half, last_row), np.clip(x + columns, half, last_column)
+        cast_votes(sums, *patches, *trees, forest.roots[n], corners[n, 0], corners[n, 1], responses[n])
         responses[n] = cv2.GaussianBlur(responses[n], (0, 0), stage.smooth_mm / stage.pixel_mm)
     return responses / (len(rows) * forest.roots.shape[1]), corners

@@ -101,10 +101,8 @@ def train(
     images, shapes = images[whole], points_px[whole].astype(float)
     points = learn_points(shapes * mm_per_px, options.kept_variance)
     even = [even_contrast(image, options.contrast_mm / mm_per_px) for image in images]
-    stages = [
-        train_stage(even, shapes, points, options, number, seed, jobs, progress)
-        for number in range(len(options.stages))
-    ]
+    numbers = range(len(options.stages))
+    stages = [train_stage(even, shapes, points, options, number, seed, jobs, progress) for number in numbers]
     forests, covariances = zip(*stages)
     return Model(options, float(mm_per_px), images.shape[1], points, forests, covariances)
 
@@ -138,10 +136,8 @@ def train_stage(
     for grown in Parallel(n_jobs=jobs, prefer="threads", return_as="generator")(tasks):
         trees.append(grown)
         progress(number * landmarks.COUNT + len(trees))
-    forest = join(trees)
-    return forest, vote_errors(
-        forest, stage, seen[:: options.views], places[:: options.views], canvas, random
-    )
+    forest, once = join(trees), slice(None, None, options.views)
+    return forest, vote_errors(forest, stage, seen[once], places[once], canvas, random)
 
 
 def vote_errors(
@@ -169,9 +165,8 @@ def grow_landmark(
     half, radius = stage.to_px(stage.patch_mm), stage.to_px(stage.radius_mm)
     reach = half + radius + 1
     middle = np.rint(places).astype(int)
-    sums = np.stack(
-        [integral(window(image, centre[1], centre[0], reach)) for image, centre in zip(seen, middle)]
-    )
+    windows = (window(image, y, x, reach) for image, (x, y) in zip(seen, middle))
+    sums = np.stack([integral(part) for part in windows])
     random = np.random.default_rng(seed)
     trees = []
     knee = np.arange(len(seen)) // options.views
@@ -179,20 +174,9 @@ def grow_landmark(
         image = np.repeat(np.flatnonzero(knee % BAGS != tree % BAGS), options.samples)
         offset = random.integers(-radius, radius + 1, (len(image), 2))
         target = (places - middle)[image] - offset
-        trees.append(
-            grow_tree(
-                sums,
-                image,
-                offset[:, 1] + reach,
-                offset[:, 0] + reach,
-                target,
-                half,
-                options.candidates,
-                options.least_leaf,
-                options.looked_at,
-                int(random.integers(2**31)),
-            )
-        )
+        samples = image, offset[:, 1] + reach, offset[:, 0] + reach, target
+        limits = options.candidates, options.least_leaf, options.looked_at
+        trees.append(grow_tree(sums, *samples, half, *limits, int(random.integers(2**31))))
     return trees
 
 
@@ -219,12 +203,10 @@ class Step:
     def response_on_roi(self, landmark: int, size_px: int) -> np.ndarray:
         """One landmark's response image in ROI pixels, (size_px, size_px) float32, zero without votes."""
         pixel = self.canvas.pixel_mm
-        matrix = np.column_stack(
-            [self.pose.matrix * pixel, self.pose.apply(self.canvas.to_mm(self.corners[landmark]))]
-        )
-        return cv2.warpAffine(
-            self.responses[landmark].astype(np.float32), matrix, (size_px, size_px), flags=cv2.INTER_LINEAR
-        )
+        corner = self.pose.apply(self.canvas.to_mm(self.corners[landmark]))
+        matrix = np.column_stack([self.pose.matrix * pixel, corner])
+        response = self.responses[landmark].astype(np.float32)
+        return cv2.warpAffine(response, matrix, (size_px, size_px), flags=cv2.INTER_LINEAR)
 
 
 def look(model: Model, number: int, image: np.ndarray, shape: np.ndarray) -> Step:
@@ -233,23 +215,13 @@ def look(model: Model, number: int, image: np.ndarray, shape: np.ndarray) -> Ste
     canvas = make_canvas(points, stage)
     pose = align(points.mean, shape)
     reference = see(image, pose, canvas)
-    responses, corners = respond(
-        model.forests[number], stage, integral(reference), canvas.to_px(pose.undo(shape))
-    )
+    start = canvas.to_px(pose.undo(shape))
+    responses, corners = respond(model.forests[number], stage, integral(reference), start)
     places, heights = peaks(responses, corners)
     voted = canvas.to_mm(places)
     found = fit_shape(points, voted, model.covariances[number])
-    return Step(
-        number,
-        pose.apply(found),
-        pose.apply(voted),
-        reference,
-        canvas,
-        pose,
-        responses,
-        corners,
-        float(heights.mean()),
-    )
+    points_px = pose.apply(found), pose.apply(voted)
+    return Step(number, *points_px, reference, canvas, pose, responses, corners, float(heights.mean()))
 
 
 def search(model: Model, image: np.ndarray, shape: np.ndarray, numbers: Iterable[int]) -> list[Step]:

@@ -14,7 +14,7 @@ from scipy.interpolate import RBFInterpolator
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, knee_name
 from kneel_lib.data.rois import Rois, cut_rois
-from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
+from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, bare, legend_beside, scale_bar, show_knee
 from kneel_lib.simulation import phantom
 from kneel_lib.simulation.phantom import Machine, Maps
 
@@ -24,14 +24,8 @@ def knees_by_grade(cohort: Cohort, rois: Rois, seed: int = 0) -> Figure:
     figure, panels = plt.subplots(1, 5, figsize=(TWO_COLUMNS, TWO_COLUMNS / 4.4))
     picks = cohort.knees.reset_index().groupby("kl").sample(1, random_state=seed)
     for axes, (_, row) in zip(panels, picks.iterrows()):
-        index = row["index"]
-        show_knee(
-            axes,
-            rois.images[index],
-            rois.mm_per_px[index],
-            rois.landmarks_px[index],
-            title=f"KL {row['kl']} ({knee_name(row)})",
-        )
+        at, title = row["index"], f"KL {row['kl']} ({knee_name(row)})"
+        show_knee(axes, rois.images[at], rois.mm_per_px[at], rois.landmarks_px[at], title=title)
     return figure
 
 
@@ -47,18 +41,13 @@ def phantom_steps(maps: Maps, machine: Machine, seed: int = 0) -> Figure:
         "+ scatter, blur and noise": signal,
         "logarithm, inverted": phantom.develop(signal, machine),
     }
-    figure, panels = plt.subplots(
-        2, 3, figsize=(TWO_COLUMNS * 0.72, TWO_COLUMNS * 0.62), layout="constrained"
-    )
+    size = TWO_COLUMNS * 0.72, TWO_COLUMNS * 0.62
+    figure, panels = plt.subplots(2, 3, figsize=size, layout="constrained")
     for axes, (title, image) in zip(panels.flat, steps.items()):
         light = "photons" in title or "noise" in title
-        drawn = axes.imshow(
-            image,
-            cmap="viridis" if "mm" in title else "gray",
-            vmax=np.percentile(image, 55) if light else None,
-        )
-        axes.set(title=title, xticks=[], yticks=[])
-        axes.grid(False)
+        most = np.percentile(image, 55) if light else None
+        drawn = axes.imshow(image, cmap="viridis" if "mm" in title else "gray", vmax=most)
+        bare(axes, title)
         scale_bar(axes, image.shape, machine.mm_per_px, "black" if light else "white")
         figure.colorbar(drawn, ax=axes, shrink=0.75, extend="max" if light else "neither")
     return figure
@@ -68,28 +57,20 @@ def beam_profile(maps: Maps, machine: Machine, row: int, seed: int = 0) -> tuple
     """(figure, table): along one row of the phantom, bone thickness in mm and the detector's signal with few
     and many photons."""
     x = np.arange(maps["soft"].shape[1]) * machine.mm_per_px
-    table = pd.DataFrame(
-        {
-            "x_mm": x,
-            "trabecular_mm": maps["trabecular"][row],
-            "cortical_mm": maps["cortical"][row],
-            "transmitted": phantom.transmit(maps)[row],
-        }
-    )
-    figure, (above, below) = plt.subplots(
-        2, 1, figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.5), sharex=True, layout="constrained"
-    )
+    bone = {f"{kind}_mm": maps[kind][row] for kind in ("trabecular", "cortical")}
+    table = pd.DataFrame({"x_mm": x, **bone, "transmitted": phantom.transmit(maps)[row]})
+    size = TWO_COLUMNS, TWO_COLUMNS * 0.5
+    figure, (above, below) = plt.subplots(2, 1, figsize=size, sharex=True, layout="constrained")
     above.plot(x, table["trabecular_mm"], label="trabecular bone")
     above.plot(x, table["cortical_mm"], label="cortical bone")
     above.set(ylabel="thickness, mm")
     for photons in (1000, 24000):
-        table[f"signal_{photons}"] = phantom.detect(
-            maps, replace(machine, photons=photons), np.random.default_rng(seed)
-        )[row]
+        signal = phantom.detect(maps, replace(machine, photons=photons), np.random.default_rng(seed))
+        table[f"signal_{photons}"] = signal[row]
         below.plot(x, table[f"signal_{photons}"], label=f"{photons:,} photons a pixel", linewidth=0.8)
     below.set(xlabel="mm across the leg", ylabel="signal, share of open beam", yscale="log")
     for axes in (above, below):
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        legend_beside(axes)
     return figure, table
 
 
@@ -97,15 +78,12 @@ def knees_of_cohorts(
     cohorts: Sequence[Cohort], count: int = 7, size_px: int = 150, spacing_mm: float = 0.9
 ) -> Figure:
     """The first `count` knees of each cohort, a row a cohort, with their landmarks."""
-    figure, panels = plt.subplots(
-        len(cohorts), count, figsize=(TWO_COLUMNS, TWO_COLUMNS * len(cohorts) / count), layout="constrained"
-    )
+    size = TWO_COLUMNS, TWO_COLUMNS * len(cohorts) / count
+    figure, panels = plt.subplots(len(cohorts), count, figsize=size, layout="constrained")
     for row, cohort in zip(np.atleast_2d(panels), cohorts):
         rois = cut_rois(cohort.select(slice(0, count)), size_px, spacing_mm)
-        for axes, image, points, (_, knee) in zip(
-            row, rois.images, rois.landmarks_px, cohort.knees.iterrows()
-        ):
-            show_knee(axes, image, spacing_mm, points, title=f"{cohort.name}, KL {knee['kl']}")
+        for axes, image, points, grade in zip(row, rois.images, rois.landmarks_px, cohort.knees["kl"]):
+            show_knee(axes, image, spacing_mm, points, title=f"{cohort.name}, KL {grade}")
     return figure
 
 
@@ -113,20 +91,17 @@ def average_knees(cohorts: Sequence[Cohort], size_px: int = 240, spacing_mm: flo
     """The average knee of each cohort side by side, each with its mean shape:
     where the phantom differs from bone."""
     side = min(TWO_COLUMNS / len(cohorts), ONE_COLUMN)
-    figure, panels = plt.subplots(
-        1, len(cohorts), figsize=(side * len(cohorts), 1.1 * side), layout="constrained"
-    )
+    size = side * len(cohorts), 1.1 * side
+    figure, panels = plt.subplots(1, len(cohorts), figsize=size, layout="constrained")
     for axes, cohort in zip(np.atleast_1d(panels), cohorts):
         rois = cut_rois(cohort, size_px, spacing_mm)
         mean = average_knee(rois)
         low, high = np.percentile(mean, (2, 99.5))
-        show_knee(
-            axes,
+        picture, shape = (
             np.clip((mean - low) / (high - low), 0, 1) * 255,
-            spacing_mm,
             np.nanmean(rois.landmarks_px, axis=0),
-            title=f"{cohort.name}: average of {len(cohort)} knees",
         )
+        show_knee(axes, picture, spacing_mm, shape, title=f"{cohort.name}: average of {len(cohort)} knees")
     return figure
 
 
@@ -168,12 +143,8 @@ def shape_by_grade(cohort: Cohort) -> Figure:
     for grade, colour in zip(range(5), plt.get_cmap("viridis")(np.linspace(0, 0.9, 5))):
         mean = np.nanmean(offsets[cohort.knees["kl"] == grade], axis=0)
         for bone, _ in BONES.values():
-            axes.plot(
-                *mean[list(bone)].T,
-                "o-",
-                color=colour,
-                label=f"KL {grade}" if bone is landmarks.TIBIA else None,
-            )
+            label = f"KL {grade}" if bone is landmarks.TIBIA else None
+            axes.plot(*mean[list(bone)].T, "o-", color=colour, label=label)
     axes.set(xlabel="mm from the tibial centre, lateral to medial", ylabel="mm", aspect="equal")
     axes.invert_yaxis()
     axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, 1.18))

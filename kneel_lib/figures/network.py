@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from kneel_lib.figures.style import ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
+from kneel_lib.figures.style import ONE_COLUMN, TWO_COLUMNS, bare, scale_bar, show_knee
 
 
 def mixing_density(alphas: Iterable[float], draws: Any) -> Figure:
@@ -47,11 +47,8 @@ def held_out_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.D
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.25, ONE_COLUMN * 0.8))
     for label, history in histories.items():
         best, last = history.iloc[history["held_out_mre"].argmin()], history.iloc[-1]
-        (line,) = axes.plot(
-            history["epoch"],
-            history["held_out_mre"],
-            label=f"{label}: least {best.held_out_mre:.2f} mm (▾), last {last.held_out_mre:.2f} mm (■)",
-        )
+        said = f"{label}: least {best.held_out_mre:.2f} mm (▾), last {last.held_out_mre:.2f} mm (■)"
+        (line,) = axes.plot(history["epoch"], history["held_out_mre"], label=said)
         for epoch, marker in ((best, "v"), (last, "s")):
             axes.plot(epoch["epoch"], epoch["held_out_mre"], marker, color=line.get_color())
     axes.set(xlabel="epoch", ylabel="MRE of the held-out fold, mm", ylim=(0, None))
@@ -62,9 +59,8 @@ def held_out_curves(histories: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.D
 
 def augmented_batch(images: Any, points_px: Any, mm_per_px: float) -> Figure:
     """Augmented ROIs, (n, 1, S, S) in [0, 1], in two rows with their points."""
-    figure, panels = plt.subplots(
-        2, len(images) // 2, figsize=(TWO_COLUMNS, TWO_COLUMNS * 4 / len(images) * 1.02)
-    )
+    size = TWO_COLUMNS, TWO_COLUMNS * 4 / len(images) * 1.02
+    figure, panels = plt.subplots(2, len(images) // 2, figsize=size)
     for axes, image, points in zip(panels.flat, images, points_px):
         show_knee(axes, 255 * image[0], mm_per_px, points)
     return figure
@@ -78,8 +74,7 @@ def show_maps(
     figure, panels = plt.subplots(1, len(chosen), figsize=(TWO_COLUMNS, TWO_COLUMNS / len(chosen) * 1.2))
     for axes, number in zip(panels, chosen):
         axes.imshow(probabilities[number], cmap="magma")
-        axes.set(title=f"{number}: peak {probabilities[number].max():.2f}", xticks=[], yticks=[])
-        axes.grid(False)
+        bare(axes, f"{number}: peak {probabilities[number].max():.2f}")
         scale_bar(axes, probabilities[number].shape, cell_mm)
     return figure
 
@@ -112,28 +107,20 @@ def draw_block(axes: Axes, rows: Any, title: str) -> None:
     axes.axis("off")
     for place, (text, share) in enumerate(rows):
         y = 2 * (len(rows) - 1 - place) + 0.6
-        axes.add_patch(
-            FancyBboxPatch((2.4, y), 5.2, 1.1, boxstyle="round,pad=0.08", fc="#E8F1F8", ec="#0072B2")
-        )
+        look: dict[str, Any] = {"boxstyle": "round,pad=0.08", "fc": "#E8F1F8", "ec": "#0072B2"}
+        axes.add_patch(FancyBboxPatch((2.4, y), 5.2, 1.1, **look))
         axes.text(5, y + 0.55, text, ha="center", va="center", fontsize=8)
-        axes.annotate(
-            "",
-            (5, y - 0.75 if place < len(rows) - 1 else y - 0.55),
-            (5, y - 0.1),
-            arrowprops={"arrowstyle": "->", "lw": 0.9},
+        end, down, up = (
+            y - (0.75 if place < len(rows) - 1 else 0.55),
+            {"arrowstyle": "->"},
+            {"arrowstyle": "<-"},
         )
+        axes.annotate("", (5, end), (5, y - 0.1), arrowprops={**down, "lw": 0.9})
         if share:
-            axes.annotate(
-                share,
-                (7.75, y + 0.55),
-                (9.2, y + 0.55),
-                fontsize=8,
-                va="center",
-                arrowprops={"arrowstyle": "<-", "lw": 0.9},
-            )
-    axes.plot(
-        [5, 1.2, 1.2, 4.6], [2 * len(rows) + 0.3, 2 * len(rows) + 0.3, -0.2, -0.2], color="#D55E00", lw=1
-    )
+            ends = (7.75, y + 0.55), (9.2, y + 0.55)
+            axes.annotate(share, *ends, fontsize=8, va="center", arrowprops={**up, "lw": 0.9})
+    top = 2 * len(rows) + 0.3
+    axes.plot([5, 1.2, 1.2, 4.6], [top, top, -0.2, -0.2], color="#D55E00", lw=1)
     axes.text(0.9, len(rows), "skip", rotation=90, va="center", ha="right", fontsize=8, color="#D55E00")
     axes.text(5, -0.25, "+", ha="center", va="center", fontsize=11)
 

@@ -13,12 +13,12 @@ from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.experiment.store import COORDINATES, Run, errors_of
 from kneel_lib.figures.results import cumulative_errors
-from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, scale_bar, show_knee
+from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, bare, scale_bar, show_knee
 from kneel_lib.imaging import cut
-from kneel_lib.reporting.tables import OA_GRADES
+from kneel_lib.reporting.pipeline_tables import OA_GRADES
 
-EXAMPLE_MM = 115.0
-"""Width of an example in Fig. 7."""
+EXAMPLE_MM, EXAMPLE_PX = 115.0, 256
+"""Width of an example in Fig. 7, and of its picture."""
 
 
 def roi_errors(offsets_mm: np.ndarray, limit_mm: float = 10.0) -> Figure:
@@ -30,23 +30,15 @@ def roi_errors(offsets_mm: np.ndarray, limit_mm: float = 10.0) -> Figure:
     axes.scatter(shown[:, 0], shown[:, 1], s=6, alpha=0.6)
     for radius in (1.0, 2.5, limit_mm):
         axes.add_patch(Circle((0, 0), radius, fill=False, color="0.4", linewidth=0.8))
-        axes.text(
-            0,
-            -radius,
-            f"{radius:g} mm",
-            fontsize=6.5,
-            ha="center",
-            va="bottom",
-            color="0.25",
-            bbox={"fc": "white", "ec": "none", "pad": 0.5},
-        )
-    axes.set(
-        xlabel="to the right, mm",
-        ylabel="downwards, mm",
-        xlim=(-1.1 * limit_mm, 1.1 * limit_mm),
-        ylim=(1.1 * limit_mm, -1.1 * limit_mm),
-        aspect="equal",
-    )
+        how: dict[str, Any] = {
+            "ha": "center",
+            "va": "bottom",
+            "bbox": {"fc": "white", "ec": "none", "pad": 0.5},
+        }
+        axes.text(0, -radius, f"{radius:g} mm", fontsize=6.5, color="0.25", **how)
+    end = 1.1 * limit_mm
+    axes.set(xlabel="to the right, mm", ylabel="downwards, mm", xlim=(-end, end), ylim=(end, -end))
+    axes.set_aspect("equal")
     return figure
 
 
@@ -67,31 +59,17 @@ def test_set_curves(
     """(figure, table): Fig.
     6, cumulative errors of Table 2's landmarks with and without radiographic OA, a panel a test set."""
     names = list(dict.fromkeys(run.spec.cohort for run in runs))
-    figure, panels = plt.subplots(
-        1,
-        len(names),
-        figsize=(TWO_COLUMNS, ONE_COLUMN * 0.95),
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    how: dict[str, Any] = {"sharey": True, "squeeze": False, "layout": "constrained"}
+    figure, panels = plt.subplots(1, len(names), figsize=(TWO_COLUMNS, ONE_COLUMN * 0.95), **how)
     parts = []
     for axes, dataset in zip(panels[0], names):
-        chosen = {
-            run.spec.setting.name: run.predictions
-            for run in runs
-            if run.spec.cohort == dataset and run.spec.setting.name in methods
-        }
-        lines = {
-            f"{method}, {note}": table[table["kl"].isin(OA_GRADES[oa])]
-            for method, table in chosen.items()
-            for oa, note in (("no", "KL < 2"), ("yes", "KL ≥ 2"))
-        }
-        _, table = cumulative_errors(
-            {name: (errors_of(knees), knees["subject_id"]) for name, knees in lines.items() if len(knees)},
-            bones=landmarks.TABLE2,
-            axes=axes,
-        )
+        lines = {}
+        for run in runs:
+            for oa, note in (("no", "KL < 2"), ("yes", "KL ≥ 2")):
+                knees = run.predictions[run.predictions["kl"].isin(OA_GRADES[oa])]
+                if run.spec.cohort == dataset and run.spec.setting.name in methods and len(knees):
+                    lines[f"{run.spec.setting.name}, {note}"] = errors_of(knees), knees["subject_id"]
+        _, table = cumulative_errors(lines, bones=landmarks.TABLE2, axes=axes)
         axes.set_title(f"test set {dataset}")
         axes.legend(fontsize=6.5, loc="lower right")
         parts.append(table.assign(dataset=dataset))
@@ -101,40 +79,27 @@ def test_set_curves(
 def show_pipeline(radiograph: Radiograph, knees: Sequence[Any], roi_mm: float) -> Figure:
     """Fig. 1: a radiograph with the ROI (a square of roi_mm around predicted landmark 4) and the landmarks
     of each located knee."""
-    figure, axes = plt.subplots(
-        figsize=(TWO_COLUMNS, TWO_COLUMNS * radiograph.image.shape[0] / radiograph.image.shape[1])
-    )
+    height, width = radiograph.image.shape
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * height / width))
     axes.imshow(radiograph.image, vmin=0, vmax=255)
     side_px = roi_mm / radiograph.spacing_mm
     for knee in knees:
         corner = knee.points_px[landmarks.CENTRE] - side_px / 2
         axes.add_patch(Rectangle(corner, side_px, side_px, fill=False, color="white", linewidth=1.2))
-        axes.text(
-            corner[0],
-            corner[1] - 0.01 * radiograph.image.shape[0],
-            f"{knee.side}: {'trusted' if knee.trusted else 'not to be trusted'}",
-            color="white",
-            fontsize=8,
-            va="bottom",
-        )
+        said = f"{knee.side}: {'trusted' if knee.trusted else 'not to be trusted'}"
+        axes.text(corner[0], corner[1] - 0.01 * height, said, color="white", fontsize=8, va="bottom")
         for bone, colour in BONES.values():
             x, y = knee.points_px[list(bone)].T
             axes.scatter(x, y, s=7, color=colour)
     scale_bar(axes, radiograph.image.shape, radiograph.spacing_mm)
-    axes.set(xticks=[], yticks=[])
-    axes.grid(False)
+    bare(axes)
     return figure
 
 
-def chosen_examples(
-    predictions: pd.DataFrame,
-    groups: Sequence[tuple[str, tuple[int, ...]]] = (
-        ("KL 0 and 1", (0, 1)),
-        ("KL 2", (2,)),
-        ("KL 3", (3,)),
-        ("KL 4", (4,)),
-    ),
-) -> Any:
+GRADES = ("KL 0 and 1", (0, 1)), ("KL 2", (2,)), ("KL 3", (3,)), ("KL 4", (4,))
+
+
+def chosen_examples(predictions: pd.DataFrame, groups: Sequence[tuple[str, tuple[int, ...]]] = GRADES) -> Any:
     """[(group, "best" | "median" | "worst", row of the predictions)] by mean error over all landmarks:
     the cases of Fig. 7."""
     chosen = []
@@ -153,31 +118,17 @@ def show_examples(chosen: Any, cases: Any) -> Figure:
     """Fig. 7: a row a group of grades, columns best, median, worst; truth as circles, prediction as crosses.
     cases: {(subject_id, side): (`Case`, row)}."""
     groups = list(dict.fromkeys(name for name, _, _ in chosen))
-    figure, panels = plt.subplots(
-        len(groups),
-        3,
-        figsize=(TWO_COLUMNS, TWO_COLUMNS / 3 * 1.09 * len(groups)),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = TWO_COLUMNS, TWO_COLUMNS / 3 * 1.09 * len(groups)
+    figure, panels = plt.subplots(len(groups), 3, figsize=size, squeeze=False, layout="constrained")
     for number, (name, what, row) in enumerate(chosen):
         case, place = cases[row["subject_id"], row["side"]]
         step = float(case.knees["mm_per_px"].iloc[place])
-        truth, predicted = (
-            case.truth_mm[place] / step,
-            row[COORDINATES].to_numpy(float).reshape(landmarks.COUNT, 3)[:, :2] / step,
-        )
-        size = 256
-        scale = EXAMPLE_MM / step / size
+        found_mm = row[COORDINATES].to_numpy(float).reshape(landmarks.COUNT, 3)[:, :2]
+        truth, predicted = case.truth_mm[place] / step, found_mm / step
+        scale = EXAMPLE_MM / step / EXAMPLE_PX
         origin = truth[landmarks.CENTRE] - EXAMPLE_MM / step / 2
-        picture = cut(case.radiograph.image, origin, scale, size)
+        picture = cut(case.radiograph.image, origin, scale, EXAMPLE_PX)
         title = f"{name}, {what}: {errors_of(row.to_frame().T).astype(float).mean():.2f} mm"
-        show_knee(
-            panels.flat[number],
-            picture,
-            EXAMPLE_MM / size,
-            (truth - origin) / scale,
-            (predicted - origin) / scale,
-            title=title,
-        )
+        points = (truth - origin) / scale, (predicted - origin) / scale
+        show_knee(panels.flat[number], picture, EXAMPLE_MM / EXAMPLE_PX, *points, title)
     return figure

@@ -113,18 +113,10 @@ def forest_plot(intervals: pd.DataFrame, paper: pd.DataFrame, labels: Mapping[st
     published = paper[paper["setting"].isin(list(labels))]
     for axes, (quantity, title) in zip(panels, quantities.items()):
         rows = shown[shown["quantity"] == quantity]
-        sns.pointplot(
-            ends_too(rows, "mean"),
-            x="mean",
-            y="setting",
-            order=list(labels),
-            hue="knees",
-            hue_order=kinds,
-            palette={kind: "C0" if kind == folds[True] else "C4" for kind in kinds},
-            markers=["o" if kind == folds[True] else "s" for kind in kinds],
-            ax=axes,
-            **POINTS,
-        )
+        names = {"x": "mean", "y": "setting", "order": list(labels), "hue": "knees", "hue_order": kinds}
+        palette = {kind: "C0" if kind == folds[True] else "C4" for kind in kinds}
+        markers = ["o" if kind == folds[True] else "s" for kind in kinds]
+        sns.pointplot(ends_too(rows, "mean"), **names, palette=palette, markers=markers, ax=axes, **POINTS)
         if quantity in paper and len(published):
             x, y = published[quantity], published["setting"]
             axes.plot(x, y, "D", color=PAPER_COLOUR, mfc="white", markersize=3.5, label="paper")
@@ -184,21 +176,13 @@ def difference_matrix(table: pd.DataFrame, labels: Sequence[str]) -> Figure:
         axes.set(xlabel=label, ylabel="")
         axes.tick_params(axis="x", rotation=0, labelsize=6.5)
     panels[0].set_yticks(np.arange(len(names)) + 0.5, labels, fontsize=7)
-    figure.colorbar(
-        panels[0].collections[0],
-        ax=panels,
-        extend="both",
-        shrink=min(1, 12 / len(names)),
-        label=f"MRE minus that of {table['against'].iloc[0]}, mm",
-    )
+    label, shrink = f"MRE minus that of {table['against'].iloc[0]}, mm", min(1, 12 / len(names))
+    figure.colorbar(panels[0].collections[0], ax=panels, extend="both", shrink=shrink, label=label)
     return figure
 
 
-STARTS = {
-    "scratch": "from scratch",
-    "low_cost": "from the tibial centre alone",
-    "simulated": "from simulated knees",
-}
+LOW_COST = "from the tibial centre alone"
+STARTS = {"scratch": "from scratch", "low_cost": LOW_COST, "simulated": "from simulated knees"}
 
 
 def label_curve(table: pd.DataFrame) -> Figure:
@@ -230,12 +214,6 @@ def predictions_by_error(cohort: Cohort, rois: Rois, predicted_px: np.ndarray, e
     for axes, name, index in zip(panels, ("best", "median", "worst"), order[[0, len(order) // 2, -1]]):
         row = cohort.knees.iloc[index]
         title = f"{name}: {knee_name(row)}, KL {row['kl']}, {np.nanmean(errors[index]):.2f} mm"
-        show_knee(
-            axes,
-            rois.images[index],
-            rois.mm_per_px[index],
-            rois.landmarks_px[index],
-            predicted_px[index],
-            title,
-        )
+        points = rois.landmarks_px[index], predicted_px[index]
+        show_knee(axes, rois.images[index], rois.mm_per_px[index], *points, title)
     return figure

@@ -80,22 +80,16 @@ def show_knee(
                 axes.scatter(x, y, s=size, c=colour, marker=marker, linewidths=0.9)
     if numbers and truth_px is not None:
         for number, (x, y) in enumerate(truth_px):
-            axes.text(
-                x,
-                y + (9 if number in landmarks.TIBIA else -5),
-                str(number),
-                color="white",
-                fontsize=6.5,
-                ha="center",
-            )
+            below = y + (9 if number in landmarks.TIBIA else -5)
+            axes.text(x, below, str(number), color="white", fontsize=6.5, ha="center")
     scale_bar(axes, image.shape, mm_per_px)
-    axes.set(
-        title=title,
-        xticks=[],
-        yticks=[],
-        xlim=(-0.5, image.shape[1] - 0.5),
-        ylim=(image.shape[0] - 0.5, -0.5),
-    )
+    bare(axes, title)
+    axes.set(xlim=(-0.5, image.shape[1] - 0.5), ylim=(image.shape[0] - 0.5, -0.5))
+
+
+def bare(axes: Axes, title: str = "") -> None:
+    """A panel that holds a picture: its title alone, without ticks and grid."""
+    axes.set(title=title, xticks=[], yticks=[])
     axes.grid(False)
 
 
@@ -114,15 +108,9 @@ def pictures_in_row(
 ) -> Figure:
     """Square pictures (k, S, S) in 0 to 1 side by side with their titles, and landmarks (k, 16, 2) where
     given."""
-    figure, panels = plt.subplots(
-        1, len(pictures), figsize=(TWO_COLUMNS, 1.08 * TWO_COLUMNS / len(pictures)), layout="constrained"
-    )
+    size = TWO_COLUMNS, 1.08 * TWO_COLUMNS / len(pictures)
+    figure, panels = plt.subplots(1, len(pictures), figsize=size, layout="constrained")
     for number, (axes, picture, title) in enumerate(zip(np.atleast_1d(panels), pictures, titles)):
-        show_knee(
-            axes,
-            255 * np.asarray(picture),
-            spacing_mm,
-            None if points is None else points[number],
-            title=title,
-        )
+        known = None if points is None else points[number]
+        show_knee(axes, 255 * np.asarray(picture), spacing_mm, known, title=title)
     return figure

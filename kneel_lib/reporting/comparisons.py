@@ -27,18 +27,7 @@ UNLIKE_PAIRS = (
 )
 """((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than
 one thing, as one compares two products."""
-COMPARED = (
-    "quantity",
-    "knees",
-    "difference",
-    "low",
-    "high",
-    "p",
-    "p_holm",
-    "trainings",
-    "low_trainings",
-    "high_trainings",
-)
+COMPARED = "quantity knees difference low high p p_holm trainings low_trainings high_trainings".split()
 
 
 def label_comparisons(runs: list[Run]) -> pd.DataFrame:
@@ -48,13 +37,10 @@ def label_comparisons(runs: list[Run]) -> pd.DataFrame:
     for (recipe, profile, start, labels), group in groups.items():
         scratch = groups.get((recipe, profile, "scratch", labels))
         if start != "scratch" and scratch:
-            rows += paired_rows(
-                group, scratch, recipe=recipe, start=start, against="scratch", profile=profile, labels=labels
-            )
-    return corrected(
-        pd.DataFrame(rows, columns=["recipe", "start", "against", "profile", "labels", *COMPARED]),
-        ["recipe", "profile", "quantity"],
-    )
+            named = {"recipe": recipe, "start": start, "profile": profile, "labels": labels}
+            rows += paired_rows(group, scratch, against="scratch", **named)
+    table = pd.DataFrame(rows, columns=["recipe", "start", "against", "profile", "labels", *COMPARED])
+    return corrected(table, ["recipe", "profile", "quantity"])
 
 
 def comparison_table(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
@@ -83,15 +69,8 @@ def compare_groups(groups: Groups, reference: Callable[[str], Any], roi: str = "
     for (cohort, profile, setting), group in groups.items():
         against = reference(setting)
         if (cohort, profile, against) in groups:
-            rows += paired_rows(
-                group,
-                groups[cohort, profile, against],
-                roi,
-                setting=setting,
-                against=against,
-                cohort=cohort,
-                profile=profile,
-            )
+            named = {"setting": setting, "against": against, "cohort": cohort, "profile": profile}
+            rows += paired_rows(group, groups[cohort, profile, against], roi, **named)
     table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", *COMPARED])
     return corrected(table, ["cohort", "profile", "quantity"])
 
@@ -114,31 +93,16 @@ def unlike_pairs(runs: list[Run], pairs: Any = UNLIKE_PAIRS) -> pd.DataFrame:
     for (profile, setting), (other_profile, other) in pairs:
         ours, theirs = groups.get(("crops", profile, setting)), groups.get(("crops", other_profile, other))
         if ours and theirs:
-            rows += paired_rows(
-                ours,
-                theirs,
-                setting=setting,
-                profile=profile,
-                minutes=counted(ours)["minutes_per_fold"],
-                against=other,
-                against_profile=other_profile,
-                minutes_against=counted(theirs)["minutes_per_fold"],
-            )
-    return corrected(
-        pd.DataFrame(
-            rows,
-            columns=[
-                "setting",
-                "profile",
-                "minutes",
-                "against",
-                "against_profile",
-                "minutes_against",
-                *COMPARED,
-            ],
-        ),
-        ["quantity"],
-    )
+            named = {
+                "setting": setting,
+                "profile": profile,
+                "against": other,
+                "against_profile": other_profile,
+            }
+            took, took_against = (counted(group)["minutes_per_fold"] for group in (ours, theirs))
+            rows += paired_rows(ours, theirs, **named, minutes=took, minutes_against=took_against)
+    columns = "setting profile minutes against against_profile minutes_against".split()
+    return corrected(pd.DataFrame(rows, columns=[*columns, *COMPARED]), ["quantity"])
 
 
 def corrected(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
@@ -162,22 +126,17 @@ def compare_predictions(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[di
     training = both.groupby(["fold", "seed"]).ngroup().to_numpy()
     quantities = {"mre_mm": (first, second)}
     for radius in (1, 2.5):
-        a, b = (
-            metrics.within(metrics.bone_errors(metrics.lost_outside(errors)), radius)
-            for errors in (first, second)
-        )
+        scored = (metrics.bone_errors(metrics.lost_outside(errors)) for errors in (first, second))
+        a, b = (metrics.within(errors, radius) for errors in scored)
         quantities[f"pck_{radius:g}"] = a, b
     for quantity, (a, b) in quantities.items():
-        difference, low, high, p = paired_difference(a, b, both["subject_id"])
+        difference = paired_difference(a, b, both["subject_id"])
         each = [np.nanmean(a[training == number] - b[training == number]) for number in np.unique(training)]
         _, low_trainings, high_trainings = interval_over_trainings(each) if len(each) > 1 else (np.nan,) * 3
         yield {
             "quantity": quantity,
             "knees": both.groupby(["subject_id", "side"]).ngroups,
-            "difference": difference,
-            "low": low,
-            "high": high,
-            "p": p,
+            **dict(zip(("difference", "low", "high", "p"), difference)),
             "p_holm": np.nan,
             "trainings": len(each),
             "low_trainings": low_trainings,
@@ -198,36 +157,14 @@ def effects(comparisons: pd.DataFrame) -> pd.DataFrame:
     for _, part in comparisons.groupby(names, sort=False):
         by_quantity = part.set_index("quantity")
         mre = by_quantity.loc["mre_mm"]
-        over = (
-            f"{mre['low_trainings']:+.2f} to {mre['high_trainings']:+.2f} ({mre['trainings']})"
-            if mre["trainings"] > 1
-            else "-"
-        )
+        over = f"{mre['low_trainings']:+.2f} to {mre['high_trainings']:+.2f} ({mre['trainings']})"
+        pck = [difference_text(by_quantity.loc[f"pck_{radius}"], 1) for radius in ("1", "2.5")]
+        over = over if mre["trainings"] > 1 else "-"
         rows.append(
-            {
-                **part[names].iloc[0],
-                "knees": mre["knees"],
-                "MRE, mm": difference_text(mre, 2),
-                "over trainings": over,
-                **{
-                    f"PCK @ {radius} mm, points": difference_text(by_quantity.loc[f"pck_{radius}"], 1)
-                    for radius in ("1", "2.5")
-                },
-                "p": f"{mre['p_holm']:.3f}",
-            }
+            (*part[names].iloc[0], mre["knees"], difference_text(mre, 2), over, *pck, f"{mre['p_holm']:.3f}")
         )
-    return pd.DataFrame(
-        rows,
-        columns=[
-            *names,
-            "knees",
-            "MRE, mm",
-            "over trainings",
-            "PCK @ 1 mm, points",
-            "PCK @ 2.5 mm, points",
-            "p",
-        ],
-    )
+    shown = ["knees", "MRE, mm", "over trainings", "PCK @ 1 mm, points", "PCK @ 2.5 mm, points", "p"]
+    return pd.DataFrame(rows, columns=[*names, *shown])
 
 
 def difference_text(row: Any, digits: int) -> str:
@@ -258,26 +195,11 @@ def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "trut
             ("landmark", number, np.ones(len(both), bool), [number]) for number in range(landmarks.COUNT)
         ]
         for kind, value, knees, columns in parts:
-            difference, low, high, _ = paired_difference(
-                first[knees][:, list(columns)], second[knees][:, list(columns)], both["subject_id"][knees]
-            )
-            rows.append(
-                {
-                    "setting": setting,
-                    "against": against,
-                    "cohort": cohort,
-                    "profile": profile,
-                    "group": kind,
-                    "value": value,
-                    "difference": difference,
-                    "low": low,
-                    "high": high,
-                }
-            )
-    return pd.DataFrame(
-        rows,
-        columns=["setting", "against", "cohort", "profile", "group", "value", "difference", "low", "high"],
-    )
+            a, b = (errors[knees][:, list(columns)] for errors in (first, second))
+            difference, low, high, _ = paired_difference(a, b, both["subject_id"][knees])
+            rows.append((setting, against, cohort, profile, kind, value, difference, low, high))
+    columns = "setting against cohort profile group value difference low high".split()
+    return pd.DataFrame(rows, columns=columns)
 
 
 def paired_errors(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:

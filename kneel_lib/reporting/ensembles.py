@@ -26,18 +26,7 @@ TOGETHER = {
 }
 """{name: rows, as (profile, row)}: trainings whose answers are compared with one another (`ensemble`)."""
 
-COLUMNS = (
-    "trainings",
-    "fold",
-    "count",
-    "knees",
-    "each_mm",
-    "apart_mm",
-    "together_mm",
-    "difference",
-    "low",
-    "high",
-)
+COLUMNS = tuple("trainings fold count knees each_mm apart_mm together_mm difference low high".split())
 
 
 def ensemble_table(runs: list[Run], groups: Any = TOGETHER) -> pd.DataFrame:
@@ -65,24 +54,14 @@ def ensemble_table(runs: list[Run], groups: Any = TOGETHER) -> pd.DataFrame:
 def ensemble(runs: list[Run]) -> dict[str, Any]:
     """The columns of `ensemble_table` of runs that held out the same knees."""
     answers = [run.chosen().sort_values(["subject_id", "side"]) for run in runs]
-    points, errors = (
-        np.stack([points_of(table) for table in answers]),
-        np.stack([errors_of(table) for table in answers]),
-    )
-    apart = np.mean(
-        [np.linalg.norm(first - second, axis=2).mean() for first, second in combinations(points, 2)]
-    )
+    points, errors = (np.stack([part(table) for table in answers]) for part in (points_of, errors_of))
+    apart = [np.linalg.norm(first - second, axis=2).mean() for first, second in combinations(points, 2)]
     together = error_of_mean(points, errors)
-    difference, low, high, _ = paired_difference(together, errors.mean(axis=0), answers[0]["subject_id"])
+    difference = paired_difference(together, errors.mean(axis=0), answers[0]["subject_id"])
     return {
-        "count": len(runs),
-        "knees": len(together),
-        "each_mm": errors.mean(),
-        "apart_mm": apart,
-        "together_mm": together.mean(),
-        "difference": difference,
-        "low": low,
-        "high": high,
+        **{"count": len(runs), "knees": len(together), "each_mm": errors.mean()},
+        **{"apart_mm": np.mean(apart), "together_mm": together.mean()},
+        **dict(zip(("difference", "low", "high"), difference)),
     }
 
 

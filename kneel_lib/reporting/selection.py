@@ -137,25 +137,29 @@ def label_runs(runs: list[Run]) -> dict[Any, list[Run]]:
 
 def test_set_runs(runs: list[Run]) -> list[Run]:
     """The evaluations of whole pipelines on test sets, in the order of the paper's Table 2."""
-    chosen = [run for run in runs if run.spec.kind == "test"]
-    return sorted(
-        chosen,
-        key=lambda run: (
-            DATASETS.index(run.spec.cohort),
-            run.spec.profile.name,
-            list(STAGES).index(run.spec.setting.name),
-        ),
-    )
+
+    def place(run: Run) -> tuple[int, str, int]:
+        dataset, stage = DATASETS.index(run.spec.cohort), list(STAGES).index(run.spec.setting.name)
+        return dataset, run.spec.profile.name, stage
+
+    return sorted((run for run in runs if run.spec.kind == "test"), key=place)
 
 
 def counted(runs: list[Run]) -> dict[str, Any]:
     """How many folds, seeds and knees there are in runs of one setting, and how long they took:
     epochs times the median epoch, since a machine may have been paused."""
     knees = pd.concat([run.predictions[["subject_id", "side"]] for run in runs]).drop_duplicates()
+    seconds = [run.history["seconds"].median() * len(run.history) for run in runs]
     return {
         "folds": len({run.spec.held_out for run in runs}),
         "seeds": len({run.spec.seed for run in runs}),
         "knees": len(knees),
-        "minutes_per_fold": np.mean([run.history["seconds"].median() * len(run.history) for run in runs])
-        / 60,
+        "minutes_per_fold": np.mean(seconds) / 60,
     }
+
+
+def described(run: Run) -> dict[str, Any]:
+    """What a row of one run says of it: setting, cohort, profile, held-out fold, seed, and how many knees."""
+    spec = run.spec
+    named = {"setting": spec.setting.name, "cohort": spec.cohort, "profile": spec.profile.name}
+    return {**named, "fold": spec.held_out, "seed": spec.seed, "knees": len(run.chosen())}

@@ -123,12 +123,8 @@ def growth_scars(shape: np.ndarray, random: np.random.Generator) -> list[np.ndar
         lateral, medial = shape[corners[0]], shape[corners[1]]
         x = np.linspace(lateral[0] + 4, medial[0] - 4, 120)
         middle = (lateral[1] + medial[1]) / 2
-        y = (
-            middle
-            + away
-            + random.uniform(1, 3) * np.sin(x / random.uniform(8, 14) + random.uniform(0, 6))
-            + 0.03 * random.normal() * (x - x.mean())
-        )
+        wave = random.uniform(1, 3) * np.sin(x / random.uniform(8, 14) + random.uniform(0, 6))
+        y = middle + away + wave + 0.03 * random.normal() * (x - x.mean())
         scars.append(np.stack([x, y], axis=1))
     return scars
 
@@ -142,19 +138,7 @@ def osteophytes(shape: np.ndarray, kl: int, random: np.random.Generator) -> list
             length, lift = random.uniform(1.0, 1.2 + 0.9 * kl), random.uniform(-1, 1) * 0.5 * kl
             up = 1 if number in landmarks.TIBIA else -1
             corner = shape[number]
-            spurs.append(
-                smooth_through(
-                    corner
-                    + np.array(
-                        [
-                            (-4 * outward, 0.4 * up),
-                            (0, 0.2 * up),
-                            (outward * length, -lift),
-                            (outward * 0.7 * length, up * 2.5 - lift),
-                            (0, up * 6.0),
-                            (-4 * outward, up * 6.5),
-                        ]
-                    )
-                )
-            )
+            x = (-4 * outward, 0, outward * length, outward * 0.7 * length, 0, -4 * outward)
+            y = (0.4 * up, 0.2 * up, -lift, up * 2.5 - lift, up * 6.0, up * 6.5)
+            spurs.append(smooth_through(corner + np.array(list(zip(x, y)))))
     return spurs

@@ -126,41 +126,24 @@ def thickness_maps(
     shape: (16, 2) mm from landmark 4. origin_mm: where the first pixel's centre lies in that frame.
     """
     place = size, origin_mm, mm_per_px
-    maps = {
-        "soft": soft_tissue(shape, random, place),
-        **{name: np.zeros(size, np.float32) for name in ("trabecular", "cortical", "metal")},
-    }
+    maps = {"soft": soft_tissue(shape, random, place)}
+    maps |= {name: np.zeros(size, np.float32) for name in ("trabecular", "cortical", "metal")}
     density, shell = random.normal(0.85, 0.12), random.normal(0.55, 0.12)
     _, y = coordinates(place)
-    femur_depth, tibia_depth = (
-        depth_inside(outline, *place) for outline in (anatomy.femur(shape), anatomy.tibia(shape))
-    )
+    femur_depth, tibia_depth = (depth_inside(bone(shape), *place) for bone in (anatomy.femur, anatomy.tibia))
     shaft_up, shaft_down = np.clip((-y - 45) / 40, 0, 1), np.clip((y - 35) / 40, 0, 1)
     round_femur, round_tibia = random.uniform(7, 13), random.uniform(6, 11)
     hollow, thin = fossa(shape, random, place), eminence(shape, place)
+    femur_wall, tibia_wall = 0.8 * shell * (1 + 7 * shaft_up), shell * (1 + 6 * shaft_down)
+    femur_radius, tibia_radius = round_femur + 5 * shaft_up, round_tibia + 5 * shaft_down
+    femur_mm, tibia_mm = hollow * (44 - 14 * shaft_up), thin * (29 - 4 * shaft_down)
+    fibula = depth_inside(anatomy.fibula(shape, random), *place)
+    patella = depth_inside(anatomy.patella(shape, random), *place)
     bodies: list[tuple[Any, ...]] = [
-        (
-            femur_depth,
-            round_femur + 5 * shaft_up,
-            hollow * (44 - 14 * shaft_up),
-            0.8 * shell * (1 + 7 * shaft_up),
-            1 - 0.75 * shaft_up,
-        ),
-        (
-            tibia_depth,
-            round_tibia + 5 * shaft_down,
-            thin * (29 - 4 * shaft_down),
-            shell * (1 + 6 * shaft_down),
-            1 - 0.75 * shaft_down,
-        ),
-        (depth_inside(anatomy.fibula(shape, random), *place), 6, 13, shell * 1.6, 0.8),
-        (
-            depth_inside(anatomy.patella(shape, random), *place),
-            random.uniform(7, 15),
-            random.uniform(4, 14),
-            0.7 * shell,
-            0.9,
-        ),
+        (femur_depth, femur_radius, femur_mm, femur_wall, 1 - 0.75 * shaft_up),
+        (tibia_depth, tibia_radius, tibia_mm, tibia_wall, 1 - 0.75 * shaft_down),
+        (fibula, 6, 13, shell * 1.6, 0.8),
+        (patella, random.uniform(7, 15), random.uniform(4, 14), 0.7 * shell, 0.9),
     ]
     bodies += [
         (depth_inside(outline, *place), 3.0, 9.0, 0.5 * shell, 0.9)
@@ -217,10 +200,8 @@ def soft_tissue(shape: np.ndarray, random: np.random.Generator, place: Place) ->
     depth = depth_inside(anatomy.leg(shape, random), *place)
     fat = random.uniform(5, 16)
     whole = rounded(depth, random.uniform(25, 48), random.normal(110, 9))
-    folds = blur(
-        random.standard_normal(place[0], dtype=np.float32)[::16, ::16],
-        (30 / place[2] / 16, 7 / place[2] / 16),
-    )
+    noise = random.standard_normal(place[0], dtype=np.float32)[::16, ::16]
+    folds = blur(noise, (30 / place[2] / 16, 7 / place[2] / 16))
     folds = cv2.resize(folds / folds.std(), place[0][::-1], interpolation=cv2.INTER_LINEAR)
     return whole * (1 - 0.25 * np.exp(-depth / fat)) * (1 + 0.025 * folds)
 
@@ -238,16 +219,11 @@ def add_lines(
     scars."""
     lateral, medial = anatomy.fossa_walls(shape, random)
     for line, most in ((lateral, 4.0), (medial, 7.0)):
-        maps["cortical"] += (
-            density
-            * random.uniform(0, most)
-            * line_map(line, random.uniform(0.4, 0.8), *place)
-            * (femur_depth > 0)
-        )
+        thick = density * random.uniform(0, most)
+        maps["cortical"] += thick * line_map(line, random.uniform(0.4, 0.8), *place) * (femur_depth > 0)
     for line, depth in zip(anatomy.growth_scars(shape, random), (femur_depth, tibia_depth)):
-        maps["cortical"] += (
-            density * random.uniform(0, 2.5) * line_map(line, random.uniform(0.5, 1.0), *place) * (depth > 0)
-        )
+        thick = density * random.uniform(0, 2.5)
+        maps["cortical"] += thick * line_map(line, random.uniform(0.5, 1.0), *place) * (depth > 0)
 
 
 RIM_MM = (0, 0.8, 0.8, 0.2, 0, 0.2, 1.8, 1.2, 0)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -67,42 +68,21 @@ OAI_LIKE = (
     phantom.Machine(mm_per_px=0.3, photons=16000.0, gamma=0.9, scatter=0.6),
     phantom.Machine(mm_per_px=0.33, scatter=0.9, gamma=1.15),
 )
+MACHINE_A = phantom.Machine(mm_per_px=0.25, photons=12000.0, gamma=1.3)
+MACHINE_B = phantom.Machine(mm_per_px=0.35, photons=8000.0, scatter=0.6, gamma=0.8, focal_blur_mm=0.4)
+GRADES = {"simulated": (150, 150, 149, 150, 149), "A": (4, 54, 49, 29, 25), "B": (35, 84, 51, 37, 2)}
 POPULATIONS = {
-    population.name: population
-    for population in (
-        Population("simulated", (150, 150, 149, 150, 149), both_knees=28, machines=OAI_LIKE),
-        Population(
-            "A",
-            (4, 54, 49, 29, 25),
-            both_knees=80,
-            implants=1,
-            shift=0.5,
-            machines=(phantom.Machine(mm_per_px=0.25, photons=12000.0, gamma=1.3),),
-            first_subject=2000000,
-            seed=1,
-        ),
-        Population(
-            "B",
-            (35, 84, 51, 37, 2),
-            both_knees=102,
-            implants=5,
-            shift=-0.5,
-            first_subject=3000000,
-            seed=2,
-            machines=(
-                phantom.Machine(mm_per_px=0.35, photons=8000.0, scatter=0.6, gamma=0.8, focal_blur_mm=0.4),
-            ),
-        ),
-    )
+    "simulated": Population("simulated", GRADES["simulated"], 28, machines=OAI_LIKE),
+    "A": Population("A", GRADES["A"], 80, 1, 0.5, (MACHINE_A,), first_subject=2000000, seed=1),
+    "B": Population("B", GRADES["B"], 102, 5, -0.5, (MACHINE_B,), first_subject=3000000, seed=2),
 }
 
 
 def unseen_population(fold: int | str) -> Population:
     """The population "simulated", from a shape model that has not seen the subjects that this fold of the
     crops holds out."""
-    return replace(
-        POPULATIONS["simulated"], name=f"simulated_unseen_{fold}", shapes=shape_model.unseen_name(fold)
-    )
+    name, shapes = f"simulated_unseen_{fold}", shape_model.unseen_name(fold)
+    return replace(POPULATIONS["simulated"], name=name, shapes=shapes)
 
 
 def plan(population: Population) -> pd.DataFrame:
@@ -119,16 +99,8 @@ def plan(population: Population) -> pd.DataFrame:
         for side in ("R", "L"):
             kl = int(kls[place]) if side in annotated else other
             place += side in annotated
-            rows.append(
-                {
-                    "subject_id": population.first_subject + 7 * number,
-                    "side": side,
-                    "kl": kl,
-                    "annotated": side in annotated,
-                    "implant": False,
-                }
-            )
-    table = pd.DataFrame(rows)
+            rows.append((population.first_subject + 7 * number, side, kl, side in annotated, False))
+    table = pd.DataFrame(rows, columns=["subject_id", "side", "kl", "annotated", "implant"])
     free = table.index[~table["annotated"]]
     table.loc[free[: population.implants], "implant"] = True
     return table
@@ -148,9 +120,8 @@ def draw_leg(
     shape = model.sample(random, 1)[0] + shift * model.deviations[0] * model.modes[0]
     centre = np.array([LEG_MM / 2, ABOVE_MM]) + random.uniform(-12, 12, 2)
     size = round(HEIGHT_MM / machine.mm_per_px), round(LEG_MM / machine.mm_per_px)
-    maps = phantom.thickness_maps(
-        shape, kl, random, size, -centre, machine.mm_per_px, random.normal(machine.tilt_mm, 1.5), implant
-    )
+    where = size, -centre, machine.mm_per_px
+    maps = phantom.thickness_maps(shape, kl, random, *where, random.normal(machine.tilt_mm, 1.5), implant)
     return maps, shape + centre
 
 
@@ -160,11 +131,8 @@ def draw_radiograph(
     """(stored values (H, W) uint16, {side: landmarks in pixels}, machine, bits) of a bilateral radiograph;
     the right leg lies left."""
     random = np.random.default_rng([seed, int(knees["subject_id"].iloc[0])])
-    machine = replace(
-        machine,
-        photons=machine.photons * random.uniform(0.6, 1.6),
-        gamma=machine.gamma * random.uniform(0.8, 1.25),
-    )
+    photons, gamma = machine.photons * random.uniform(0.6, 1.6), machine.gamma * random.uniform(0.8, 1.25)
+    machine = replace(machine, photons=photons, gamma=gamma)
     legs, points = {}, {}
     for row in knees.itertuples():
         maps, landmarks_mm = draw_leg(row.kl, random, machine, shift, row.implant, shapes)
@@ -210,26 +178,16 @@ def write_dicom(
     dataset = pydicom.Dataset()
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID = (
-        ComputedRadiographyImageStorage,
-        generate_uid(entropy_srcs=["kneel", str(path.parent.name), str(subject)]),
-    )
+    dataset.SOPClassUID = ComputedRadiographyImageStorage
+    dataset.SOPInstanceUID = generate_uid(entropy_srcs=["kneel", str(path.parent.name), str(subject)])
     dataset.Modality, dataset.PatientID, dataset.BodyPartExamined = "CR", str(subject), "KNEE"
     dataset.PatientName, dataset.ImageComments = "simulated", "simulated radiograph, not of a person"
     dataset.PhotometricInterpretation = "MONOCHROME1" if inverted else "MONOCHROME2"
-    dataset.SamplesPerPixel = 1
+    dataset.SamplesPerPixel, dataset.PixelRepresentation = 1, 0
     dataset.Rows, dataset.Columns = stored.shape
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = (
-        16,
-        bits,
-        bits - 1,
-        0,
-    )
-    setattr(
-        dataset,
-        "ImagerPixelSpacing" if random.random() < 0.7 else "PixelSpacing",
-        [machine.mm_per_px, machine.mm_per_px],
-    )
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
+    tag = "ImagerPixelSpacing" if random.random() < 0.7 else "PixelSpacing"
+    setattr(dataset, tag, [machine.mm_per_px, machine.mm_per_px])
     dataset.PixelData = (2**bits - 1 - stored if inverted else stored).astype("<u2").tobytes()
     if random.random() < COMPRESSED_SHARE:
         dataset.compress(JPEG2000Lossless, generate_instance_uid=False)
@@ -245,9 +203,8 @@ def make_subject(
     subject = int(knees["subject_id"].iloc[0])
     random = np.random.default_rng([population.seed, subject, 1])
     machine = population.machines[int(random.integers(len(population.machines)))]
-    stored, points, machine, bits = draw_radiograph(
-        knees, population.seed, machine, population.shift, population.shapes
-    )
+    drawn = knees, population.seed, machine, population.shift, population.shapes
+    stored, points, machine, bits = draw_radiograph(*drawn)
     place = f"0.S.1/{subject}/20040101/{subject}01"
     write_dicom(folder / place / "001", stored, machine, bits, subject, random)
     step = machine.mm_per_px / ROI_SPACING_MM
@@ -257,14 +214,9 @@ def make_subject(
         for row in annotated
     ]
     size = (folder / place / "001").stat().st_size
-    regions = via_rows(
-        f"{place}/001", size, [(row.side, row.kl, subject, points[row.side]) for row in annotated]
-    )
-    return (
-        {"Folder": place, "ParticipantID": subject, "StudyDate": 20040101, "SeriesDescription": oai.SERIES},
-        rows,
-        regions,
-    )
+    seen = [(row.side, row.kl, subject, points[row.side]) for row in annotated]
+    contents = {"Folder": place, "ParticipantID": subject, "StudyDate": 20040101}
+    return {**contents, "SeriesDescription": oai.SERIES}, rows, via_rows(f"{place}/001", size, seen)
 
 
 def take(population: Population, knees: int | None) -> Population:
@@ -273,11 +225,8 @@ def take(population: Population, knees: int | None) -> Population:
     if knees is None or knees >= total:
         return population
     grades = tuple(max(round(count * knees / total), 1) for count in population.grades)
-    return replace(
-        population,
-        grades=grades,
-        both_knees=min(round(population.both_knees * knees / total), sum(grades) // 2),
-    )
+    both_knees = min(round(population.both_knees * knees / total), sum(grades) // 2)
+    return replace(population, grades=grades, both_knees=both_knees)
 
 
 def make_files(population: Population, jobs: int = -1) -> Path:
@@ -326,8 +275,6 @@ def load_simulated(name: str = "simulated", knees: int | None = None, jobs: int 
 def load_population(population: Population, knees: int | None = None, jobs: int = -1) -> Cohort:
     """As `load_simulated`, of a population that has no name of its own to be loaded by."""
     folder = make_files(take(population, knees), jobs)
-    return remember(
-        folder,
-        population.name,
-        lambda: oai.load_oai(folder, folder / "annotations.csv", population.name, jobs),
-    )
+    annotations = folder / "annotations.csv"
+    read = partial(oai.load_oai, folder, annotations, population.name, jobs)
+    return remember(folder, population.name, read)

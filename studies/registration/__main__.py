@@ -12,11 +12,11 @@ from kneel_lib.cli import carry_out, not_negative, positive
 
 def register(options):
     from kneel_lib.experiment.cohorts import load_cohort
-    from studies.registration import error_budget
+    from studies.registration import agreement, error_budget
     from studies.registration import table as registration_table
 
     cohort = load_cohort(options.cohort, options.knees)
-    crops = error_budget.crops_of(cohort)
+    crops = agreement.crops_of(cohort)
     table, placement, replaced = registration_table.make_table(crops, options.check, options.jobs)
     path = registration_table.write_registration(
         table, options.output or paths.cache() / f"{crops.name}_registration.csv"
@@ -24,8 +24,8 @@ def register(options):
     print(
         f"{len(table)} knees in {paths.shown(path)}, {int(placement.inverted.sum())} of them inverted, "
         f"{int(replaced.sum())} placed by the network alone; median "
-        f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {error_budget.truth_name(crops)}: "
-        f"{error_budget.sentence(crops, placement)}"
+        f"{np.median(placement.mm_per_px):.3f} mm a pixel\nagainst {agreement.truth_name(crops)}: "
+        f"{agreement.sentence(crops, placement)}"
     )
     if options.record:
         print(*error_budget.record(options.jobs), sep="\n")
@@ -37,7 +37,6 @@ def register(options):
 def main(arguments=None):
     """The command line of this study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.registration", description=__doc__)
-    parser.set_defaults(command=register)
     parser.add_argument(
         "--cohort", default="auto", help="crops, or simulated: crops cut at places that are known"
     )
@@ -60,7 +59,7 @@ def main(arguments=None):
         help="also train the same network on both tables' labels: results/registration_tables.csv",
     )
     parser.add_argument("--folds", nargs="+", type=not_negative, default=range(5), help="of --compare")
-    return carry_out(parser.parse_args(arguments))
+    return carry_out(parser.parse_args(arguments), register)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ from kneel_lib.pipeline import locate, predictors, pretrained
 from kneel_lib.reporting.export import write_table
 from kneel_lib.simulation.population import POPULATIONS, make_files, take
 from studies.speed import inference as inference_speed
+from studies.speed import measures
 from studies.speed import training as training_speed
 
 KNEES, BATCH_AT_PAPER, SHORT_STEPS = 32, 8, 15
@@ -57,11 +58,11 @@ def ladder(profile, cohort, rounds, recipes):
     rois = training_speed.training_rois(cohort.select(slice(0, KNEES)), profile)
     steps = training_speed.STEPS_A_ROUND if profile.size_px > 256 else SHORT_STEPS
     rates = training_speed.rates(recipes, rois, profile, rounds, steps)
-    limits = {kind: training_speed.matrix_rate(kind) for kind in {recipe.precision for recipe in recipes}}
+    limits = {kind: measures.matrix_rate(kind) for kind in {recipe.precision for recipe in recipes}}
     first, rows = rates[recipes[0].name], []
 
     def add(recipe, name, rate):
-        work = training_speed.operations(recipe.network, profile)
+        work = measures.operations(recipe.network, profile)
         rows.append(
             {
                 "what": "train",
@@ -73,7 +74,7 @@ def ladder(profile, cohort, rounds, recipes):
                 "ratio": rate / first,
                 "gflop_per_image": work,
                 "limit_share": work * rate / limits[recipe.precision],
-                "machine": training_speed.machine(),
+                "machine": measures.machine(),
             }
         )
         print(
@@ -126,7 +127,7 @@ def accuracy(profile, cohort, rungs=()):
         pd.concat([part for part in (kept[~kept["step"].isin(rungs)], measured) if len(part)]), ACCURACY
     )
     table = pd.read_csv(RESULTS / "speed.csv")
-    training_speed.record(with_accuracy(table[table["what"] == "train"]))
+    measures.record(with_accuracy(table[table["what"] == "train"]))
 
 
 def with_accuracy(table):
@@ -139,7 +140,7 @@ def with_accuracy(table):
 def timing(profiles, cohort, rounds, recipes):
     """The rows `train` of results/speed.csv."""
     rows = [row for profile in profiles for row in ladder(profile, cohort, rounds, recipes)]
-    training_speed.record(with_accuracy(pd.DataFrame(rows)))
+    measures.record(with_accuracy(pd.DataFrame(rows)))
 
 
 def peaks(profiles, cohort):
@@ -154,7 +155,7 @@ def peaks(profiles, cohort):
         most[training_speed.SPREAD] = torch.get_num_threads() * alone
         rows = (table["what"] == "train") & (table["profile"] == profile.name)
         table.loc[rows, "peak_mb"] = table.loc[rows, "step"].map(most)
-    training_speed.record(table[table["what"] == "train"])
+    measures.record(table[table["what"] == "train"])
 
 
 def cores(profile, cohort):
@@ -162,7 +163,7 @@ def cores(profile, cohort):
     used = training_speed.rates_by_cores(
         training_speed.training_rois(cohort.select(slice(0, KNEES)), profile), profile
     )
-    training_speed.record(
+    measures.record(
         pd.DataFrame(
             [
                 {
@@ -173,7 +174,7 @@ def cores(profile, cohort):
                     "profile": profile.name,
                     "size_px": profile.size_px,
                     "batch": profile.batch,
-                    "machine": training_speed.machine(),
+                    "machine": measures.machine(),
                 }
                 for step, rate in used.items()
             ]
@@ -185,8 +186,8 @@ def sizes(profile, cohort):
     """results/speed_sizes.csv."""
     few = cohort.select(slice(0, KNEES))
     write_table(
-        pd.DataFrame(training_speed.rates_over_sizes(few, profile)).assign(
-            profile=profile.name, machine=training_speed.machine()
+        pd.DataFrame(measures.rates_over_sizes(few, profile)).assign(
+            profile=profile.name, machine=measures.machine()
         ),
         RESULTS / "speed_sizes.csv",
     )
@@ -203,10 +204,10 @@ def shares(profiles, cohort):
                 "kind": kind,
                 "share": share,
                 "profile": profile.name,
-                "machine": training_speed.machine(),
+                "machine": measures.machine(),
             }
             for recipe in (training_speed.PAPER, training_speed.FUSED_ADAM, training_speed.OURS)
-            for kind, share in training_speed.time_by_kind(recipe, rois, profile).items()
+            for kind, share in measures.time_by_kind(recipe, rois, profile).items()
         ]
     write_table(pd.DataFrame(rows), RESULTS / "speed_profile.csv")
 
@@ -289,7 +290,7 @@ def inference(cohort, rounds, files, slow):
     radiographs = sorted(make_files(take(POPULATIONS["simulated"], 6)).glob("0.S.1/*/*/*/001"))
     rows += radiograph_rows(radiographs[0])
     rows.append(folder_row(radiographs, files))
-    training_speed.record(pd.DataFrame(rows).assign(what="infer", machine=training_speed.machine()))
+    measures.record(pd.DataFrame(rows).assign(what="infer", machine=measures.machine()))
 
 
 def main():

@@ -11,7 +11,7 @@ from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.store import errors_of, working_runs
 from kneel_lib.pipeline import test_sets
 from kneel_lib.pipeline.locate import Knee
-from kneel_lib.reporting import tables
+from kneel_lib.reporting import pipeline_tables, tables
 from kneel_lib.simulation import population
 
 SMOKE = replace(PROFILES["smoke"], epochs=1)
@@ -72,7 +72,7 @@ def test_a_perfect_answer_scores_zero_and_a_lost_knee_is_counted(own_cache):
 def test_table_2_is_made_from_evaluations_of_whole_pipelines(own_cache, store):
     """Both kinds of pipeline on simulated radiographs, through training, search and landmarks; a second call loads what is there."""
     made = [test_sets.evaluate("A", method, SMOKE) for method in ("two_stage", "rfrv_clm")]
-    table = tables.test_set_table(made)
+    table = pipeline_tables.test_set_table(made)
     assert (
         table["method"].tolist() == ["rfrv_clm"] * 3 + ["two_stage"] * 3
         and table["oa"].tolist() == ["all", "no", "yes"] * 2
@@ -87,7 +87,7 @@ def test_table_2_is_made_from_evaluations_of_whole_pipelines(own_cache, store):
         again.folder == made[0].folder
         and pd.testing.assert_frame_equal(again.predictions, made[0].predictions) is None
     )
-    searches = tables.roi_table(working_runs(store))
+    searches = pipeline_tables.roi_table(working_runs(store))
     assert (
         searches["cohort"].tolist() == ["simulated_halves"]
         and searches["folds"].tolist() == [2]

@@ -6,7 +6,7 @@ from conftest import drawn_cohort
 from kneel_lib import paths
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.profiles import Profile
-from studies.registration import congealing, error_budget, network_check
+from studies.registration import agreement, congealing, error_budget, network_check
 from studies.registration import table as registration_table
 from studies.registration.congealing import Placement
 from studies.registration.simulated_crops import Crops, offsets_from_centre
@@ -89,7 +89,7 @@ def test_rows_by_grade_count_what_is_lost_and_what_is_noticed():
     apart[1:3] = 5.0
     rows = {
         row["kl"]: row
-        for row in error_budget.distance_rows("x", "drawn", kl, apart, np.array([False, True, False, False]))
+        for row in agreement.distance_rows("x", "drawn", kl, apart, np.array([False, True, False, False]))
     }
     assert set(rows) == {"all", 0, 3}
     assert (

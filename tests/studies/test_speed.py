@@ -13,6 +13,7 @@ from kneel_lib.network.ranges import NONE
 from kneel_lib.pipeline import onnx_export
 from kneel_lib.pipeline.predictors import Network
 from studies.speed import inference as inference_speed
+from studies.speed import measures
 from studies.speed import training as training_speed
 
 TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, batch=8)
@@ -86,16 +87,16 @@ def test_operations_are_those_that_can_be_counted_by_hand():
     architecture = replace(hourglass.PAPER, width=4, depth=1)
     profile = replace(TINY, depth=1)
     assert (
-        training_speed.operations("paper", profile)
-        < training_speed.operations("paper", TINY)
-        < training_speed.operations("paper", PROFILES["paper"])
+        measures.operations("paper", profile)
+        < measures.operations("paper", TINY)
+        < measures.operations("paper", PROFILES["paper"])
     )
     entry = (
         2 * 32 * 32 * 7 * 7 * architecture.width
     )  # one 7 x 7 convolution of stride 2, forward: a small part of the whole
-    assert entry / 1e9 < training_speed.operations("paper", profile)
-    doubled = training_speed.operations("paper", replace(profile, size_px=128))
-    assert doubled == pytest.approx(4 * training_speed.operations("paper", profile))
+    assert entry / 1e9 < measures.operations("paper", profile)
+    doubled = measures.operations("paper", replace(profile, size_px=128))
+    assert doubled == pytest.approx(4 * measures.operations("paper", profile))
 
 
 @pytest.mark.trains
@@ -112,18 +113,18 @@ def test_the_librarys_own_rung_is_the_training_that_the_library_does(cohort):
 
 @pytest.mark.trains
 def test_shares_of_a_step_add_up(rois):
-    shares = training_speed.time_by_kind(training_speed.OURS, rois, TINY, steps=1)
+    shares = measures.time_by_kind(training_speed.OURS, rois, TINY, steps=1)
     assert sum(shares.values()) == pytest.approx(1) and shares["convolution"] > 0 and shares["batch norm"] > 0
 
 
 def test_recorded_rows_take_the_place_of_their_own_kind_alone(tmp_path):
     path = tmp_path / "speed.csv"
     rows = pd.DataFrame({"what": ["train", "train"], "step": ["a", "b"], "images_per_s": [1.0, 2.0]})
-    training_speed.record(rows, path)
-    training_speed.record(pd.DataFrame({"what": ["infer"], "step": ["c"], "images_per_s": [3.0]}), path)
-    training_speed.record(rows.assign(images_per_s=9.0), path)
+    measures.record(rows, path)
+    measures.record(pd.DataFrame({"what": ["infer"], "step": ["c"], "images_per_s": [3.0]}), path)
+    measures.record(rows.assign(images_per_s=9.0), path)
     table = pd.read_csv(path)
-    assert list(table.columns) == list(training_speed.COLUMNS)
+    assert list(table.columns) == list(measures.COLUMNS)
     assert dict(zip(table["step"], table["images_per_s"])) == {"a": 9.0, "b": 9.0, "c": 3.0}
 
 
@@ -143,6 +144,6 @@ def test_every_way_to_predict_gives_the_same_landmarks(cohort, tmp_path):
 
 
 def test_hours_of_the_table_follow_from_the_rate():
-    assert training_speed.table_hours(100, PROFILES["study"]) == pytest.approx(
+    assert measures.table_hours(100, PROFILES["study"]) == pytest.approx(
         (6 + 2 * 14) * 5 * 423 * PROFILES["study"].epochs / 100 / 3600
     )

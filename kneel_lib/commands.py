@@ -1,0 +1,161 @@
+"""What each command of the command line does; returns the exit code."""
+
+import os
+from argparse import Namespace
+from collections import defaultdict
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kneel_lib import notebook_runner, paths
+from kneel_lib.data import crops
+from kneel_lib.data.cohort import Cohort
+from kneel_lib.errors import KneelError, find
+from kneel_lib.experiment import store
+from kneel_lib.experiment.cohorts import load_cohort
+from kneel_lib.experiment.engines import ENGINES, each_run
+from kneel_lib.experiment.profiles import Profile, find_profile, profile_for
+from kneel_lib.experiment.rows import SETTINGS, find_setting
+from kneel_lib.experiment.runs import get_run
+from kneel_lib.experiment.store import NETWORKS
+from kneel_lib.pipeline.onnx_export import export
+from kneel_lib.pipeline.predict import check_pretrained, predict_all
+from kneel_lib.pipeline.pretrained import KINDS, named_networks, write_pretrained
+from kneel_lib.pipeline.test_sets import evaluate
+from kneel_lib.report import build_report
+from kneel_lib.reporting.pipeline_tables import test_set_table
+
+
+def run(options: Namespace) -> int:
+    find_profile(options.profile)
+    find(options.engine, ENGINES, "engine")
+    parameters = dict(notebook_runner.parse_parameter(text) for text in options.parameter)
+    _, cohort = trained_on(options)
+    os.environ.update(KNEEL_ENGINE=options.engine, KNEEL_JOBS=str(options.jobs))
+    given = {**parameters, "profile": options.profile, "cohort": cohort.name}
+    at_once = options.at_once or notebook_runner.side_by_side(options.engine)
+    output = paths.output(cohort.name, options.profile)
+    return int(bool(notebook_runner.run_notebooks(given, output, options.notebook, at_once)))
+
+
+def trained_on(options: Namespace) -> tuple[Profile, Cohort]:
+    """The profile and the cohort that a command names."""
+    profile = find_profile(options.profile)
+    return profile, load_cohort(options.cohort, profile.simulated)
+
+
+def train(options: Namespace) -> int:
+    settings = [find_setting(name) for name in options.setting]
+    profile, cohort = trained_on(options)
+    sizes = defaultdict(list)
+    for setting in settings:
+        sizes[profile_for(setting, profile)].append(setting)
+    given = options.folds, options.seeds, options.device, options.engine, options.jobs
+    for size, rows in sizes.items():
+        for finished in each_run(rows, size, cohort, *given):
+            say(finished)
+    return 0
+
+
+def transfer(options: Namespace) -> int:
+    settings, profile = [find_setting(name) for name in options.setting], find_profile(options.profile)
+    source, target = (load_cohort(name, profile.simulated) for name in (options.source, options.target))
+    for seed, setting in product(options.seeds, settings):
+        size = profile_for(setting, profile)
+        say(get_run(setting, size, target, seed=seed, source=source, device=options.device))
+    return 0
+
+
+def labels(options: Namespace) -> int:
+    profile, real = trained_on(options)
+    given: dict[str, Any] = {"device": options.device}
+    for seed, start in product(options.seeds, options.starts):
+        setting = SETTINGS[f"{options.recipe}_finetune" if start == "low_cost" else options.recipe]
+        first = None
+        if start == "simulated":
+            drawn = load_cohort("simulated", profile.simulated)
+            first = get_run(setting, profile, real, seed=seed, source=drawn, weights=True, **given)
+        for fold, count in product(options.folds, options.counts):
+            say(get_run(setting, profile, real, fold, seed, count or None, first, **given))
+    return 0
+
+
+def say(run: store.Run) -> None:
+    """One line about a finished run."""
+    errors = run.errors("image" if run.spec.setting.method in ("roi", "search") else "truth")
+    tried = f", tried on {run.spec.target}" if run.spec.target else ""
+    took = f"{run.manifest['train_seconds'] / 60:.1f} min"
+    print(f"{run.spec.said}{tried}: MRE {np.nanmean(errors):.3f} mm, {took}, {run.folder}", flush=True)
+
+
+def test(options: Namespace) -> int:
+    profile = find_profile(options.profile)
+    for dataset, method in product(options.dataset, options.methods):
+        made = evaluate(dataset, method, profile, options.folds, options.seed, options.device)
+        row = test_set_table([made]).iloc[0]
+        print(
+            f"{dataset}, {method}: MRE {row['mre_mm']:.3f} mm, {row['out']:.2f} % of {row['knees']} "
+            f"knees out, {row['missed']} missed, {made.folder}",
+            flush=True,
+        )
+    return 0
+
+
+def predict(options: Namespace) -> int:
+    how = options.spacing, options.side, options.stages, options.flip
+    failed = predict_all(options.path, options.output, *how)
+    print(
+        f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under "
+        f"{options.output}"
+    )
+    return int(bool(failed))
+
+
+def pretrain(options: Namespace) -> int:
+    setting = find_setting(options.setting)
+    if setting.method not in NETWORKS:
+        raise KneelError(f"{setting.name} has no network: choose a row that is trained, such as best, or roi")
+    profile, cohort = trained_on(options)
+    given = cohort, options.folds, options.seeds, options.device
+    for made in each_run([setting], profile_for(setting, profile), *given, weights=True):
+        print(write_pretrained(made, setting.method if setting.method in KINDS else "landmarks"))
+    return 0
+
+
+def onnx(options: Namespace) -> int:
+    for name, network in check_pretrained(named_networks()).items():
+        print(export(network, Path(options.output) / f"{name}.onnx"))
+    return 0
+
+
+def record(options: Namespace) -> int:
+    for name in options.profiles:
+        find_profile(name)
+    for name in options.settings or ():
+        find_setting(name)
+    for kept in store.record(options.profiles, options.settings):
+        print(f"{kept.spec.said}: {kept.folder}")
+    return report(options)
+
+
+def report(options: Namespace) -> int:
+    print(*build_report(), sep="\n")
+    return 0
+
+
+def notebooks(options: Namespace) -> int:
+    notebook_runner.publish_notebooks(options.notebook)
+    return 0
+
+
+def verify(options: Namespace) -> int:
+    folder = options.data or paths.downloads()
+    problems = crops.verify(folder)
+    for row in problems.itertuples():
+        print(f"{row.problem}: {row.file}")
+    if len(problems):
+        raise KneelError(f"{len(problems)} files under {folder} are missing or different: see data/README.md")
+    print("all files are there and as expected")
+    return 0

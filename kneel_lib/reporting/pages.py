@@ -1,0 +1,258 @@
+"""The recorded results in the pages README.md, results/README.md and notebooks/paper_vs_code.md."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from kneel_lib.data.folds import FOLDS
+from kneel_lib.errors import KneelError
+from kneel_lib.experiment.rows import SETTINGS
+from kneel_lib.experiment.spec import SIMULATED
+from kneel_lib.files import write_text
+from kneel_lib.reporting import comparisons, selection, tables
+from kneel_lib.reporting.export import markdown
+
+KEY_ROWS = (
+    *(("native", name) for name in ("mean_shape", "aam_igo", "clm_igo", "rfrv_clm")),
+    *(
+        ("study", name)
+        for name in (
+            *("l2", "l1", "wing", "wing_bottleneck", "mixup_0.75", "mixup_0.75_nowd", "cutout_10"),
+            *("finetune", "heatmap", "best", "best_simulated"),
+        )
+    ),
+    ("native", "best"),
+    ("study_native", "best_simulated_ema"),
+)
+"""(profile, row) of the first table of results/README.md, in its order;
+a second one below it has all rows."""
+
+KEY_ROWS_NO_TRUTH = ("native", "rfrv_clm"), ("native", "best"), ("study_native", "best_simulated_ema")
+
+EVERY_ROW = (
+    "## Every recorded row on real knees\n\nBeside three rows of the paper; columns as above. "
+    'Rows that say "no truth used" are shown where they have all five folds.'
+)
+
+MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"
+
+
+def build_pages(written: dict[str, pd.DataFrame], root: Path) -> list[Path]:
+    """The results in the pages under `root`, from the tables that were `written`; returns the pages."""
+    summary, no_truth, settled = (written[name] for name in (tables.SUMMARY, tables.NO_TRUTH, tables.SETTLED))
+    sentences = [
+        cost_sentence(written["no_truth_cost.csv"]),
+        simulated_sentence(written["sim_to_real.csv"]),
+        label_sentence(written["label_efficiency.csv"]),
+        roi_sentence(written["roi_localisation.csv"]),
+        test_set_markdown(written["table2.csv"]),
+    ]
+    first = choose_rows(summary, KEY_ROWS), choose_rows(no_truth, KEY_ROWS_NO_TRUTH)
+    pages = {
+        "README.md": [headline_markdown(summary, no_truth)],
+        "results/README.md": [
+            results_markdown(*first, settled),
+            *sentences,
+            EVERY_ROW,
+            results_markdown(summary, no_truth[no_truth["folds"] == FOLDS], settled),
+        ],
+        "notebooks/paper_vs_code.md": [ablation_markdown(written["ablations.csv"])],
+    }
+    for name, parts in pages.items():
+        write_between_marks(root / name, parts)
+    return [root / name for name in pages]
+
+
+def choose_rows(table: pd.DataFrame, chosen: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """The rows of a table, those among the chosen (profile, row) and in their order."""
+    places: Any = [
+        chosen.index(key) if key in chosen else None for key in zip(table["profile"], table["setting"])
+    ]
+    return table.assign(place=places).dropna(subset="place").sort_values("place").drop(columns="place")
+
+
+def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
+    """The README's few numbers: the paper's best row beside the same row and `best` here;
+    PCK in %, MRE in mm."""
+    paper = selection.paper_table().set_index("setting").loc["finetune"]
+    lines = [
+        "| row | knees | PCK @ 2.5 mm, % | MRE, mm |",
+        "|---|---|---|---|",
+        f"| the paper's best row | paper: OAI, 748 knees, 5 folds | {paper['pck_2.5']:.1f} | - |",
+    ]
+    for table, key, label in (
+        (summary, ("study", "finetune"), "the same row here, at 128 px in place of 450"),
+        (summary, ("native", "best"), "our `best`, at the pixels that the crops have"),
+        (no_truth, ("native", "best"), "our `best`, no truth used"),
+    ):
+        rows = choose_rows(table[table["cohort"] == "crops"], (key,))
+        lines += [
+            f"| {label} | real crops, {row.knees} knees, {row.folds} folds | {pck:.1f} | {row.mre_mm:.2f} |"
+            for row, pck in zip(rows.itertuples(), rows["pck_2.5"])
+        ]
+    return "\n".join(lines)
+
+
+def results_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame, settled: pd.DataFrame) -> str:
+    """A page's results table: real crops beside the paper, each labelled.
+
+    summary, no_truth: the rows to show, with the ROI from the truth and without. settled: the summary of
+    `selection.with_ema`, whose MRE stands beside that of the last epoch.
+    """
+    paper, keys = selection.paper_table().set_index("setting"), ["cohort", "profile", "setting"]
+    averaged = settled.set_index(keys)["mre_mm"]
+    lines = [
+        "| row | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm | median, mm | "
+        "MRE with EMA weights, mm |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in ("clm_igo", "wing", "finetune"):
+        row = paper.loc[name]
+        lines.append(
+            f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - "
+            "| - |"
+        )
+    for table, note in ((summary, ""), (no_truth, ", no truth used")):
+        for _, row in table[table["cohort"] == "crops"].iterrows():
+            folds = f"{row['folds']} folds" if row["folds"] > 1 else "1 fold"
+            with_ema = averaged.get(tuple(row[keys])) if table is summary else None
+            lines.append(
+                f"| {SETTINGS[row['setting']].label}{note} | real crops, {row['knees']} knees, {folds}, "
+                f"seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "
+                f"{row['out']:.1f} | {row['mre_mm']:.2f} | {row['median_mm']:.2f} | "
+                f"{'-' if with_ema in (None, row['mre_mm']) else f'{with_ema:.2f}'} |"
+            )
+    return "\n".join(lines)
+
+
+def cost_sentence(cost: pd.DataFrame) -> str:
+    """What the setting `best` loses without the truth, with its interval, for results/README.md."""
+    rows = cost[(cost["setting"] == "best") & (cost["cohort"] == "crops")]
+    parts = [
+        f"{row.mre_growth_mm:+.3f} mm (95 % {row.low:+.3f} to {row.high:+.3f}) at profile {row.profile}"
+        for row in rows.itertuples()
+    ]
+    return f"Without the truth the MRE of `best` changes by {'; '.join(parts)}, paired by knee."
+
+
+def simulated_sentence(table: pd.DataFrame) -> str:
+    """What simulated knees alone teach about real ones, for results/README.md."""
+    table, parts = table[table["trained_on"] == SIMULATED], []
+    for (name, profile), rows in table.groupby(["setting", "profile"]):
+        parts.append(
+            f"`{name}` at {profile} {rows['mre_mm'].mean():.2f} mm and {rows['strict_2.5_all16'].mean():.1f} "
+            f"% (seeds: {rows['seed'].nunique()})"
+        )
+    return (
+        "**Trained on simulated knees alone, tried on the 529 real ones** (mean over seeds; "
+        f"MRE and strict PCK @ 2.5 mm over all 16 landmarks): {'; '.join(parts)}."
+        if parts
+        else ""
+    )
+
+
+def label_sentence(table: pd.DataFrame) -> str:
+    """How far few real labels go from each start, for results/README.md."""
+    parts, table = [], table[table["recipe"] == "best"]
+    for (profile, labels), rows in table.groupby(["profile", "labels"]):
+        errors = rows.pivot_table(index=["fold", "seed"], columns="start", values="mre_mm")
+        alike = errors.reindex(
+            columns=["scratch", "low_cost", "simulated"]
+        ).dropna()  # runs on a fold with a seed that each start has
+        if len(alike):
+            means = alike.mean()
+            parts.append(
+                f"{labels} ({profile}, trainings: {len(alike)}): "
+                f"{means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}"
+            )
+    return (
+        "**Labelled real knees: MRE in mm from scratch, from low-cost labels (the tibial centre alone) and "
+        f"after simulated knees** (`best`, the same folds and seeds for each): {'; '.join(parts)}."
+        if parts
+        else ""
+    )
+
+
+def roi_sentence(table: pd.DataFrame) -> str:
+    """ROI localisation beside the paper's, for results/README.md."""
+    parts = [
+        f"{row['cohort']} ({row['folds']} of 5 folds, {row['knees']} knees, profile {row['profile']}) "
+        f"{numbers(row)} %, {row['out']:.2f} % out, worst {row['worst_mm']:.1f} mm"
+        for _, row in table.iterrows()
+    ]
+    return (
+        "**ROI localisation**, PCK of the tibial centre at 1 / 1.5 / 2 / 2.5 mm (paper: "
+        f"26.6 / 50.3 / 66.7 / 79.1 %, 0.13 % out): {'; '.join(parts)}."
+        if parts
+        else ""
+    )
+
+
+def test_set_markdown(table: pd.DataFrame) -> str:
+    """Table 2 beside the paper's, for results/README.md: all knees of each test set."""
+    if not len(table):
+        return ""
+    lines = [
+        "**Test sets** (Table 2: PCK of landmarks 0, 4, 8 and 9, 12, 15; "
+        "A and B are the paper's own sets in its rows and simulated ones in ours)\n",
+        "| test set | pipeline | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm "
+        "|",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row['dataset']} (paper) | {row['label']} | paper | {numbers(row)} | {row['out']:.2f} | - |"
+        for _, row in selection.paper_table(2).iterrows()
+    ]
+    for _, row in table[table["oa"] == "all"].iterrows():
+        origin = "simulated" if row["trained_on"] == "simulated" else "real crops"
+        lines.append(
+            f"| {row['dataset']} ({origin}) | {row['method']} | {row['knees']}, profile {row['profile']}, "
+            f"models: {row['folds']} | {numbers(row)} | {row['out']:.2f} | {row['mre_mm']:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def ablation_markdown(table: pd.DataFrame) -> str:
+    """What each ablation does on real knees (`comparisons.effects`) as markdown:
+    with EMA weights where there are any, and below these rows once more after the last epoch."""
+    shown = (
+        comparisons.effects(table[table["cohort"] == "crops"])
+        .drop(columns="cohort")
+        .rename(columns={"setting": "row"})
+    )
+    averaged = shown["weights"] == "EMA"
+    again = ~averaged & shown.set_index(["row", "profile"]).index.isin(
+        shown[averaged].set_index(["row", "profile"]).index
+    )
+    quoted = shown.assign(
+        **{name: [f"`{row}`" for row in shown[name]] for name in ("row", "against")}
+    ).astype(str)
+    parts = [markdown(quoted[~again])]
+    return "\n".join(
+        [*parts, "### The same rows after the last epoch\n", markdown(quoted[again])]
+        if again.any()
+        else parts
+    )
+
+
+def write_between_marks(path: Path, parts: Iterable[str]) -> None:
+    """Put the parts, those that are not empty, between the marks of a markdown file."""
+    start, end = MARKS
+    text = path.read_text()
+    if start not in text or end not in text:
+        raise KneelError(f"{path} has lost the marks '{start}' and '{end}' between which the results go")
+    inside = "\n\n".join(filter(None, parts))
+    text = re.sub(
+        re.escape(start) + ".*?" + re.escape(end),
+        lambda _: f"{start}\n{inside}\n{end}",
+        text,
+        flags=re.DOTALL,
+    )
+    write_text(path, text)
+
+
+def numbers(row: Any) -> str:
+    return " / ".join(f"{row[name]:.1f}" for name in tables.PAPER_METRICS)
