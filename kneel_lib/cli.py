@@ -106,13 +106,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("test", "Table 2: whole pipelines on test sets, trained first where that is missing", *test)
     add(
         "predict",
-        "landmarks of your own radiographs: DICOM files, or pictures with --spacing",
+        "landmarks of your own radiographs: DICOM, PNG, JPEG, TIFF, BMP or WebP files",
         option("path", "a file or a folder"),
         option("--output", default="kneel_landmarks"),
-        option("--spacing", "mm a pixel, for pictures and for DICOM files that do not say it", type=float),
+        option(
+            "--spacing", "mm a pixel where the file says none (else: pixels)", type=float
+        ),
         option("--side", "of pictures of one knee that do not say which", choices=["L", "R"], default=""),
-        option("--stages", type=int, choices=[1, 2], default=2),
-        option("--flip", "view mirror images too", action="store_true"),
+        option("--jobs", "how many processes; -1: one a core", type=int, default=-1),
+        option("--resume", "go on where a stopped run ended", action="store_true"),
     )
     pretrain = (
         option("setting"),

@@ -104,13 +104,13 @@ def test(options: Namespace) -> int:
 
 
 def predict(options: Namespace) -> int:
-    how = options.spacing, options.side, options.stages, options.flip
-    failed = predict_all(options.path, options.output, *how)
+    asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume
+    failed = predict_all(*asked)
     print(
         f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under "
         f"{options.output}"
     )
-    return int(bool(failed))
+    return 1 if failed else 0
 
 
 def pretrain(options: Namespace) -> int:

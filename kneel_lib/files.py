@@ -20,7 +20,10 @@ def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
     """Let `write(temporary path)` make the file, then move it into place:
     a killed process leaves the old one."""
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    short = (
+        f"{zlib.crc32(os.fsencode(path.name)):08x}"  # fits wherever the name itself fits
+    )
+    temporary = path.with_name(f"{short}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)

@@ -141,6 +141,19 @@ def soft_argmax(maps: torch.Tensor, beta: float = 1.0) -> torch.Tensor:
     return torch.stack([x, y], dim=2)
 
 
+def map_deviation(maps: torch.Tensor, beta: float = 1.0) -> torch.Tensor:
+    """Standard deviation of the position under the spatial softmax, both axes together, as a share of the
+    side: (batch, M) float32. A map that is one sharp peak has little; one that hesitates has much."""
+    _, _, height, width = maps.shape
+    probability = torch.softmax(beta * maps.float().flatten(2), dim=2).view(maps.shape)
+    total = torch.zeros(maps.shape[:2], device=maps.device)
+    for sums, length in ((probability.sum(dim=2), width), (probability.sum(dim=3), height)):
+        steps = torch.arange(length, device=maps.device, dtype=torch.float32) / length
+        mean = sums @ steps
+        total = total + (sums * (steps - mean.unsqueeze(2)).square()).sum(dim=2)
+    return total.sqrt()
+
+
 class Hourglass(nn.Module):
     """The whole network of Fig. 4; `forward` gives coordinates, `maps` what the soft-argmax takes."""
 

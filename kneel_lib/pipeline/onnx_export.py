@@ -14,21 +14,24 @@ from kneel_lib.data.rois import Rois
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
 from kneel_lib.network import training
+from kneel_lib.network.hourglass import map_deviation
 from kneel_lib.pipeline.predictors import VIEWS_MM, Network
 
-INPUT, OUTPUT = "rois", "landmarks_px"
+INPUT, OUTPUTS = "rois", ["landmarks_px", "deviation_px"]
 
 
 class Whole(torch.nn.Module):
-    """Grey values 0 to 255, (n, 1, S, S) float32, to landmarks in ROI pixels, (n, M, 2):
-    standardising, network and soft-argmax in one."""
+    """Grey values 0 to 255 of normalised ROIs, (n, 1, S, S) float32, to landmarks (n, M, 2) and the deviation
+    of their maps (n, M), both in ROI pixels: standardising, network and soft-argmax in one."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.model, self.size_px = network.model, network.size_px
 
-    def forward(self, rois: torch.Tensor) -> torch.Tensor:
-        return self.model(training.standardise(rois / 255)) * self.size_px
+    def forward(self, rois: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = self.model.maps(training.standardise(rois / 255))
+        deviation = map_deviation(maps, self.model.architecture.beta)
+        return self.model.coordinates(maps) * self.size_px, deviation * self.size_px
 
 
 def export(network: Network, path: Path | str) -> Path:
@@ -43,7 +46,7 @@ def export(network: Network, path: Path | str) -> Path:
         (example,),
         dynamo=True,
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=OUTPUTS,
         verbose=False,
         dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
     )
@@ -64,9 +67,14 @@ class OnnxNetwork:
     spacing_mm: float
     views_mm: tuple = VIEWS_MM
 
+    def answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `predictors.Network.answer`."""
+        points, deviation = self.session.run(OUTPUTS, {INPUT: images[:, None].astype(np.float32)})
+        return points, deviation
+
     def predict(self, rois: Rois) -> np.ndarray:
         """Landmarks of `Rois` without a margin in ROI pixels, (n, M, 2)."""
-        return self.session.run([OUTPUT], {INPUT: rois.images[:, None].astype(np.float32)})[0]
+        return self.answer(rois.images)[0]
 
 
 def load(path: Path | str, threads: int = 0) -> OnnxNetwork:

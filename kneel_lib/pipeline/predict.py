@@ -1,32 +1,70 @@
 """Landmarks for radiographs that a user brings: every file of a folder, tables and overlay pictures, one line
-for each file that cannot be read."""
+for each file that cannot be read.
+
+Answers are kept file by file as they come (answers.jsonl), so that whatever ends a run loses one file at the
+most, and `resume` goes on where it ended.
+"""
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.files import make_writable, write_text, write_whole
-from kneel_lib.pipeline.locate import Knee, locate, overlay
-from kneel_lib.pipeline.predictors import Network
-from kneel_lib.pipeline.pretrained import load_networks
+from kneel_lib.pipeline.knee import Knee
+from kneel_lib.pipeline.locate import locate, overlay
+from kneel_lib.pipeline.pretrained import FOLDER, load_networks
 from kneel_lib.progress import Progress
 
-Answers = dict[str, list[Knee]]
-COLUMNS = ("file", "side", "landmark", "name", "x_px", "y_px", "x_mm", "y_mm", "spread_mm", "trusted")
+Networks = tuple[Sequence[Any], Sequence[Any]]
+"""(landmark networks, search networks)."""
+
+ANSWERS = "answers.jsonl"
+COLUMNS = (
+    "file",
+    "side",
+    "landmark",
+    "name",
+    "x_px",
+    "y_px",
+    "x_mm",
+    "y_mm",
+    "spread_mm",
+    "trusted",
+    "trust",
+    "reason",
+)
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
 
 
-def load_pretrained() -> tuple[list[Network], list[Network]]:
-    """(landmark networks, ROI networks) that came with the package; `KneelError` where there are none."""
-    return check_pretrained(load_networks("landmarks")), load_networks("roi")
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of every file. mm_per_px: spacing of pictures, and of DICOM files that do not say it;
+    None: answers are in pixels where no file says it. side: of pictures of one knee. weights: the folder of
+    the networks."""
+
+    output: Path
+    mm_per_px: float | None = None
+    side: str = ""
+    weights: Path = FOLDER
+
+
+def load_pretrained(folder: Path = FOLDER) -> Networks:
+    """(landmark networks, search networks) that came with the package; `KneelError` where there are none."""
+    return check_pretrained(load_networks("landmarks", folder)), load_networks("search", folder)
 
 
 def check_pretrained(networks: Any) -> Any:
@@ -58,17 +96,12 @@ def find_files(path: Path | str, output: Path | str | None = None) -> list[Path]
 
 
 def predict_file(
-    path: Path | str,
-    networks: Sequence[Any],
-    roi_networks: Sequence[Any] = (),
-    mm_per_px: float | None = None,
-    side: str = "",
-    stages: int = 2,
+    path: Path | str, networks: Networks, mm_per_px: float | None = None, side: str = ""
 ) -> tuple[Radiograph, list[Knee]]:
-    """(`Radiograph`, [`locate.Knee`]) of one file. mm_per_px: spacing of pictures that are no DICOM.
-    Raises `KneelError`."""
-    radiograph = read_radiograph(path, mm_per_px)
-    return radiograph, locate(radiograph, networks, roi_networks, side, stages)
+    """(`Radiograph`, [`Knee`]) of one file. networks: of `load_pretrained`. mm_per_px: spacing where the file
+    says none; without one, answers are in pixels. Raises `KneelError`."""
+    radiograph = read_radiograph(path, mm_per_px, spacing_needed=False)
+    return radiograph, locate(radiograph, *networks, side)
 
 
 def predict_all(
@@ -76,85 +109,161 @@ def predict_all(
     output: Path | str,
     mm_per_px: float | None = None,
     side: str = "",
-    stages: int = 2,
-    flip: bool = False,
-    pretrained: tuple[Sequence[Any], Sequence[Any]] | None = None,
+    jobs: int = 1,
+    resume: bool = False,
+    weights: Path = FOLDER,
 ) -> dict[str, str]:
     """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`.
     Returns {file: what went wrong}.
 
-    flip: view mirror images too (`predictors.Network`). pretrained: (landmark networks, ROI networks) in
-    the place of the pretrained ones. What is below `output` is no input. If it is stopped, or the disk is
-    full, the answers so far are written. Raises `KneelError` if `output` cannot be written.
+    jobs: how many processes (-1: one a core). resume: keep the answers that `output` has of files that have
+    not changed since. What is below `output` is no input. Raises `KneelError` if `output` cannot be written.
     """
-    networks, roi_networks = pretrained or load_pretrained()
-    networks = [replace(network, flip=flip) for network in networks]
-    files, answers, failed = find_files(path, output), {}, {}
+    files = find_files(path, output)
+    asked = Asked(Path(output), mm_per_px, side, Path(weights))
+    check_pretrained(list(asked.weights.glob("landmarks-*.safetensors")))
     make_writable(output)
-    output, progress = Path(output), Progress("predicting", len(files), unit="file")
+    known = read_answers(asked.output / ANSWERS) if resume else {}
+    named = {name_of(file, path): file for file in files}
+    todo = {name: file for name, file in named.items() if known.get(name, {}).get("state") != state_of(file)}
+    kept = {name: entry for name, entry in known.items() if name in named and name not in todo}
+    write_text(asked.output / ANSWERS, "".join(json.dumps(entry) + "\n" for entry in kept.values()))
+    progress = Progress("predicting", len(named), len(kept), unit="file")
     try:
-        for done, file in enumerate(files, start=1):
-            name = file.name if file == Path(path) else str(file.relative_to(path))
-            try:
-                radiograph, answers[name] = predict_file(
-                    file, networks, roi_networks, mm_per_px, side, stages
-                )
-            except KneelError as error:
-                failed[name] = str(error)
-                print(f"error: {error}", flush=True)
-            else:
-                write_picture(output / "overlays" / f"{name}.png", overlay(radiograph, answers[name]))
-            progress.advance(done)
+        with open(asked.output / ANSWERS, "a", encoding="utf-8") as log:
+            for entry in each_answer(todo, asked, jobs):
+                log.write(json.dumps(entry) + "\n")
+                log.flush()
+                kept[entry["file"]] = entry
+                if entry["problem"]:
+                    print(f"error: {entry['problem']}", flush=True)
+                progress.advance(len(kept))
     finally:
         progress.close()
-        write_answers(output, answers, failed)
-    return failed
+        write_tables(asked.output, [kept[name] for name in named if name in kept])
+    return {name: entry["problem"] for name, entry in kept.items() if entry["problem"]}
 
 
-def write_answers(output: Path, answers: Answers, failed: dict[str, str]) -> None:
-    """landmarks.csv and landmarks.json. answers: {file: [`locate.Knee`]}. failed: {file: what went wrong}."""
-    write_text(output / "landmarks.csv", landmark_table(answers).to_csv(index=False, float_format="%.3f"))
+def name_of(file: Path, path: Path | str) -> str:
+    """How a file is named in answers: relative to the folder that was asked for; bytes that are no text are
+    shown as such."""
+    name = file.name if file == Path(path) else str(file.relative_to(path))
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def state_of(file: Path) -> list[int]:
+    """[size, time of the last change] of a file: another state is another file."""
+    try:
+        found = file.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]
+
+
+def read_answers(path: Path) -> dict[str, dict[str, Any]]:
+    """{file: its entry} of a stopped run; a last line that was cut off is left out."""
+    entries = {}
+    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+        try:
+            entry = json.loads(line)
+            entries[entry["file"]] = entry
+        except (ValueError, KeyError, TypeError):
+            continue
+    return entries
+
+
+def each_answer(files: dict[str, Path], asked: Asked, jobs: int) -> Iterator[dict[str, Any]]:
+    """The entry of each file as it comes, from as many processes."""
+    if jobs == 1 or len(files) < 2:
+        yield from (answer(name, file, asked) for name, file in files.items())
+        return
+    parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
+    yield from parallel(delayed(answer)(name, file, asked) for name, file in files.items())
+
+
+@cache
+def networks_of(folder: Path) -> Networks:
+    """`load_pretrained`, once a process."""
+    return load_pretrained(folder)
+
+
+def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
+    """The entry of one file: its knees as plain data, or the problem, which stays with the file."""
+    entry: dict[str, Any] = {"file": name, "state": state_of(file), "knees": [], "problem": ""}
+    try:
+        radiograph, knees = predict_file(file, networks_of(asked.weights), asked.mm_per_px, asked.side)
+        entry["knees"] = [described(name, knee) for knee in knees]
+        entry["spacing_from"] = radiograph.spacing_from
+        write_picture(overlay_path(asked.output, name), overlay(radiograph, knees))
+    except KneelError as error:
+        entry["problem"] = str(error)
+    except (MemoryError, ArithmeticError, ValueError, OSError, cv2.error) as error:
+        entry["problem"] = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
+    return entry
+
+
+def overlay_path(output: Path, name: str) -> Path:
+    """Where a file's overlay goes; a name that is too long for a file is cut."""
+    *folders, last = name.split("/")
+    if len(os.fsencode(last)) > 200:
+        last = f"{last[:40]}-{zlib.crc32(os.fsencode(last)):08x}"
+    return Path(output, "overlays", *folders, f"{last}.png")
+
+
+def write_tables(output: Path, entries: Sequence[dict[str, Any]]) -> None:
+    """landmarks.csv and landmarks.json of all entries."""
+    write_text(output / "landmarks.csv", landmark_table(entries).to_csv(index=False, float_format="%.3f"))
     written = {
-        "knees": [described(name, knee) for name, knees in answers.items() for knee in knees],
-        "failed": failed,
+        "knees": [knee for entry in entries for knee in entry["knees"]],
+        "failed": {entry["file"]: entry["problem"] for entry in entries if entry["problem"]},
     }
     write_text(output / "landmarks.json", json.dumps(written, indent=1) + "\n")
 
 
-def landmark_table(answers: Answers) -> pd.DataFrame:
-    """A row a landmark: the file's own pixels and mm from its first pixel's centre; the columns COLUMNS."""
-    rows = [
-        (
-            name,
-            knee.side,
-            number,
-            landmarks.NAMES[number],
-            *knee.points_px[number],
-            *knee.points_mm[number],
-            knee.spread_mm[number],
-            knee.trusted,
-        )
-        for name, knees in answers.items()
-        for knee in knees
-        for number in range(landmarks.COUNT)
-    ]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+def landmark_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """A row a landmark: the file's own pixels, and mm from its first pixel's centre where the spacing is
+    known. A file without a knee, or a knee that was expected and not found, has one row with the reason."""
+    rows = [row for entry in entries for row in rows_of(entry)]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    for column in ("file", "reason"):
+        table[column] = [f"'{text}" if str(text).startswith(FORMULA) else text for text in table[column]]
+    return table
+
+
+def rows_of(entry: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """The rows of one file."""
+    if entry["problem"]:
+        yield (entry["file"], "", "", "", *[np.nan] * 5, False, np.nan, entry["problem"])
+    for knee in entry["knees"]:
+        reason = "; ".join([*knee["doubts"], *knee["notes"]])
+        for number, (point, spread) in enumerate(zip(knee["landmarks_px"], knee["spread_mm"])):
+            mm = [np.nan, np.nan] if knee["landmarks_mm"] is None else knee["landmarks_mm"][number]
+            said = (knee["trusted"], knee["trust"], reason)
+            yield (entry["file"], knee["side"], number, landmarks.NAMES[number], *point, *mm, spread, *said)
 
 
 def described(name: str, knee: Knee) -> dict[str, Any]:
-    """Everything about one knee as plain data."""
+    """Everything about one knee as plain data; what is in mm is None where no spacing is known."""
+    known = knee.mm_per_px is not None
     return {
         "file": name,
         "side": knee.side,
         "mm_per_px": knee.mm_per_px,
         "landmarks_px": np.round(knee.points_px, 2).tolist(),
-        "landmarks_mm": np.round(knee.points_mm, 3).tolist(),
+        "landmarks_mm": np.round(knee.points_mm, 3).tolist() if known else None,
         "spread_mm": np.round(knee.spread_mm, 3).tolist(),
         "trusted": knee.trusted,
+        "trust": None if np.isnan(knee.trust) else round(knee.trust, 3),
         "doubts": list(knee.doubts),
+        "notes": list(knee.notes),
         "shape_distance": round(knee.shape_distance, 2),
-        "joint_space_mm": {side: round(width, 2) for side, width in knee.joint_space_mm().items()},
+        "joint_space_mm": rounded(knee.joint_space_mm(), 2) if known else None,
+        "joint_space_share": rounded(knee.joint_space_share(), 4),
     }
+
+
+def rounded(values: dict[str, float], digits: int) -> dict[str, float]:
+    return {name: round(value, digits) for name, value in values.items()}
 
 
 def write_picture(path: Path, picture: np.ndarray) -> None:

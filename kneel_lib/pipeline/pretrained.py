@@ -64,9 +64,5 @@ def load_network(path: Path) -> Network:
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KneelError(f"{path} is no network of this package ({str(error).splitlines()[0]})") from None
-    return Network(
-        model.to(memory_format=torch.channels_last).eval(),  # type: ignore[call-overload]
-        spec.profile.size_px,
-        spec.profile.spacing_mm,
-        saw_mirrored=spec.setting.augmentation.flip_p > 0,
-    )
+    network = model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Network(network, spec.profile.size_px, spec.profile.spacing_mm)

@@ -31,8 +31,10 @@ from kneel_lib.experiment.rows import BEST, DATASETS, ROI, SETTINGS, STAGES
 from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import Pipeline, RunSpec
 from kneel_lib.experiment.store import COORDINATES, FINAL, Run
-from kneel_lib.pipeline.locate import NoKneeFound, locate
-from kneel_lib.pipeline.predictors import Forests, Network
+from kneel_lib.pipeline.forests import Forests
+from kneel_lib.pipeline.locate import NoKneeFound
+from kneel_lib.pipeline.paper_pipeline import locate
+from kneel_lib.pipeline.predictors import Network
 from kneel_lib.progress import Progress
 from kneel_lib.simulation.population import POPULATIONS, make_files, take
 

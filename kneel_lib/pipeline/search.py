@@ -1,0 +1,120 @@
+"""Where in a picture knees are, and how large: any picture, of one leg or of two, of any spacing or none.
+
+The search network gives all landmarks of a knee, coarsely, in a window in which the knee may lie anywhere and
+be of any size. So the whole picture and its halves are looked at, tall ones in pieces; where a knee seems to
+be, the window is drawn around it and looked at again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kneel_lib import landmarks
+from kneel_lib.data.grey import Radiograph
+from kneel_lib.data.normalisation import normalised_cut
+from kneel_lib.data.rois import plateau_mm
+
+TALL = 1.6
+"""A part that is taller than this many of its widths is looked at in pieces, PIECE of its widths high."""
+PIECE = 1.4
+
+AROUND = 1.8
+"""Side of the window of the second look, in widths of the plateau."""
+
+UNSURE, NOTHING = 0.12, 0.3
+"""Deviation of the maps, as a share of the plateau's width, from which the search is unsure of a knee, and
+from which there is none."""
+
+LARGE = 0.4
+"""A knee whose plateau is wider than this share of the picture is the only one in it."""
+
+APART, UNLIKE = 0.75, 1.6
+"""Two knees lie at least so many plateaus apart, and neither is more than so many times as large."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a knee seems to be. centre_px: its landmark 4, (2,), and plateau_px: the width of its plateau, in
+    pixels of the picture. side: by the order of its landmarks. deviation: of the maps, as a share of the
+    plateau's width."""
+
+    centre_px: np.ndarray
+    plateau_px: float
+    side: str
+    deviation: float
+
+
+def find_places(radiograph: Radiograph, networks: Sequence[Any]) -> list[Place]:
+    """The knees in a picture, from left to right, at most two."""
+    height, width = radiograph.grey.shape
+    whole = look_twice(radiograph, networks, list(windows(0, width, height)))
+    if any(place.plateau_px > LARGE * width and place.deviation < UNSURE for place in whole):
+        return sorted(whole, key=lambda place: place.deviation)[:1]
+    halves = [*windows(0, width / 2, height), *windows(width / 2, width, height)]
+    return choose([*whole, *look_twice(radiograph, networks, halves)])
+
+
+def windows(left: float, right: float, height: float) -> Iterator[tuple[np.ndarray, float]]:
+    """(centre (2,), side) of the squares that show a part of the picture between two columns."""
+    width, middle = right - left, (left + right - 1) / 2
+    if height <= TALL * width:
+        yield np.array([middle, (height - 1) / 2]), max(width, height)
+        return
+    side = PIECE * width
+    count = int(np.ceil((height - side) / (side / 2))) + 1
+    for top in np.linspace(0, height - side, max(count, 2)):
+        yield np.array([middle, top + side / 2]), side
+
+
+def look_twice(
+    radiograph: Radiograph, networks: Sequence[Any], shown: list[tuple[np.ndarray, float]]
+) -> list[Place]:
+    """The places that windows show, each looked at once more in a window around it."""
+    first = [place for place in look(radiograph, networks, shown) if place.deviation < NOTHING]
+    again = [(place.centre_px, AROUND * place.plateau_px) for place in first]
+    return [place for place in look(radiograph, networks, again) if place.deviation < NOTHING]
+
+
+def look(
+    radiograph: Radiograph, networks: Sequence[Any], shown: list[tuple[np.ndarray, float]]
+) -> list[Place]:
+    """The `Place` that each window (centre, side) shows, by the mean of the networks."""
+    if not shown:
+        return []
+    answers = []
+    for network in networks:
+        steps = np.array([side / network.size_px for _, side in shown])
+        origins = np.array([centre for centre, _ in shown]) - steps[:, None] * (network.size_px - 1) / 2
+        images = [
+            normalised_cut(radiograph.grey, origin, step, network.size_px, inside=radiograph.inside)
+            for origin, step in zip(origins, steps)
+        ]
+        points, deviation = network.answer(np.stack(images))
+        answers.append((origins[:, None] + points * steps[:, None, None], deviation.mean(axis=1) * steps))
+    points, deviation = (np.mean(parts, axis=0) for parts in zip(*answers))
+    return [place_of(*found) for found in zip(points, deviation)]
+
+
+def place_of(points_px: np.ndarray, deviation_px: float) -> Place:
+    """The `Place` of landmarks (16, 2) in pixels of the picture."""
+    width = max(float(plateau_mm(points_px)), 1.0)
+    side = "R" if points_px[landmarks.TIBIA[-1], 0] > points_px[0, 0] else "L"
+    return Place(points_px[landmarks.CENTRE], width, side, float(deviation_px) / width)
+
+
+def choose(places: list[Place]) -> list[Place]:
+    """The surest place, and the surest of those that can be the other knee beside it, from left to right."""
+    chosen: list[Place] = []
+    for place in sorted(places, key=lambda place: place.deviation):
+        if len(chosen) < 2 and all(beside(place, other) for other in chosen):
+            chosen.append(place)
+    return sorted(chosen, key=lambda place: float(place.centre_px[0]))
+
+
+def beside(place: Place, other: Place) -> bool:
+    """Whether two places can be the two knees of one picture."""
+    away, down = np.abs(place.centre_px - other.centre_px)
+    larger, smaller = max(place.plateau_px, other.plateau_px), min(place.plateau_px, other.plateau_px)
+    return bool(away > APART * larger and down < 1.5 * larger and larger < UNLIKE * smaller)
