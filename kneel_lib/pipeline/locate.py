@@ -21,7 +21,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.pipeline import quality
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.look import BRIGHT, DARK, View, look, ways
-from kneel_lib.pipeline.search import Place, find_places
+from kneel_lib.pipeline.search import MISSING, Place, empty_half, find_places
 
 PLAUSIBLE = 235.0
 """An answer with bright bone that is no more implausible than this is not tried with dark bone."""
@@ -51,7 +51,11 @@ def locate(
         raise NoKneeFound(f"{radiograph.path} shows no knee that the search could find")
     said = side or (radiograph.side if radiograph.side in ("L", "R") else "")
     found = [locate_knee(radiograph, networks, place, said if len(places) == 1 else "") for place in places]
-    return quality.compare_knees(found, radiograph.grey.shape)
+    half = empty_half(places, radiograph.grey.shape[1])
+    if half:
+        note = f"{MISSING} in the picture's {half} half"
+        found = [replace(knee, notes=(*knee.notes, note)) for knee in found]
+    return quality.compare_knees(found)
 
 
 def locate_knee(radiograph: Radiograph, networks: Sequence[Any], place: Place, said: str = "") -> Knee:

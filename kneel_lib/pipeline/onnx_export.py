@@ -3,19 +3,23 @@ grey ROIs in, landmarks in ROI pixels out, nothing left to do around them."""
 
 import json
 import logging
+import os
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from kneel_lib import paths
 from kneel_lib.data.rois import Rois
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
 from kneel_lib.network import training
 from kneel_lib.network.hourglass import map_deviation
 from kneel_lib.pipeline.predictors import VIEWS_MM, Network
+from kneel_lib.pipeline.pretrained import load_network
 
 INPUT, OUTPUTS = "rois", ["landmarks_px", "deviation_px"]
 
@@ -58,6 +62,29 @@ def export(network: Network, path: Path | str) -> Path:
     return Path(path)
 
 
+def cached(path: Path) -> Path:
+    """Where the ONNX file of a pretrained network is kept."""
+    return paths.cache() / "onnx" / f"{path.stem}.onnx"
+
+
+def export_all(folder: Path) -> bool:
+    """Whether every pretrained network of a folder can run in onnxruntime: it is installed, and their ONNX
+    files are there, or are written now."""
+    if not find_spec("onnxruntime"):
+        return False
+    missing = [path for path in sorted(folder.glob("*.safetensors")) if not cached(path).is_file()]
+    if missing and not (find_spec("onnx") and find_spec("onnxscript")):
+        return False
+    for path in missing:
+        export(load_network(path), cached(path))
+    return True
+
+
+def load_all(kind: str, folder: Path, threads: int = 0) -> list["OnnxNetwork"]:
+    """The exported networks of a kind, after `export_all`."""
+    return [load(cached(path), threads) for path in sorted(folder.glob(f"{kind}*-*.safetensors"))]
+
+
 @dataclass(frozen=True)
 class OnnxNetwork:
     """An exported network in onnxruntime, in a `predictors.Network`'s place."""
@@ -80,6 +107,7 @@ class OnnxNetwork:
 def load(path: Path | str, threads: int = 0) -> OnnxNetwork:
     """The `OnnxNetwork` of an exported file; `KneelError` if it is none.
     threads: how many to compute with, 0 for all."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,

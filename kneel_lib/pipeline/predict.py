@@ -9,7 +9,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,18 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+import torch
 from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.files import make_writable, write_text, write_whole
+from kneel_lib.pipeline import onnx_export
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import locate, overlay
 from kneel_lib.pipeline.pretrained import FOLDER, load_networks
+from kneel_lib.pipeline.search import MISSING
 from kneel_lib.progress import Progress
 
 Networks = tuple[Sequence[Any], Sequence[Any]]
@@ -46,6 +49,9 @@ COLUMNS = (
     "trust",
     "reason",
 )
+MANY = 20
+"""From so many files on, writing the networks for onnxruntime (ten seconds, once) is worth it."""
+
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
@@ -54,12 +60,13 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 class Asked:
     """What is asked of every file. mm_per_px: spacing of pictures, and of DICOM files that do not say it;
     None: answers are in pixels where no file says it. side: of pictures of one knee. weights: the folder of
-    the networks."""
+    the networks. fast: run them in onnxruntime."""
 
     output: Path
     mm_per_px: float | None = None
     side: str = ""
     weights: Path = FOLDER
+    fast: bool = False
 
 
 def load_pretrained(folder: Path = FOLDER) -> Networks:
@@ -128,6 +135,7 @@ def predict_all(
     todo = {name: file for name, file in named.items() if known.get(name, {}).get("state") != state_of(file)}
     kept = {name: entry for name, entry in known.items() if name in named and name not in todo}
     write_text(asked.output / ANSWERS, "".join(json.dumps(entry) + "\n" for entry in kept.values()))
+    asked = replace(asked, fast=len(todo) >= MANY and onnx_export.export_all(asked.weights))
     progress = Progress("predicting", len(named), len(kept), unit="file")
     try:
         with open(asked.output / ANSWERS, "a", encoding="utf-8") as log:
@@ -182,16 +190,23 @@ def each_answer(files: dict[str, Path], asked: Asked, jobs: int) -> Iterator[dic
 
 
 @cache
-def networks_of(folder: Path) -> Networks:
-    """`load_pretrained`, once a process."""
-    return load_pretrained(folder)
+def networks_of(folder: Path, fast: bool) -> Networks:
+    """`load_pretrained`, or the same networks in onnxruntime, once a process, on one thread: there are as
+    many processes as are wanted."""
+    torch.set_num_threads(1)
+    if not fast:
+        return load_pretrained(folder)
+    landmark, search = (onnx_export.load_all(kind, folder, threads=1) for kind in ("landmarks", "search"))
+    return landmark, search
 
 
 def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
     """The entry of one file: its knees as plain data, or the problem, which stays with the file."""
     entry: dict[str, Any] = {"file": name, "state": state_of(file), "knees": [], "problem": ""}
     try:
-        radiograph, knees = predict_file(file, networks_of(asked.weights), asked.mm_per_px, asked.side)
+        radiograph, knees = predict_file(
+            file, networks_of(asked.weights, asked.fast), asked.mm_per_px, asked.side
+        )
         entry["knees"] = [described(name, knee) for knee in knees]
         entry["spacing_from"] = radiograph.spacing_from
         write_picture(overlay_path(asked.output, name), overlay(radiograph, knees))
@@ -234,6 +249,8 @@ def rows_of(entry: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     """The rows of one file."""
     if entry["problem"]:
         yield (entry["file"], "", "", "", *[np.nan] * 5, False, np.nan, entry["problem"])
+    for note in {note for knee in entry["knees"] for note in knee["notes"] if note.startswith(MISSING)}:
+        yield (entry["file"], "", "", "", *[np.nan] * 5, False, np.nan, note)
     for knee in entry["knees"]:
         reason = "; ".join([*knee["doubts"], *knee["notes"]])
         for number, (point, spread) in enumerate(zip(knee["landmarks_px"], knee["spread_mm"])):

@@ -113,32 +113,34 @@ def near_border(points_px: np.ndarray, shape: tuple[int, ...], margin_px: float)
     return bool(((points_px < margin_px) | (points_px > np.array(shape[::-1]) - 1 - margin_px)).any())
 
 
-METAL_SHARE = 0.02
-"""Share of the square around a knee that may be as white as metal."""
+METAL_SHARE = 0.01
+"""Share of the disc around a knee that may be as white as metal."""
 
 
 def metal_share(radiograph: Radiograph, knee: Any, size: int = 96) -> float:
-    """Share of the square around a knee, 1.3 plateaus wide, that is evenly white and sharply bordered, as
-    metal is: letters and the collimator's leaves lie at its rim and do not count."""
-    step = 1.3 * knee.plateau_px / size
+    """Share of the disc around a knee, a plateau wide, that is evenly white and sharply bordered, as metal
+    is; letters and the collimator's leaves lie outside of it."""
+    step = knee.plateau_px / size
     origin = knee.points_px[landmarks.CENTRE] - step * (size - 1) / 2
     square, inside = sample(radiograph.grey, radiograph.inside, origin, step, size)
     low, high = np.percentile(square[inside], (1, 99.9)) if inside.any() else (0, 0)
     if high <= low:
         return 0.0
     grey = np.clip((square - low) / (high - low), 0, 1)
-    white = ((grey > 0.97) & inside).astype(np.uint8)
-    count, labels, stats, centres = cv2.connectedComponentsWithStats(white)
-    share = 0.0
-    for number in range(1, count):
-        near = np.linalg.norm(centres[number] - size / 2) < 0.4 * size
-        rim = cv2.dilate((labels == number).astype(np.uint8), np.ones((7, 7))) - (labels == number)
-        sharp = stats[number, cv2.CC_STAT_AREA] > 20 and np.median(grey[rim > 0]) < 0.8
-        share += stats[number, cv2.CC_STAT_AREA] / size**2 if near and sharp else 0.0
-    return float(share)
+    count, parts = cv2.connectedComponents(((grey > 0.97) & inside).astype(np.uint8))
+    y, x = np.mgrid[:size, :size] - (size - 1) / 2
+    disc = np.hypot(x, y) < size / 2
+    white = [parts == number for number in range(1, count)]
+    sharp = [part for part in white if part.sum() > 20 and np.median(grey[rim_of(part)]) < 0.8]
+    return float(sum((part & disc).sum() for part in sharp) / disc.sum())
 
 
-def compare_knees(knees: Sequence[Any], shape: tuple[int, ...]) -> list[Any]:
+def rim_of(part: np.ndarray) -> np.ndarray:
+    """The pixels within three of a part, without it."""
+    return (cv2.dilate(part.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0) & ~part
+
+
+def compare_knees(knees: Sequence[Any]) -> list[Any]:
     """The knees of one picture, doubted where they contradict each other: two of the same side, or of sides
     that lie the wrong way round."""
     if len(knees) < 2 or [knee.side for knee in knees] == ["R", "L"]:

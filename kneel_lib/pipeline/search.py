@@ -23,15 +23,22 @@ PIECE = 1.4
 AROUND = 1.8
 """Side of the window of the second look, in widths of the plateau."""
 
-UNSURE, NOTHING = 0.12, 0.3
-"""Deviation of the maps, as a share of the plateau's width, from which the search is unsure of a knee, and
-from which there is none."""
+SURE, NOTHING, HINT = 0.12, 0.3, 1.0
+"""Deviation of the maps, as a share of the plateau's width: up to which the search is sure of a knee, from
+which there is none, and up to which a first look is worth another."""
+
+LOOKS = 3
+"""How often it looks at most."""
 
 LARGE = 0.4
 """A knee whose plateau is wider than this share of the picture is the only one in it."""
 
 APART, UNLIKE = 0.75, 1.6
 """Two knees lie at least so many plateaus apart, and neither is more than so many times as large."""
+
+
+MISSING = "no knee was found"
+"""How the note begins that says where a knee was expected."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +56,11 @@ class Place:
 def find_places(radiograph: Radiograph, networks: Sequence[Any]) -> list[Place]:
     """The knees in a picture, from left to right, at most two."""
     height, width = radiograph.grey.shape
-    whole = look_twice(radiograph, networks, list(windows(0, width, height)))
-    if any(place.plateau_px > LARGE * width and place.deviation < UNSURE for place in whole):
+    whole = look_closer(radiograph, networks, list(windows(0, width, height)))
+    if any(place.plateau_px > LARGE * width and place.deviation <= SURE for place in whole):
         return sorted(whole, key=lambda place: place.deviation)[:1]
     halves = [*windows(0, width / 2, height), *windows(width / 2, width, height)]
-    return choose([*whole, *look_twice(radiograph, networks, halves)])
+    return choose([*whole, *look_closer(radiograph, networks, halves)])
 
 
 def windows(left: float, right: float, height: float) -> Iterator[tuple[np.ndarray, float]]:
@@ -68,13 +75,17 @@ def windows(left: float, right: float, height: float) -> Iterator[tuple[np.ndarr
         yield np.array([middle, top + side / 2]), side
 
 
-def look_twice(
+def look_closer(
     radiograph: Radiograph, networks: Sequence[Any], shown: list[tuple[np.ndarray, float]]
 ) -> list[Place]:
-    """The places that windows show, each looked at once more in a window around it."""
-    first = [place for place in look(radiograph, networks, shown) if place.deviation < NOTHING]
-    again = [(place.centre_px, AROUND * place.plateau_px) for place in first]
-    return [place for place in look(radiograph, networks, again) if place.deviation < NOTHING]
+    """The places that windows show, each looked at again in a window around it until the search is sure."""
+    places, sure = look(radiograph, networks, shown), []
+    for _ in range(LOOKS - 1):
+        around = [(p.centre_px, AROUND * p.plateau_px) for p in places if p.deviation < HINT]
+        places = look(radiograph, networks, around)
+        sure += [place for place in places if place.deviation <= SURE]
+        places = [place for place in places if place.deviation > SURE]
+    return [*sure, *(place for place in places if place.deviation < NOTHING)]
 
 
 def look(
@@ -118,3 +129,14 @@ def beside(place: Place, other: Place) -> bool:
     away, down = np.abs(place.centre_px - other.centre_px)
     larger, smaller = max(place.plateau_px, other.plateau_px), min(place.plateau_px, other.plateau_px)
     return bool(away > APART * larger and down < 1.5 * larger and larger < UNLIKE * smaller)
+
+
+def empty_half(places: Sequence[Place], width: int) -> str:
+    """ "left" or "right" where a picture with one knee, small and beside its middle, has room for another one
+    in that half; else ""."""
+    if len(places) != 1 or places[0].plateau_px > LARGE * width:
+        return ""
+    off, plateau = float(places[0].centre_px[0]) - width / 2, places[0].plateau_px
+    if abs(off) < 0.5 * plateau or width / 2 + abs(off) < 1.5 * plateau:
+        return ""
+    return "left" if off > 0 else "right"

@@ -1,0 +1,170 @@
+"""What strangers' files do to a knee, and what is no knee at all: pictures as data, each with where its
+landmarks went."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from skimage import data as samples
+
+Distorted = tuple[np.ndarray, np.ndarray]
+"""(picture (H, W) or (H, W, 3), uint8 or uint16; landmarks (16, 2) in its pixels)."""
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """One kind of file. right: a knee that should be answered and trusted; else nothing in it may be trusted.
+    spacing: what the given spacing is multiplied by."""
+
+    name: str
+    change: Callable[[np.ndarray, np.ndarray], Distorted]
+    right: bool = True
+    spacing: float = 1.0
+
+
+def grey(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray, np.ndarray], Distorted]:
+    """A distortion of grey values in 0 to 1; landmarks stay where they are."""
+
+    def distort(image: np.ndarray, points: np.ndarray) -> Distorted:
+        return np.round(255 * np.clip(change(image / 255.0), 0, 1)).astype(np.uint8), points
+
+    return distort
+
+
+def turned(degrees: float) -> Callable[[np.ndarray, np.ndarray], Distorted]:
+    """Turned about its middle; what comes in from outside repeats the border."""
+
+    def distort(image: np.ndarray, points: np.ndarray) -> Distorted:
+        height, width = image.shape
+        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), degrees, 1.0)
+        picture = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        return picture, points @ matrix[:, :2].T + matrix[:, 2]
+
+    return distort
+
+
+def jpeg(image: np.ndarray, points: np.ndarray) -> Distorted:
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE)), points
+
+
+def sixteen_bits(image: np.ndarray, points: np.ndarray) -> Distorted:
+    return (image.astype(np.uint16) * 90 + 4000).astype(np.uint16), points
+
+
+def sharpened(image: np.ndarray, points: np.ndarray) -> Distorted:
+    smooth = cv2.GaussianBlur(image.astype(np.float32), (0, 0), 4)
+    return np.clip(image + 1.5 * (image - smooth), 0, 255).astype(np.uint8), points
+
+
+def lettered(image: np.ndarray, points: np.ndarray) -> Distorted:
+    picture, width = image.copy(), image.shape[1]
+    cv2.putText(picture, "R 12", (width // 20, width // 7), cv2.FONT_HERSHEY_SIMPLEX, width / 224, 255, 3)
+    return picture, points
+
+
+def bordered(value: int) -> Callable[[np.ndarray, np.ndarray], Distorted]:
+    """Within a wide border of one grey, off-centre: an answer must not depend on where the knee lies."""
+
+    def distort(image: np.ndarray, points: np.ndarray) -> Distorted:
+        height, width = image.shape
+        top, left = height // 2, width // 5
+        sizes = top, height // 4, left, width // 2
+        return cv2.copyMakeBorder(image, *sizes, cv2.BORDER_CONSTANT, value=value), points + [left, top]
+
+    return distort
+
+
+def mirrored(image: np.ndarray, points: np.ndarray) -> Distorted:
+    return np.ascontiguousarray(image[:, ::-1]), points * [-1, 1] + [image.shape[1] - 1, 0]
+
+
+def false_colours(image: np.ndarray, points: np.ndarray) -> Distorted:
+    return cv2.applyColorMap(image, cv2.COLORMAP_JET), points
+
+
+def metal(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """The plateau's medial half under a tray with a keel, the condyle above under a shell: evenly white."""
+    picture = image.copy()
+    first, last = np.round(points[[4, 8]]).astype(int)
+    tray = np.array([first, last, last + [0, 8], first + [0, 8]])
+    keel = np.array([first + [20, 8], first + [32, 8], first + [30, 40], first + [24, 40]])
+    centre = tuple(np.round(points[13:16].mean(axis=0) - [0, 14]).astype(int).tolist())
+    cv2.fillPoly(picture, [tray, keel], 255)
+    cv2.ellipse(picture, centre, (26, 16), 0, 0, 360, 255, -1)
+    return picture, points
+
+
+def cut_off(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """The lateral third is missing."""
+    first = image.shape[1] // 3 if points[0, 0] < points[8, 0] else 0
+    return np.ascontiguousarray(image[:, first : first + 2 * image.shape[1] // 3]), points - [first, 0]
+
+
+def in_its_place(picture: Callable[[tuple[int, int]], np.ndarray]) -> Callable[..., Distorted]:
+    """Another picture of the same size in the knee's place."""
+
+    def distort(image: np.ndarray, points: np.ndarray) -> Distorted:
+        return picture(image.shape), points
+
+    return distort
+
+
+def noise(shape: tuple[int, int]) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def ramp(shape: tuple[int, int]) -> np.ndarray:
+    return np.tile(np.linspace(0, 255, shape[1]).astype(np.uint8), (shape[0], 1))
+
+
+def texture(shape: tuple[int, int]) -> np.ndarray:
+    rough = cv2.GaussianBlur(noise(shape).astype(np.float32), (0, 0), 6)
+    return cv2.normalize(rough, None, 0, 255, cv2.NORM_MINMAX).astype(np.uint8)  # type: ignore[call-overload]
+
+
+def sample(name: str) -> Callable[[tuple[int, int]], np.ndarray]:
+    """One of scikit-image's sample pictures, in grey."""
+
+    def picture(shape: tuple[int, int]) -> np.ndarray:
+        found = getattr(samples, name)()
+        flat = found if found.ndim == 2 else cv2.cvtColor(found[..., :3], cv2.COLOR_RGB2GRAY)
+        return cv2.resize(flat.astype(np.uint8), shape[::-1])
+
+    return picture
+
+
+RIGHT = (
+    Distortion("as it is", lambda image, points: (image, points)),
+    Distortion("inverted", grey(lambda v: 1 - v)),
+    Distortion("gamma 0.5", grey(lambda v: v**0.5)),
+    Distortion("gamma 2", grey(lambda v: v**2)),
+    Distortion("low contrast", grey(lambda v: 0.25 + v / 2)),
+    Distortion("turned by 10 degrees", turned(10)),
+    Distortion("turned by -10 degrees", turned(-10)),
+    Distortion("JPEG quality 60", jpeg),
+    Distortion("16 bits", sixteen_bits),
+    Distortion("spacing x 0.7", lambda image, points: (image, points), spacing=0.7),
+    Distortion("spacing x 1.4", lambda image, points: (image, points), spacing=1.4),
+    Distortion("mirrored", mirrored),
+    Distortion("edges enhanced", sharpened),
+    Distortion("letters burnt in", lettered),
+    Distortion("wide black border", bordered(0)),
+    Distortion("wide white border", bordered(255)),
+)
+SPOILT = (
+    Distortion("upside down", turned(180), right=False),
+    Distortion("a quarter turn", turned(90), right=False),
+    Distortion("false colours", false_colours, right=False),
+    Distortion("metal", metal, right=False),
+    Distortion("lateral third cut off", cut_off, right=False),
+    Distortion("noise", in_its_place(noise), right=False),
+    Distortion("ramp", in_its_place(ramp), right=False),
+    Distortion("texture", in_its_place(texture), right=False),
+    *(
+        Distortion(name, in_its_place(sample(name)), right=False)
+        for name in ("camera", "coins", "page", "brick", "grass", "moon")
+    ),
+)
+"""Kinds of which nothing may be trusted."""
