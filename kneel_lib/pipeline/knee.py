@@ -1,6 +1,6 @@
 """One knee's answer: its landmarks, how sure they are, and what can be measured at once."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -17,7 +17,8 @@ class Knee:
     PLATEAU_MM. shape_distance: squared Mahalanobis distance to the nearest grade's shape model, with
     measurement noise; about 32 is usual. doubts: why the answer should not be trusted; empty if nothing
     speaks against it. notes: what was done to the picture or is worth knowing, no reason to doubt. trust: the
-    probability that every landmark is within 3 mm; NaN where it was not judged.
+    probability that every landmark is within 3 mm, NaN where it was not judged; signs: the numbers that it is
+    judged by (`quality.signs`).
     """
 
     side: str
@@ -28,6 +29,7 @@ class Knee:
     doubts: tuple[str, ...]
     notes: tuple[str, ...] = ()
     trust: float = float("nan")
+    signs: dict[str, float] = field(default_factory=dict)
 
     @property
     def points_mm(self) -> np.ndarray:

@@ -94,7 +94,8 @@ def locate_knee(radiograph: Radiograph, networks: Sequence[Any], place: Place, s
     )
     doubts = tuple(quality.doubts(radiograph, knee, evidence))
     notes = ("bone is dark in this picture: turned round",) if final.way.bone == DARK else ()
-    return replace(knee, doubts=doubts, notes=notes, trust=quality.trust(evidence))
+    signs = quality.signs(evidence)
+    return replace(knee, doubts=doubts, notes=notes, trust=quality.trust(signs), signs=signs)
 
 
 def moved_mm(view: View, place: Place) -> float:

@@ -4,6 +4,7 @@ grey ROIs in, landmarks in ROI pixels out, nothing left to do around them."""
 import json
 import logging
 import os
+import zlib
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,8 +64,8 @@ def export(network: Network, path: Path | str) -> Path:
 
 
 def cached(path: Path) -> Path:
-    """Where the ONNX file of a pretrained network is kept."""
-    return paths.cache() / "onnx" / f"{path.stem}.onnx"
+    """Where the ONNX file of a pretrained network is kept; other weights have another place."""
+    return paths.cache() / "onnx" / f"{path.stem}-{zlib.crc32(path.read_bytes()):08x}.onnx"
 
 
 def export_all(folder: Path) -> bool:

@@ -204,9 +204,8 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
     """The entry of one file: its knees as plain data, or the problem, which stays with the file."""
     entry: dict[str, Any] = {"file": name, "state": state_of(file), "knees": [], "problem": ""}
     try:
-        radiograph, knees = predict_file(
-            file, networks_of(asked.weights, asked.fast), asked.mm_per_px, asked.side
-        )
+        networks = networks_of(asked.weights, asked.fast)
+        radiograph, knees = predict_file(file, networks, asked.mm_per_px, asked.side)
         entry["knees"] = [described(name, knee) for knee in knees]
         entry["spacing_from"] = radiograph.spacing_from
         write_picture(overlay_path(asked.output, name), overlay(radiograph, knees))
@@ -274,6 +273,7 @@ def described(name: str, knee: Knee) -> dict[str, Any]:
         "doubts": list(knee.doubts),
         "notes": list(knee.notes),
         "shape_distance": round(knee.shape_distance, 2),
+        "signs": rounded(knee.signs, 3),
         "joint_space_mm": rounded(knee.joint_space_mm(), 2) if known else None,
         "joint_space_share": rounded(knee.joint_space_share(), 4),
     }

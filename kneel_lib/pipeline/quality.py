@@ -1,12 +1,16 @@
 """How far an answer can be trusted: the spread of its views, the rarity of its shape, what file and picture
 contradict each other in, and the reasons to doubt it in words."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+from scipy.special import expit
 from scipy.stats import chi2
 
 from kneel_lib import landmarks
@@ -150,6 +154,34 @@ def compare_knees(knees: Sequence[Any]) -> list[Any]:
     return [replace(knee, doubts=(*knee.doubts, doubt)) for knee in knees]
 
 
-def trust(evidence: Evidence) -> float:
-    """P(all landmarks within 3 mm); NaN until it is calibrated."""
-    return float("nan")
+TRUST = Path(__file__).parent.parent / "weights" / "trust.json"
+"""The logistic regression behind `trust`: names, means and deviations of its signs, weights, intercept; made
+by `python -m studies.strangers --trust`."""
+
+
+def signs(evidence: Evidence) -> dict[str, float]:
+    """The numbers that the trust in an answer is judged by; mm at a plateau of PLATEAU_MM."""
+    return {
+        "deviation_mm": float(evidence.deviation_mm.mean()),
+        "greatest_deviation_mm": float(evidence.deviation_mm.max()),
+        "greatest_spread_mm": float(evidence.spread_mm.max()),
+        "log_shape_distance": float(np.log(max(evidence.shape_distance, 1.0))),
+        "moved_mm": evidence.moved_mm,
+        "search_deviation": evidence.search_deviation,
+    }
+
+
+def trust(found: Mapping[str, float]) -> float:
+    """P(all landmarks within 3 mm) by the signs of an answer; NaN where it was never calibrated."""
+    fitted = read_trust()
+    if not fitted:
+        return float("nan")
+    values = np.array([found[name] for name in fitted["signs"]])
+    scaled = (values - fitted["means"]) / fitted["deviations"]
+    return float(expit(scaled @ np.array(fitted["weights"]) + fitted["intercept"]))
+
+
+@cache
+def read_trust() -> dict[str, Any]:
+    """What TRUST holds; nothing where it is not there."""
+    return json.loads(TRUST.read_text()) if TRUST.is_file() else {}

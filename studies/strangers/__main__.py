@@ -1,18 +1,24 @@
 """`python -m studies.strangers`: what `predict` does with distorted and spoilt files of knees that its
-networks have not seen: results/strangers.csv."""
+networks have not seen, and how far its trust can be trusted: results/strangers.csv, results/trust.csv."""
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
+import pandas as pd
+
 from kneel_lib import paths
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.runs import commit
 from kneel_lib.files import write_text
-from kneel_lib.pipeline.predict import load_pretrained
+from kneel_lib.pipeline.predict import Networks, load_pretrained
+from kneel_lib.pipeline.quality import TRUST
 from kneel_lib.progress import Progress
+from studies.strangers import trust
 from studies.strangers.distortions import RIGHT, SPOILT
-from studies.strangers.measure import frame, table
+from studies.strangers.measure import ask, frame, summary
 
 SPLIT = "val"
 
@@ -24,21 +30,44 @@ def main(arguments: list[str] | None = None) -> int:
         "weights", type=Path, help=f"folder of networks that have not seen the split {SPLIT} of the crops"
     )
     parser.add_argument("--spacing", type=float, help="tell the spacing, in mm a pixel")
-    parser.add_argument("--output", type=Path, default=paths.RESULTS / "strangers.csv")
+    parser.add_argument("--trust", action="store_true", help="calibrate the trust, in place of the table")
     options = parser.parse_args(arguments)
     networks, crops = load_pretrained(options.weights), load_cohort("crops")
-    cohort, kinds = crops.select((crops.knees["split"] == SPLIT).to_numpy()), (*RIGHT, *SPOILT)
-    progress, rows = Progress("distortions", len(kinds), unit="kind"), []
-    for row in table(cohort, kinds, networks, options.spacing):
-        rows.append(row)
-        progress.advance(len(rows), row["distortion"])
-    progress.close()
+    cohort = crops.select((crops.knees["split"] == SPLIT).to_numpy())
     names = " ".join(sorted(path.stem for path in options.weights.glob("*.safetensors")))
-    about = {"cohort": f"crops, {SPLIT}", "trained_on": "crops, train", "networks": names}
-    made = frame(rows, **about, commit=commit(), spacing_mm=options.spacing)
-    write_text(options.output, made.to_csv(index=False, float_format="%.4f"))
-    print(f"{len(made)} kinds of files in {paths.shown(options.output)}")
+    about = {"cohort": f"crops, {SPLIT}", "trained_on": "crops, train", "networks": names, "commit": commit()}
+    if options.trust:
+        calibrate(cohort, networks, about)
+    else:
+        made = frame(distorted(cohort, networks, options.spacing), **about, spacing_mm=options.spacing)
+        write(made, "strangers")
     return 0
+
+
+def distorted(cohort: Cohort, networks: Networks, spacing: float | None) -> list[dict[str, object]]:
+    """A row a kind of file."""
+    kinds = (*RIGHT, *SPOILT)
+    progress, rows = Progress("distortions", len(kinds), unit="kind"), []
+    for kind in kinds:
+        told = ask(cohort, kind, networks, spacing)
+        rows.append({"distortion": kind.name, "right": kind.right, **summary(told)})
+        progress.advance(len(rows), kind.name)
+    progress.close()
+    return rows
+
+
+def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None:
+    """Fit the trust on the knees as they are, and show how it does on subjects that it has not seen."""
+    told = ask(cohort, RIGHT[0], networks, None)
+    signs = trust.gather(told, list(cohort.knees["subject_id"]))
+    write_text(TRUST, json.dumps({**trust.fit(signs), **about}, indent=1) + "\n")
+    write(frame(trust.reliability(signs, trust.unseen(signs)).to_dict("records"), **about), "trust")
+
+
+def write(table: pd.DataFrame, name: str) -> None:
+    path = paths.RESULTS / f"{name}.csv"
+    write_text(path, table.to_csv(index=False, float_format="%.4f"))
+    print(f"{len(table)} rows in {paths.shown(path)}")
 
 
 if __name__ == "__main__":

@@ -93,15 +93,6 @@ def summary(told: Sequence[Told]) -> dict[str, Any]:
     }
 
 
-def table(
-    cohort: Cohort, distortions: Iterable[Distortion], networks: Networks, spacing: float | None
-) -> Iterator[dict[str, Any]]:
-    """A row a distortion."""
-    for distortion in distortions:
-        about = {"distortion": distortion.name, "right": distortion.right}
-        yield {**about, **summary(ask(cohort, distortion, networks, spacing))}
-
-
 def frame(rows: Iterable[dict[str, Any]], **about: Any) -> pd.DataFrame:
     """The table, with what it was measured on in its first columns."""
     made = pd.DataFrame(rows)

@@ -1,0 +1,66 @@
+"""How sure an answer is, calibrated: P(all landmarks within 3 mm) by logistic regression on its signs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import brier_score_loss, roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from studies.strangers.measure import Told
+
+WITHIN_MM = 3.0
+SIGNS = ("deviation_mm", "greatest_deviation_mm", "log_shape_distance", "greatest_spread_mm")
+FOLDS = 10
+
+
+def gather(told: Sequence[Told], subjects: Sequence[Any]) -> pd.DataFrame:
+    """A row a knee that was found: subject, its signs, whether all landmarks are within WITHIN_MM."""
+    rows = []
+    for one, subject in zip(told, subjects):
+        if one.knee is not None:
+            near = bool((one.errors_mm < WITHIN_MM).all())
+            rows.append({"subject_id": subject, **one.knee.signs, "near": near})
+    return pd.DataFrame(rows)
+
+
+def model() -> Pipeline:
+    return make_pipeline(StandardScaler(), LogisticRegression(C=0.3))
+
+
+def fit(table: pd.DataFrame) -> dict[str, Any]:
+    """The regression as plain data: what `pipeline.quality.TRUST` holds."""
+    fitted = model().fit(table[list(SIGNS)], table["near"])
+    scaler, regression = fitted[0], fitted[-1]
+    return {
+        "signs": list(SIGNS),
+        "means": scaler.mean_.tolist(),
+        "deviations": scaler.scale_.tolist(),
+        "weights": regression.coef_[0].tolist(),
+        "intercept": float(regression.intercept_[0]),
+        "within_mm": WITHIN_MM,
+        "knees": int(table["subject_id"].count()),
+        "subjects": int(table["subject_id"].nunique()),
+    }
+
+
+def unseen(table: pd.DataFrame) -> np.ndarray:
+    """The trust of each row by a regression that has seen nothing of its subject."""
+    cv = GroupKFold(min(FOLDS, table["subject_id"].nunique()))
+    how = {"groups": table["subject_id"], "cv": cv, "method": "predict_proba"}
+    return cross_val_predict(model(), table[list(SIGNS)], table["near"], **how)[:, 1]
+
+
+def reliability(table: pd.DataFrame, trust: np.ndarray, bins: int = 4) -> pd.DataFrame:
+    """A row a quantile of trust: knees, mean trust, share within WITHIN_MM; and the whole's Brier score and
+    area under the curve."""
+    groups = pd.qcut(trust, bins, labels=False, duplicates="drop")
+    made = pd.DataFrame({"trust": trust, "within_3_mm": table["near"], "group": groups}).groupby("group")
+    rows = made.agg(knees=("trust", "size"), trust=("trust", "mean"), within_3_mm=("within_3_mm", "mean"))
+    return rows.reset_index().assign(
+        brier=brier_score_loss(table["near"], trust), auc=roc_auc_score(table["near"], trust)
+    )
