@@ -4,11 +4,15 @@ onnx | record | report | notebooks | verify`."""
 import argparse
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from kneel_lib.errors import KneelError
 
 Option = tuple[str, dict[str, Any]]
+
+USES = ("predict", "onnx", "verify")
+"""Commands that need nothing of the study, and start quickly."""
 
 
 def fold_name(text: str) -> int | str:
@@ -137,9 +141,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command of the command line; returns the exit code."""
     options = parse(arguments)
-    from kneel_lib import commands  # not before the line is read: `--help` needs no torch
-
-    return carry_out(options, getattr(commands, options.command))
+    room = "use" if options.command in USES else "commands"
+    module = import_module(f"kneel_lib.{room}")  # not before the line is read: `--help` needs no torch
+    return carry_out(options, getattr(module, options.command))
 
 
 def carry_out(options: argparse.Namespace, command: Callable[[argparse.Namespace], int]) -> int:

@@ -1,16 +1,14 @@
-"""What each command of the command line does; returns the exit code."""
+"""What each command does that makes or shows the study; returns the exit code."""
 
 import os
 from argparse import Namespace
 from collections import defaultdict
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kneel_lib import notebook_runner, paths
-from kneel_lib.data import crops
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment import store
@@ -20,9 +18,7 @@ from kneel_lib.experiment.profiles import Profile, find_profile, profile_for
 from kneel_lib.experiment.rows import SETTINGS, find_setting
 from kneel_lib.experiment.runs import get_run
 from kneel_lib.experiment.store import NETWORKS
-from kneel_lib.pipeline.onnx_export import export
-from kneel_lib.pipeline.predict import check_pretrained, predict_all
-from kneel_lib.pipeline.pretrained import KINDS, named_networks, write_pretrained
+from kneel_lib.pipeline.pretrained import KINDS, write_pretrained
 from kneel_lib.pipeline.test_sets import evaluate
 from kneel_lib.report import build_report
 from kneel_lib.reporting.pipeline_tables import test_set_table
@@ -103,16 +99,6 @@ def test(options: Namespace) -> int:
     return 0
 
 
-def predict(options: Namespace) -> int:
-    asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume
-    failed = predict_all(*asked)
-    print(
-        f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under "
-        f"{options.output}"
-    )
-    return 1 if failed else 0
-
-
 def pretrain(options: Namespace) -> int:
     setting = find_setting(options.setting)
     if setting.method not in NETWORKS:
@@ -121,12 +107,6 @@ def pretrain(options: Namespace) -> int:
     given = cohort, options.folds, options.seeds, options.device
     for made in each_run([setting], profile_for(setting, profile), *given, weights=True):
         print(write_pretrained(made, setting.method if setting.method in KINDS else "landmarks"))
-    return 0
-
-
-def onnx(options: Namespace) -> int:
-    for name, network in check_pretrained(named_networks()).items():
-        print(export(network, Path(options.output) / f"{name}.onnx"))
     return 0
 
 
@@ -147,15 +127,4 @@ def report(options: Namespace) -> int:
 
 def notebooks(options: Namespace) -> int:
     notebook_runner.publish_notebooks(options.notebook)
-    return 0
-
-
-def verify(options: Namespace) -> int:
-    folder = options.data or paths.downloads()
-    problems = crops.verify(folder)
-    for row in problems.itertuples():
-        print(f"{row.problem}: {row.file}")
-    if len(problems):
-        raise KneelError(f"{len(problems)} files under {folder} are missing or different: see data/README.md")
-    print("all files are there and as expected")
     return 0

@@ -2,7 +2,6 @@
 4.3)."""
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.errors import KneelError
@@ -24,6 +23,8 @@ def make_folds(cohort: Cohort, folds: int = FOLDS) -> list[tuple[np.ndarray, np.
             f"{len(rows)} of its {len(cohort)} knees, of {knees['subject_id'].nunique()} subjects, are not "
             f"of the split test, and at least {folds} of one Kellgren-Lawrence grade are needed"
         )
+    from sklearn.model_selection import StratifiedGroupKFold  # a second to import, and predict needs it not
+
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     return [
         (rows[train], rows[held_out])

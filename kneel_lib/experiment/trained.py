@@ -1,22 +1,28 @@
 """From finished runs to what they have trained: networks and voting forests, ready to predict."""
 
+from typing import TYPE_CHECKING
+
 import torch
 
 from kneel_lib import landmarks
-from kneel_lib.baselines import rfrv_clm
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.folds import split_rows, take_knees
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
-from kneel_lib.experiment.methods import FORESTS, forest_options
 from kneel_lib.experiment.spec import RunSpec
 from kneel_lib.experiment.store import WEIGHTS, Run
 from kneel_lib.network import checkpoint, training
 
+if TYPE_CHECKING:
+    from kneel_lib.baselines import rfrv_clm
 
-def load_forests(run: Run, cohort: Cohort) -> rfrv_clm.Model:
+
+def load_forests(run: Run, cohort: Cohort) -> "rfrv_clm.Model":
     """The voting forests of a finished run on a cohort; where they were not kept (recorded runs) the very
     same are grown again on its training knees."""
+    from kneel_lib.baselines import rfrv_clm  # compiles for a second: only where forests are wanted
+    from kneel_lib.experiment.methods import FORESTS, forest_options
+
     path, profile = run.folder / FORESTS, run.spec.profile
     if path.is_file():
         return rfrv_clm.load(path)

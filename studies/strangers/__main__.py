@@ -18,7 +18,7 @@ from kneel_lib.pipeline.quality import TRUST
 from kneel_lib.progress import Progress
 from studies.strangers import trust
 from studies.strangers.distortions import RIGHT, SPOILT
-from studies.strangers.measure import ask, frame, summary
+from studies.strangers.measure import ask, labelled, summary
 
 SPLIT = "val"
 
@@ -39,12 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     if options.trust:
         calibrate(cohort, networks, about)
     else:
-        made = frame(distorted(cohort, networks, options.spacing), **about, spacing_mm=options.spacing)
+        made = labelled(distorted(cohort, networks, options.spacing), **about, spacing_mm=options.spacing)
         write(made, "strangers")
     return 0
 
 
-def distorted(cohort: Cohort, networks: Networks, spacing: float | None) -> list[dict[str, object]]:
+def distorted(cohort: Cohort, networks: Networks, spacing: float | None) -> pd.DataFrame:
     """A row a kind of file."""
     kinds = (*RIGHT, *SPOILT)
     progress, rows = Progress("distortions", len(kinds), unit="kind"), []
@@ -53,7 +53,7 @@ def distorted(cohort: Cohort, networks: Networks, spacing: float | None) -> list
         rows.append({"distortion": kind.name, "right": kind.right, **summary(told)})
         progress.advance(len(rows), kind.name)
     progress.close()
-    return rows
+    return pd.DataFrame(rows)
 
 
 def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None:
@@ -61,7 +61,7 @@ def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None
     told = ask(cohort, RIGHT[0], networks, None)
     signs = trust.gather(told, list(cohort.knees["subject_id"]))
     write_text(TRUST, json.dumps({**trust.fit(signs), **about}, indent=1) + "\n")
-    write(frame(trust.reliability(signs, trust.unseen(signs)).to_dict("records"), **about), "trust")
+    write(labelled(trust.reliability(signs, trust.unseen(signs)), **about), "trust")
 
 
 def write(table: pd.DataFrame, name: str) -> None:

@@ -1,7 +1,7 @@
 """How `predict` does on knees that its networks have not seen, from files as strangers send them."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,7 +93,6 @@ def summary(told: Sequence[Told]) -> dict[str, Any]:
     }
 
 
-def frame(rows: Iterable[dict[str, Any]], **about: Any) -> pd.DataFrame:
+def labelled(table: pd.DataFrame, **about: Any) -> pd.DataFrame:
     """The table, with what it was measured on in its first columns."""
-    made = pd.DataFrame(rows)
-    return pd.DataFrame(about, index=made.index).join(made)
+    return pd.DataFrame(about, index=table.index).join(table)

@@ -1,0 +1,39 @@
+"""What each command does that uses what is there already, and needs none of the study: it starts quickly;
+returns the exit code."""
+
+from argparse import Namespace
+from pathlib import Path
+
+from kneel_lib import paths
+from kneel_lib.data import crops
+from kneel_lib.errors import KneelError
+from kneel_lib.pipeline.onnx_export import export
+from kneel_lib.pipeline.predict import check_pretrained, predict_all
+from kneel_lib.pipeline.pretrained import named_networks
+
+
+def predict(options: Namespace) -> int:
+    asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume
+    failed = predict_all(*asked)
+    print(
+        f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under "
+        f"{options.output}"
+    )
+    return 1 if failed else 0
+
+
+def onnx(options: Namespace) -> int:
+    for name, network in check_pretrained(named_networks()).items():
+        print(export(network, Path(options.output) / f"{name}.onnx"))
+    return 0
+
+
+def verify(options: Namespace) -> int:
+    folder = options.data or paths.downloads()
+    problems = crops.verify(folder)
+    for row in problems.itertuples():
+        print(f"{row.problem}: {row.file}")
+    if len(problems):
+        raise KneelError(f"{len(problems)} files under {folder} are missing or different: see data/README.md")
+    print("all files are there and as expected")
+    return 0
