@@ -109,9 +109,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "landmarks of your own radiographs: DICOM, PNG, JPEG, TIFF, BMP or WebP files",
         option("path", "a file or a folder"),
         option("--output", default="kneel_landmarks"),
-        option(
-            "--spacing", "mm a pixel where the file says none (else: pixels)", type=float
-        ),
+        option("--spacing", "mm a pixel where the file says none (else: pixels)", type=float),
         option("--side", "of pictures of one knee that do not say which", choices=["L", "R"], default=""),
         option("--jobs", "how many processes; -1: one a core", type=int, default=-1),
         option("--resume", "go on where a stopped run ended", action="store_true"),

@@ -20,9 +20,7 @@ def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
     """Let `write(temporary path)` make the file, then move it into place:
     a killed process leaves the old one."""
     path = Path(path)
-    short = (
-        f"{zlib.crc32(os.fsencode(path.name)):08x}"  # fits wherever the name itself fits
-    )
+    short = f"{zlib.crc32(os.fsencode(path.name)):08x}"  # fits wherever the name itself fits
     temporary = path.with_name(f"{short}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
