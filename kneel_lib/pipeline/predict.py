@@ -31,6 +31,9 @@ from kneel_lib.progress import Progress
 Networks = tuple[Sequence[Any], Sequence[Any]]
 """(landmark networks, search networks)."""
 
+NEEDED = ("landmarks", "search")
+"""The kinds of networks that an answer needs."""
+
 ANSWERS = "answers.jsonl"
 COLUMNS = (
     "file",
@@ -64,7 +67,8 @@ class Asked:
 
 def load_pretrained(folder: Path = FOLDER) -> Networks:
     """(landmark networks, search networks) that came with the package; `KneelError` where there are none."""
-    return check_pretrained(load_networks("landmarks", folder)), load_networks("search", folder)
+    landmark_networks, search_networks = (check_pretrained(load_networks(kind, folder)) for kind in NEEDED)
+    return landmark_networks, search_networks
 
 
 def check_pretrained(networks: Any) -> Any:
@@ -121,7 +125,8 @@ def predict_all(
     """
     files = find_files(path, output)
     asked = Asked(Path(output), mm_per_px, side, Path(weights))
-    check_pretrained(list(asked.weights.glob("landmarks-*.safetensors")))
+    for kind in NEEDED:
+        check_pretrained(list(asked.weights.glob(f"{kind}-*.safetensors")))
     make_writable(output)
     known = read_answers(asked.output / ANSWERS) if resume else {}
     named = {name_of(file, path): file for file in files}
