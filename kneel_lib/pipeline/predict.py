@@ -150,10 +150,14 @@ def predict_all(
 
 
 def name_of(file: Path, path: Path | str) -> str:
-    """How a file is named in answers: relative to the folder that was asked for; bytes that are no text are
-    shown as such."""
+    """How a file is named in answers: relative to the folder that was asked for, `as_text`."""
     name = file.name if file == Path(path) else str(file.relative_to(path))
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return as_text(name)
+
+
+def as_text(name: str) -> str:
+    """Bytes of a file's name that are no text, shown as such: no table and no terminal takes them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def state_of(file: Path) -> list[int]:
@@ -201,9 +205,10 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
         entry["spacing_from"] = radiograph.spacing_from
         write_picture(overlay_path(asked.output, name), overlay(radiograph, knees))
     except KneelError as error:
-        entry["problem"] = str(error)
+        entry["problem"] = as_text(str(error))
     except (MemoryError, ArithmeticError, ValueError, OSError, cv2.error) as error:
-        entry["problem"] = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
+        said = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
+        entry["problem"] = as_text(said)
     return entry
 
 
