@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,11 @@ class Asked:
     mm_per_px: float | None = None
     side: str = ""
     weights: Path = FOLDER
+
+    @cached_property
+    def question(self) -> list[Any]:
+        """What an answer depends on but for the file, as plain data: another question, another answer."""
+        return [self.mm_per_px, self.side, sorted(path.name for path in self.weights.glob("*.safetensors"))]
 
 
 def load_pretrained(folder: Path = FOLDER) -> Networks:
@@ -121,7 +126,8 @@ def predict_all(
     Returns {file: what went wrong}.
 
     jobs: how many processes (-1: one a core). resume: keep the answers that `output` has of files that have
-    not changed since. What is below `output` is no input. Raises `KneelError` if `output` cannot be written.
+    not changed since, if spacing, side and networks are the same. What is below `output` is no input. Raises
+    `KneelError` if `output` cannot be written.
     """
     files = find_files(path, output)
     asked = Asked(Path(output), mm_per_px, side, Path(weights))
@@ -130,7 +136,7 @@ def predict_all(
     make_writable(output)
     known = read_answers(asked.output / ANSWERS) if resume else {}
     named = {name_of(file, path): file for file in files}
-    todo = {name: file for name, file in named.items() if known.get(name, {}).get("state") != state_of(file)}
+    todo = {name: file for name, file in named.items() if not holds(known.get(name, {}), file, asked)}
     kept = {name: entry for name, entry in known.items() if name in named and name not in todo}
     write_text(asked.output / ANSWERS, "".join(json.dumps(entry) + "\n" for entry in kept.values()))
     progress = Progress("predicting", len(named), len(kept), unit="file")
@@ -169,6 +175,11 @@ def state_of(file: Path) -> list[int]:
     return [found.st_size, found.st_mtime_ns]
 
 
+def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
+    """Whether an entry is the answer to this question about the file as it is now."""
+    return entry.get("state") == state_of(file) and entry.get("asked") == asked.question
+
+
 def read_answers(path: Path) -> dict[str, dict[str, Any]]:
     """{file: its entry} of a stopped run; a last line that was cut off is left out."""
     entries = {}
@@ -198,7 +209,8 @@ def networks_of(folder: Path) -> Networks:
 
 def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
     """The entry of one file: its knees as plain data, or the problem, which stays with the file."""
-    entry: dict[str, Any] = {"file": name, "state": state_of(file), "knees": [], "problem": ""}
+    entry: dict[str, Any] = {"file": name, "state": state_of(file), "asked": asked.question}
+    entry |= {"knees": [], "problem": ""}
     try:
         radiograph, knees = predict_file(file, networks_of(asked.weights), asked.mm_per_px, asked.side)
         entry["knees"] = [described(name, knee) for knee in knees]
