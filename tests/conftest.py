@@ -80,11 +80,16 @@ TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=1, b
 
 @pytest.fixture(scope="session")
 def tiny_networks():
-    """(landmark networks, search networks), one untrained of each: what they say is nonsense, but always the same."""
+    """(landmark networks, search networks), one untrained of each: what they say is nonsense, but always the same.
+
+    Maps of the landmark network are steep enough for its answers to depend on the picture; those of the search are flat.
+    """
     made = []
-    for setting, spacing_mm in ((NORMALISED, TINY.spacing_mm), (SEARCH, 1.0)):
+    for setting, spacing_mm, steepness in ((NORMALISED, TINY.spacing_mm, 10.0), (SEARCH, 1.0, 1.0)):
         torch.manual_seed(0)
         model = training.make_network(setting, TINY).eval()
+        with torch.no_grad():
+            model.output.weight.mul_(steepness)
         made.append([Network(model, TINY.size_px, spacing_mm, precision="fp32")])
     return tuple(made)
 

@@ -89,15 +89,15 @@ def test_what_windows_show_is_told_in_pixels_of_the_picture(cohort, tiny_network
     padded = np.pad(image, ((30, 0), (50, 0)))
     inside = np.pad(np.ones(image.shape, bool), ((30, 0), (50, 0)))
     radiograph = Radiograph(Path("drawn.png"), image, None)
-    (first,) = search.look(radiograph, tiny_networks[1], [(np.array([55.0, 50.0]), 96.0)])
+    (first,) = search.look(radiograph, tiny_networks[0], [(np.array([55.0, 50.0]), 96.0)])
     moved = replace(radiograph, grey=padded, inside=inside)
-    (other,) = search.look(moved, tiny_networks[1], [(np.array([105.0, 80.0]), 96.0)])
+    (other,) = search.look(moved, tiny_networks[0], [(np.array([105.0, 80.0]), 96.0)])
     assert other.centre_px == pytest.approx(first.centre_px + [50, 30], abs=0.05)
     assert other.plateau_px == pytest.approx(first.plateau_px, rel=0.01) and other.side == first.side
 
 
 def test_several_networks_answer_by_their_mean(cohort, tiny_networks):
-    radiograph, (network,) = Radiograph(Path("drawn.png"), cohort.images[0], None), tiny_networks[1]
+    radiograph, (network,) = Radiograph(Path("drawn.png"), cohort.images[0], None), tiny_networks[0]
     shown = [(np.array([55.0, 50.0]), 96.0)]
     (once,) = search.look(radiograph, [network], shown)
     (twice,) = search.look(radiograph, [network, network], shown)
