@@ -34,6 +34,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def processes(text: str) -> int:
+    """How many processes: a whole number from 1, or -1 for one a core."""
+    return -1 if text == "-1" else positive(text)
+
+
 def device(text: str) -> str:
     """A device that torch knows and this machine has."""
     import torch
@@ -115,7 +120,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         option("--output", default="kneel_landmarks"),
         option("--spacing", "mm a pixel where the file says none (else: pixels)", type=float),
         option("--side", "of pictures of one knee that do not say which", choices=["L", "R"], default=""),
-        option("--jobs", "how many processes; -1: one a core", type=int, default=-1),
+        option("--jobs", "how many processes; -1: one a core", type=processes, default=-1),
         option("--resume", "go on where a stopped run ended", action="store_true"),
     )
     pretrain = (

@@ -14,6 +14,10 @@ import torch
 
 from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort
+from kneel_lib.experiment.profiles import Profile
+from kneel_lib.experiment.rows import NORMALISED, SEARCH
+from kneel_lib.network import training
+from kneel_lib.pipeline.predictors import Network
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
@@ -69,6 +73,25 @@ def drawn_cohort(count=24, seed=0):
 @pytest.fixture(scope="session")
 def cohort():
     return drawn_cohort()
+
+
+TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=1, batch=8)
+
+
+@pytest.fixture(scope="session")
+def tiny_networks():
+    """(landmark networks, search networks), one untrained of each: what they say is nonsense, but always the same.
+
+    Maps of the landmark network are steep enough for its answers to depend on the picture; those of the search are flat.
+    """
+    made = []
+    for setting, spacing_mm, steepness in ((NORMALISED, TINY.spacing_mm, 10.0), (SEARCH, 1.0, 1.0)):
+        torch.manual_seed(0)
+        model = training.make_network(setting, TINY).eval()
+        with torch.no_grad():
+            model.output.weight.mul_(steepness)
+        made.append([Network(model, TINY.size_px, spacing_mm, precision="fp32")])
+    return tuple(made)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from kneel_lib.cli import main
+from kneel_lib.cli import main, parse
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,11 @@ from kneel_lib.cli import main
         ("run --at-once=-1", "'-1' is not a whole number from 0"),
         ("run --jobs 0", "'0' is not a whole number from 1"),
         ("predict a.dcm --side X", "invalid choice: 'X'"),
+        ("predict a.dcm --jobs 0", "'0' is not a whole number from 1"),
+        ("predict a.dcm --jobs two", "'two' is not a whole number from 1"),
+        ("predict a.dcm --spacing wide", "invalid float value: 'wide'"),
+        ("predict a.dcm --flip", "unrecognized arguments: --flip"),
+        ("predict a.dcm --stages 1", "unrecognized arguments: --stages 1"),
         ("frobnicate", "invalid choice: 'frobnicate'"),
     ],
 )
@@ -25,6 +30,14 @@ def test_arguments_of_the_wrong_kind_are_refused_with_the_usage(line, message, s
     with pytest.raises(SystemExit) as stopped:
         main(line.split())
     assert stopped.value.code == 2 and message in capsys.readouterr().err and not store.exists()
+
+
+def test_predict_asks_for_nothing_but_a_path():
+    plain = parse(["predict", "folder"])
+    assert (plain.spacing, plain.side, plain.jobs, plain.resume) == (None, "", -1, False)
+    full = parse("predict folder --spacing 0.15 --side L --jobs 3 --resume".split())
+    assert (full.spacing, full.side, full.jobs, full.resume) == (0.15, "L", 3, True)
+    assert parse(["predict", "folder", "--jobs", "-1"]).jobs == -1
 
 
 WRONG = [
@@ -35,6 +48,7 @@ WRONG = [
     ("train mean_shape --profile smoke --cohort simulated --engine abacus", "unknown engine 'abacus'"),
     ("train mean_shape --profile smoke --cohort simulated_halves", "ROI localisation is what they are for"),
     ("train roi --profile smoke --cohort simulated", "for ROI localisation give simulated_halves"),
+    ("train search --profile smoke --cohort simulated", "the search is trained on pictures of its own"),
     ("run --engine abacus", "unknown engine 'abacus'"),
     ("run --parameter sed", "write name=value"),
     ("pretrain mean_shape --profile smoke --cohort simulated", "has no network"),

@@ -211,7 +211,11 @@ def check_pictures(setting: Setting, cohort: Cohort) -> None:
     searched = cohort.name == search_fields.NAME
     if setting.method == SEARCH.method and not searched:
         raise KneelError(f"the search is trained on pictures of its own: give {search_fields.NAME}")
-    if (searched or is_for_localisation(cohort)) and setting.method not in (ROI.method, SEARCH.method):
+    if searched and setting.method != SEARCH.method:
+        raise KneelError(
+            f"the pictures of {cohort.name} are for the search, not for {setting.name}: choose another cohort"
+        )
+    if is_for_localisation(cohort) and setting.method != ROI.method:
         raise KneelError(
             f"{cohort.name} has pictures in which the knee is still to be found: ROI localisation is what "
             f"they are for, not {setting.name}; choose another cohort"

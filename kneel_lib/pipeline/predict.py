@@ -10,7 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ from kneel_lib.progress import Progress
 
 Networks = tuple[Sequence[Any], Sequence[Any]]
 """(landmark networks, search networks)."""
+
+NEEDED = ("landmarks", "search")
+"""The kinds of networks that an answer needs."""
 
 ANSWERS = "answers.jsonl"
 COLUMNS = (
@@ -68,10 +71,16 @@ class Asked:
     weights: Path = FOLDER
     fast: bool = False
 
+    @cached_property
+    def question(self) -> list[Any]:
+        """What an answer depends on but for the file, as plain data: another question, another answer."""
+        return [self.mm_per_px, self.side, sorted(path.name for path in self.weights.glob("*.safetensors"))]
+
 
 def load_pretrained(folder: Path = FOLDER) -> Networks:
     """(landmark networks, search networks) that came with the package; `KneelError` where there are none."""
-    return check_pretrained(load_networks("landmarks", folder)), load_networks("search", folder)
+    landmark_networks, search_networks = (check_pretrained(load_networks(kind, folder)) for kind in NEEDED)
+    return landmark_networks, search_networks
 
 
 def check_pretrained(networks: Any) -> Any:
@@ -124,15 +133,17 @@ def predict_all(
     Returns {file: what went wrong}.
 
     jobs: how many processes (-1: one a core). resume: keep the answers that `output` has of files that have
-    not changed since. What is below `output` is no input. Raises `KneelError` if `output` cannot be written.
+    not changed since, if spacing, side and networks are the same. What is below `output` is no input. Raises
+    `KneelError` if `output` cannot be written.
     """
     files = find_files(path, output)
     asked = Asked(Path(output), mm_per_px, side, Path(weights))
-    check_pretrained(list(asked.weights.glob("landmarks-*.safetensors")))
+    for kind in NEEDED:
+        check_pretrained(list(asked.weights.glob(f"{kind}-*.safetensors")))
     make_writable(output)
     known = read_answers(asked.output / ANSWERS) if resume else {}
     named = {name_of(file, path): file for file in files}
-    todo = {name: file for name, file in named.items() if known.get(name, {}).get("state") != state_of(file)}
+    todo = {name: file for name, file in named.items() if not holds(known.get(name, {}), file, asked)}
     kept = {name: entry for name, entry in known.items() if name in named and name not in todo}
     write_text(asked.output / ANSWERS, "".join(json.dumps(entry) + "\n" for entry in kept.values()))
     asked = replace(asked, fast=len(todo) >= MANY and onnx_export.export_all(asked.weights))
@@ -153,10 +164,14 @@ def predict_all(
 
 
 def name_of(file: Path, path: Path | str) -> str:
-    """How a file is named in answers: relative to the folder that was asked for; bytes that are no text are
-    shown as such."""
+    """How a file is named in answers: relative to the folder that was asked for, `as_text`."""
     name = file.name if file == Path(path) else str(file.relative_to(path))
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return as_text(name)
+
+
+def as_text(name: str) -> str:
+    """Bytes of a file's name that are no text, shown as such: no table and no terminal takes them."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def state_of(file: Path) -> list[int]:
@@ -166,6 +181,11 @@ def state_of(file: Path) -> list[int]:
     except OSError:
         return []
     return [found.st_size, found.st_mtime_ns]
+
+
+def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
+    """Whether an entry is the answer to this question about the file as it is now."""
+    return entry.get("state") == state_of(file) and entry.get("asked") == asked.question
 
 
 def read_answers(path: Path) -> dict[str, dict[str, Any]]:
@@ -202,7 +222,8 @@ def networks_of(folder: Path, fast: bool) -> Networks:
 
 def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
     """The entry of one file: its knees as plain data, or the problem, which stays with the file."""
-    entry: dict[str, Any] = {"file": name, "state": state_of(file), "knees": [], "problem": ""}
+    entry: dict[str, Any] = {"file": name, "state": state_of(file), "asked": asked.question}
+    entry |= {"knees": [], "problem": ""}
     try:
         networks = networks_of(asked.weights, asked.fast)
         radiograph, knees = predict_file(file, networks, asked.mm_per_px, asked.side)
@@ -210,9 +231,10 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
         entry["spacing_from"] = radiograph.spacing_from
         write_picture(overlay_path(asked.output, name), overlay(radiograph, knees))
     except KneelError as error:
-        entry["problem"] = str(error)
+        entry["problem"] = as_text(str(error))
     except (MemoryError, ArithmeticError, ValueError, OSError, cv2.error) as error:
-        entry["problem"] = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
+        said = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
+        entry["problem"] = as_text(said)
     return entry
 
 

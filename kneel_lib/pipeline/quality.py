@@ -108,7 +108,7 @@ def doubts(radiograph: Radiograph, knee: Any, evidence: Evidence) -> Iterator[st
         plateau, (low, high) = knee.plateau_px * knee.mm_per_px, PLATEAU_RANGE_MM
         if not low <= plateau <= high:
             yield f"a plateau of {plateau:.0f} mm, which no adult has: is the spacing right?"
-    if metal_share(radiograph, knee) > METAL_SHARE:
+    if metal_share(radiograph, knee, evidence.chosen[1]) > METAL_SHARE:
         yield "metal, or a part of the picture that is white altogether, beside the joint"
 
 
@@ -121,12 +121,14 @@ METAL_SHARE = 0.01
 """Share of the disc around a knee that may be as white as metal."""
 
 
-def metal_share(radiograph: Radiograph, knee: Any, size: int = 96) -> float:
+def metal_share(radiograph: Radiograph, knee: Any, bone: int, size: int = 96) -> float:
     """Share of the disc around a knee, a plateau wide, that is evenly white and sharply bordered, as metal
-    is; letters and the collimator's leaves lie outside of it."""
+    is; letters and the collimator's leaves lie outside of it. bone: -1 where bone is dark and metal darker
+    still."""
     step = knee.plateau_px / size
     origin = knee.points_px[landmarks.CENTRE] - step * (size - 1) / 2
     square, inside = sample(radiograph.grey, radiograph.inside, origin, step, size)
+    square = bone * square
     low, high = np.percentile(square[inside], (1, 99.9)) if inside.any() else (0, 0)
     if high <= low:
         return 0.0

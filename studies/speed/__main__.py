@@ -37,7 +37,7 @@ from kneel_lib.experiment.rows import BEST, ROI
 from kneel_lib.network import training
 from kneel_lib.network.precision import precision
 from kneel_lib.paths import RESULTS
-from kneel_lib.pipeline import locate, predictors, pretrained
+from kneel_lib.pipeline import paper_pipeline, predictors, pretrained
 from kneel_lib.reporting.export import write_table
 from kneel_lib.simulation.population import POPULATIONS, make_files, take
 from studies.speed import inference as inference_speed
@@ -254,7 +254,7 @@ def knee_rows(cohort, rounds, slow):
 def radiograph_rows(path):
     """A row a recipe for a bilateral radiograph: five models, two stages, ROIs of the profile native."""
     networks, roi_networks = team(BEST, PROFILES["native"], 16), team(ROI, ROI_PROFILES["study"], 1)
-    with patch.object(locate, "FOUND_SHARE", 0.0):  # random networks find nothing: do not stop there
+    with patch.object(paper_pipeline, "FOUND_SHARE", 0.0):  # random networks find nothing: do not stop there
         rates = {
             name: 1 / inference_speed.seconds(call)
             for name, call in inference_speed.radiograph_recipes(path, networks, roi_networks).items()
@@ -278,7 +278,7 @@ def folder_row(paths, files):
             shutil.copyfile(paths[number % len(paths)], Path(folder, f"{number:04d}.dcm"))
         rate = inference_speed.folder_rate(folder, Path(folder, "found"))
     return {
-        "step": f"folder of {files} radiographs: predict, shipped networks, two stages",
+        "step": f"folder of {files} radiographs: predict, shipped networks",
         "unit": "radiograph",
         "images_per_s": rate,
     }

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from kneel_lib import metrics
+from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.network.precision import precision
-from kneel_lib.pipeline import onnx_export, predict
+from kneel_lib.pipeline import onnx_export, paper_pipeline, predict
 from studies.speed.training import timer
 
 ALLOWED_MM = 0.02
@@ -145,8 +146,8 @@ def errors_mm(rung, rois, cohort):
 
 
 def rois_for(network, cohort):
-    """The knees' ROIs as the network wants them."""
-    return cut_rois(cohort, network.size_px, network.spacing_mm, "image")
+    """The knees' ROIs as the pretrained landmark network wants them."""
+    return cut_rois(cohort, network.size_px, network.spacing_mm, "image", grey="normalised")
 
 
 def seconds(call):
@@ -155,15 +156,15 @@ def seconds(call):
 
 
 def radiograph_recipes(path, networks, roi_networks):
-    """{name: a call that reads one bilateral radiograph and locates both knees in two stages}."""
+    """{name: a call that reads one bilateral radiograph and locates both knees in the paper's two stages}."""
     fast = precision("cpu")
 
     def call(precision, **views):
-        team, search_team = (
+        team, roi_team = (
             [replace(network, precision=precision, **changes) for network in group]
             for group, changes in ((networks, views), (roi_networks, {}))
         )
-        return lambda: predict.predict_file(path, team, search_team)
+        return lambda: paper_pipeline.locate(read_radiograph(path), team, roi_team)
 
     one_view = {"views_mm": ((0.0, 0.0),)}
     return {

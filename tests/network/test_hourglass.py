@@ -13,6 +13,7 @@ from kneel_lib.network.hourglass import (
     check_image_size,
     count_parameters,
     deepest,
+    map_deviation,
     soft_argmax,
 )
 
@@ -141,3 +142,24 @@ def test_weights_keep_the_names_that_recorded_networks_have(architecture):
         "entry.3.scale1.0.weight",
         "mixer.6.bias",
     } <= set(names)
+
+
+def test_a_map_of_one_peak_deviates_little_and_a_flat_one_as_a_uniform_place_does():
+    maps = torch.zeros(1, 2, 48, 64)
+    maps[0, 0, 10, 50] = 60.0
+    peak, flat = map_deviation(maps)[0].tolist()
+    assert peak < 1e-3 and flat == pytest.approx((2 / 12) ** 0.5, rel=1e-3)
+
+
+def test_two_peaks_deviate_by_half_of_their_distance():
+    maps = torch.full((2, 1, 64, 64), -60.0)
+    maps[0, 0, 20, [16, 48]] = 0.0
+    maps[1, 0, [16, 48], 20] = 0.0
+    assert map_deviation(maps).flatten().tolist() == pytest.approx([0.25, 0.25], abs=1e-4)
+
+
+def test_a_greater_beta_makes_a_map_sharper():
+    maps = torch.zeros(1, 1, 32, 32)
+    maps[0, 0, 14:17, 14:17] = 3.0
+    weak, plain, strong = (map_deviation(maps, beta).item() for beta in (0.0, 1.0, 4.0))
+    assert strong < 0.06 < plain < weak == pytest.approx((2 / 12) ** 0.5, rel=1e-2)

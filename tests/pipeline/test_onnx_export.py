@@ -1,16 +1,16 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
+from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.data.rois import Rois, cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.profiles import Profile
 from kneel_lib.experiment.rows import SETTINGS
-from kneel_lib.network import training
 from kneel_lib.pipeline import onnx_export, predictors
+from kneel_lib.pipeline.locate import locate_knee
+from kneel_lib.pipeline.search import Place
 
 TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=3, batch=8)
 
@@ -22,7 +22,8 @@ def rois_of(images, spacing_mm):
 
 def in_full_precision(network, images):
     with torch.no_grad():
-        return onnx_export.Whole(network)(torch.from_numpy(images[:, None]).float()).numpy()
+        landmarks_px, _ = onnx_export.Whole(network)(torch.from_numpy(images[:, None]).float())
+    return landmarks_px.numpy()
 
 
 @pytest.mark.trains
@@ -50,19 +51,25 @@ def test_other_files_are_no_networks(tmp_path):
             onnx_export.load(tmp_path / name)
 
 
-def test_flip_averaging_gives_mirrored_answers_for_mirrored_pictures():
-    torch.manual_seed(0)
-    network = predictors.Network(
-        training.make_network(SETTINGS["best"], TINY).eval(), TINY.size_px, TINY.spacing_mm
-    )
-    images = np.random.default_rng(0).integers(0, 256, (3, 64, 64), np.uint8)
-    mirrored = np.ascontiguousarray(images[:, :, ::-1])
+@pytest.mark.trains
+def test_an_exported_network_answers_as_the_network_itself(tiny_networks, cohort, tmp_path):
+    """Landmarks and the deviation of their maps, in ROI pixels."""
+    for (network,) in tiny_networks:
+        exported = onnx_export.load(onnx_export.export(network, tmp_path / "network.onnx"))
+        assert (exported.size_px, exported.spacing_mm) == (network.size_px, network.spacing_mm)
+        images = cut_rois(cohort, 64, 1.6, scale="plateau", grey="normalised").images[:3]
+        expected = network.answer(images)
+        for found, wanted in zip(exported.answer(images), expected):
+            assert found.shape == wanted.shape and np.abs(found - wanted).max() < 0.01
+        assert expected[0].shape == (3, 16, 2) and expected[1].shape == (3, 16)
+        assert expected[1].min() > 1, "an untrained network's maps are wide"
 
-    def gap(one, order):
-        points, other = (one.predict(rois_of(pictures, 1.6)) for pictures in (images, mirrored))
-        return np.abs(points - np.stack([63 - other[..., 0], other[..., 1]], axis=-1)[:, order]).max()
 
-    as_it_is = list(range(16))
-    assert gap(replace(network, flip=True, saw_mirrored=True), as_it_is) < 1e-4 < gap(network, as_it_is)
-    renumbered = [8, 7, 6, 5, 4, 3, 2, 1, 0, 15, 14, 13, 12, 11, 10, 9]
-    assert gap(replace(network, flip=True), renumbered) < 1e-4 < gap(network, renumbered)
+@pytest.mark.trains
+def test_an_exported_network_takes_a_networks_place_in_locating_a_knee(tiny_networks, cohort, tmp_path):
+    radiograph = Radiograph(tmp_path / "drawn.png", cohort.images[0], 0.88)
+    place = Place(np.array([56.0, 58.0]), 70.0, "R", 0.05)
+    (network,) = tiny_networks[0]
+    exported = onnx_export.load(onnx_export.export(network, tmp_path / "network.onnx"))
+    knee, other = (locate_knee(radiograph, [one], place, "R") for one in (network, exported))
+    assert np.abs(knee.points_px - other.points_px).max() < 0.05 and knee.doubts == other.doubts

@@ -10,7 +10,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.store import errors_of, working_runs
 from kneel_lib.pipeline import test_sets
-from kneel_lib.pipeline.locate import Knee
+from kneel_lib.pipeline.knee import Knee
 from kneel_lib.reporting import pipeline_tables, tables
 from kneel_lib.simulation import population
 

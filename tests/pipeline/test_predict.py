@@ -1,0 +1,217 @@
+"""Folders of files through `predict_all`, with untrained networks: their search finds no knee in any picture."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import TINY
+from PIL import Image
+
+from kneel_lib.data.radiographs import Radiograph
+from kneel_lib.errors import KneelError
+from kneel_lib.experiment import runs, trained
+from kneel_lib.experiment.rows import NORMALISED, SEARCH
+from kneel_lib.experiment.spec import plan
+from kneel_lib.pipeline import predict, pretrained
+from kneel_lib.pipeline.locate import locate_knee
+from kneel_lib.pipeline.search import Place
+from kneel_lib.simulation.search_fields import search_fields
+
+
+@pytest.fixture(scope="module")
+def weights(cohort, tmp_path_factory):
+    """A folder of pretrained networks, one of each kind, of runs that trained nothing."""
+    folder = tmp_path_factory.mktemp("weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNEEL_RUNS", str(tmp_path_factory.mktemp("runs")))
+        for kind, setting, profile, knees in (
+            ("landmarks", NORMALISED, TINY, cohort),
+            ("search", SEARCH, replace(TINY, spacing_mm=1.0), search_fields(cohort)),
+        ):
+            spec, nothing = (
+                plan(setting, profile, knees, "all"),
+                pd.DataFrame({"epoch": [0], "seconds": [0.0]}),
+            )
+            manifest = {"started": "2026-01-01T00:00:00+00:00", **runs.environment()}
+            made = runs.keep(spec, manifest, nothing, nothing, trained.build_network(spec))
+            pretrained.write_pretrained(made, kind, folder)
+    return folder
+
+
+@pytest.fixture
+def folder(cohort, tmp_path):
+    """Three pictures, a text and a cut-off DICOM file."""
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for number, name in enumerate(("a/b.png", "a_b.png", "c.png")):
+        Image.fromarray(cohort.images[number]).save(tmp_path / "in" / name)
+    (tmp_path / "in" / "cut.dcm").write_bytes(bytes(128) + b"DICM")
+    (tmp_path / "in" / "notes.txt").write_text("not a picture")
+    return tmp_path / "in"
+
+
+def table(output):
+    return pd.read_csv(output / "landmarks.csv", keep_default_na=False)
+
+
+def answers(output):
+    return [json.loads(line) for line in (output / predict.ANSWERS).read_text().splitlines()]
+
+
+def test_pretrained_networks_of_both_kinds_are_loaded(weights):
+    landmark_networks, search_networks = predict.load_pretrained(weights)
+    assert [network.size_px for network in landmark_networks + search_networks] == [64, 64]
+    assert (landmark_networks[0].spacing_mm, search_networks[0].spacing_mm) == (1.6, 1.0)
+
+
+@pytest.mark.parametrize("lacking", ["landmarks", "search"])
+def test_a_copy_that_lacks_either_kind_of_network_says_so_before_it_reads_a_file(
+    lacking, weights, folder, tmp_path
+):
+    (tmp_path / "weights").mkdir()
+    for path in weights.iterdir():
+        if not path.name.startswith(lacking):
+            (tmp_path / "weights" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(KneelError, match="no trained network came with this copy"):
+        predict.load_pretrained(tmp_path / "weights")
+    with pytest.raises(KneelError, match="no trained network came with this copy"):
+        predict.predict_all(folder, tmp_path / "out", weights=tmp_path / "weights")
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_file_without_an_answer_costs_one_line_and_one_row_with_the_reason(
+    folder, weights, tmp_path, capsys
+):
+    failed = predict.predict_all(folder, tmp_path / "out", weights=weights)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 5 and set(failed) == {"a/b.png", "a_b.png", "c.png", "cut.dcm", "notes.txt"}
+    rows = table(tmp_path / "out")
+    assert list(rows.columns) == list(predict.COLUMNS) and rows["file"].tolist() == sorted(failed)
+    reasons = dict(zip(rows["file"], rows["reason"]))
+    assert reasons == failed and "notes.txt is neither DICOM nor a picture" in reasons["notes.txt"]
+    assert all("shows no knee" in reasons[name] for name in ("a/b.png", "a_b.png", "c.png"))
+    assert not rows["trusted"].any() or set(rows["trusted"]) == {"False"}
+    written = json.loads((tmp_path / "out" / "landmarks.json").read_text())
+    assert written == {"knees": [], "failed": failed}
+
+
+def test_what_a_spreadsheet_would_take_for_a_formula_is_not_written_as_one(cohort, weights, tmp_path):
+    (tmp_path / "in").mkdir()
+    names = ["=HYPERLINK(1).png", "+1.png", "-1.png", "@x.png", "plain=.png"]
+    for name in names:
+        Image.fromarray(cohort.images[0]).save(tmp_path / "in" / name)
+    failed = predict.predict_all(tmp_path / "in", tmp_path / "out", weights=weights)
+    assert set(failed) == set(names)
+    assert set(table(tmp_path / "out")["file"]) == {f"'{name}" for name in names[:4]} | {"plain=.png"}
+
+
+def test_names_that_are_no_text_or_as_long_as_can_be_are_answered(cohort, weights, tmp_path):
+    (tmp_path / "in").mkdir()
+    strange = os.path.join(os.fsencode(tmp_path / "in"), b"knee\xff\xe4.png")
+    Image.fromarray(cohort.images[0]).save(tmp_path / "in" / ("x" * 246 + ".png"))
+    (tmp_path / "in" / ("x" * 246 + ".png")).rename(tmp_path / "in" / ("ü" * 123 + ".png"))
+    Path(os.fsdecode(strange)).write_bytes((tmp_path / "in" / ("ü" * 123 + ".png")).read_bytes())
+    failed = predict.predict_all(tmp_path / "in", tmp_path / "out", weights=weights)
+    assert set(failed) == {"knee\\xff\\xe4.png", "ü" * 123 + ".png"}
+    assert all("shows no knee" in reason for reason in failed.values())
+    assert set(table(tmp_path / "out")["file"]) == set(failed)
+    again = predict.predict_all(tmp_path / "in", tmp_path / "out", weights=weights, resume=True)
+    assert again == failed
+
+
+def test_overlays_have_names_of_their_own_that_a_disk_takes():
+    paths = [
+        predict.overlay_path(Path("out"), name)
+        for name in ("a/b.png", "a_b.png", "ü" * 123 + ".png", "ü" * 122 + "x.png")
+    ]
+    assert paths[0] == Path("out/overlays/a/b.png.png") and len(set(paths)) == 4
+    assert max(len(os.fsencode(path.name)) for path in paths) < 250
+
+
+def test_resuming_looks_at_new_and_changed_files_alone(folder, cohort, weights, tmp_path):
+    out = tmp_path / "out"
+    predict.predict_all(folder, out, weights=weights)
+    noted = "".join(json.dumps(entry | {"problem": "as it was"}) + "\n" for entry in answers(out))
+    (out / predict.ANSWERS).write_text(noted + '{"file": "cut off in the')
+    Image.fromarray(cohort.images[5][:100]).save(folder / "a_b.png")
+    Image.fromarray(cohort.images[6]).save(folder / "new.png")
+    (folder / "c.png").unlink()
+    failed = predict.predict_all(folder, out, weights=weights, resume=True)
+    assert set(failed) == {"a/b.png", "a_b.png", "cut.dcm", "new.png", "notes.txt"}
+    assert {name for name, problem in failed.items() if problem == "as it was"} == {
+        "a/b.png",
+        "cut.dcm",
+        "notes.txt",
+    }
+    assert [entry["file"] for entry in answers(out)] == [
+        "a/b.png",
+        "cut.dcm",
+        "notes.txt",
+        "a_b.png",
+        "new.png",
+    ]
+    assert table(out)["file"].tolist() == sorted(failed)
+    afresh = predict.predict_all(folder, out, weights=weights)
+    assert "as it was" not in afresh.values()
+
+
+def test_resuming_with_another_spacing_or_side_looks_again(folder, weights, tmp_path):
+    """What was answered to another question is no answer to this one."""
+    out = tmp_path / "out"
+    predict.predict_all(folder, out, weights=weights)
+    for asked in ({"mm_per_px": 0.2}, {"mm_per_px": 0.2, "side": "L"}):
+        noted = "".join(json.dumps(entry | {"problem": "as it was"}) + "\n" for entry in answers(out))
+        (out / predict.ANSWERS).write_text(noted)
+        assert (
+            "as it was"
+            not in predict.predict_all(folder, out, weights=weights, resume=True, **asked).values()
+        )
+
+
+@pytest.mark.trains
+def test_two_processes_give_the_tables_of_one(folder, weights, tmp_path):
+    failed = [
+        predict.predict_all(folder, tmp_path / f"out{jobs}", jobs=jobs, weights=weights) for jobs in (1, 2)
+    ]
+    assert failed[0] == failed[1] and len(failed[0]) == 5
+    for name in ("landmarks.csv", "landmarks.json"):
+        first, second = ((tmp_path / out / name).read_text() for out in ("out1", "out2"))
+        assert first == second
+
+
+def test_what_was_written_into_the_folder_is_not_read_again(folder, weights):
+    for _ in range(2):
+        failed = predict.predict_all(folder, folder / "out", weights=weights)
+        assert set(failed) == {"a/b.png", "a_b.png", "c.png", "cut.dcm", "notes.txt"}
+
+
+def test_an_output_that_cannot_be_written_is_said_before_anything_is_predicted(
+    folder, weights, tmp_path, capsys
+):
+    (tmp_path / "out").write_text("in the way")
+    with pytest.raises(KneelError, match="cannot write"):
+        predict.predict_all(folder, tmp_path / "out", weights=weights)
+    assert "predicting" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("mm_per_px", [None, 0.5])
+def test_a_knees_rows_have_millimetres_where_the_spacing_is_known(mm_per_px, cohort, tiny_networks, tmp_path):
+    radiograph = Radiograph(tmp_path / "x.png", cohort.images[0], mm_per_px)
+    knee = locate_knee(radiograph, tiny_networks[0], Place(np.array([56.0, 58.0]), 70.0, "R", 0.05), "R")
+    entry = {"file": "x.png", "problem": "", "knees": [predict.described("x.png", knee)]}
+    predict.write_tables(tmp_path, [json.loads(json.dumps(entry))])
+    rows = pd.read_csv(tmp_path / "landmarks.csv")
+    assert rows["landmark"].tolist() == list(range(16)) and set(rows["side"]) == {"R"}
+    assert np.allclose(rows[["x_px", "y_px"]], knee.points_px, atol=0.006)
+    assert rows["reason"][0] == "; ".join([*knee.doubts, *knee.notes]) and not rows["trusted"].any()
+    (said,) = json.loads((tmp_path / "landmarks.json").read_text())["knees"]
+    assert set(said["joint_space_share"]) == {"medial", "lateral"}
+    if mm_per_px is None:
+        assert rows[["x_mm", "y_mm"]].isna().all(axis=None)
+        assert said["joint_space_mm"] is None and said["landmarks_mm"] is None
+    else:
+        assert np.allclose(rows[["x_mm", "y_mm"]], 0.5 * rows[["x_px", "y_px"]], atol=0.006)
+        assert set(said["joint_space_mm"]) == {"medial", "lateral"}

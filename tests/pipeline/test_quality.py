@@ -1,0 +1,176 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kneel_lib.data.radiographs import Radiograph
+from kneel_lib.data.rois import plateau_mm
+from kneel_lib.pipeline import quality
+from kneel_lib.pipeline.knee import Knee, in_plateau_mm
+from kneel_lib.pipeline.look import BRIGHT, DARK
+from kneel_lib.simulation import shape_model
+
+STEP = 0.2
+SHAPE = in_plateau_mm(shape_model.load()[0].mean)
+KNEE = Knee("R", (SHAPE - SHAPE[4]) / STEP + [300, 320], STEP, np.full(16, 0.5), 30.0, ())
+EVIDENCE = quality.Evidence(
+    np.full(16, 2.0),
+    np.full(16, 0.5),
+    30.0,
+    {("R", BRIGHT): 150.0, ("L", BRIGHT): 400.0},
+    ("R", BRIGHT),
+    "R",
+    1.0,
+    0.05,
+)
+
+
+@pytest.fixture(scope="module")
+def radiograph():
+    """A smooth picture: soft tissue that is brighter in the middle, and noise."""
+    rows, columns = np.mgrid[:640, :600]
+    grey = 900 + 2500 * np.exp(-((columns - 300) ** 2 + (rows - 320) ** 2) / 2 / 160**2)
+    grey = grey + np.random.default_rng(0).normal(0, 40, grey.shape)
+    return Radiograph(Path("smooth.dcm"), grey.astype(np.float32), STEP)
+
+
+def said(radiograph, knee=KNEE, **changes):
+    return list(quality.doubts(radiograph, knee, replace(EVIDENCE, **changes)))
+
+
+def test_an_answer_that_nothing_speaks_against_is_not_doubted(radiograph):
+    assert said(radiograph) == []
+
+
+def one(values, number, value):
+    values = values.copy()
+    values[number] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    "changes, doubt",
+    [
+        ({"spread_mm": one(np.full(16, 0.5), 7, 3.4)}, "views disagree by 3.4 mm at landmark 7"),
+        ({"shape_distance": 130.0}, "no knee has this shape (distance 130)"),
+        ({"deviation_mm": np.full(16, 5.2)}, "the networks hesitate (their maps spread by 5.2 mm)"),
+        (
+            {"implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 120.0}},
+            "it is said to be a knee of side R, but looks like one of the other side",
+        ),
+        (
+            {"said": "", "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 153.0}},
+            "its side is a guess: the other mirroring is about as plausible",
+        ),
+        (
+            {"implausibility": {("R", BRIGHT): 250.0, ("L", BRIGHT): 400.0, ("R", DARK): 270.0}},
+            "whether bone is bright or dark is a guess",
+        ),
+    ],
+)
+def test_evidence_raises_its_own_doubt_and_no_other(radiograph, changes, doubt):
+    assert said(radiograph, **changes) == [doubt]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"spread_mm": np.full(16, 2.9)},
+        {"shape_distance": 70.0},
+        {"deviation_mm": np.full(16, 4.4)},
+        {"implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 140.0}},
+        {"said": "", "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 160.0}},
+        {"implausibility": {("R", BRIGHT): 250.0, ("L", BRIGHT): 400.0, ("R", DARK): 290.0}},
+    ],
+)
+def test_evidence_below_its_limit_raises_no_doubt(radiograph, changes):
+    assert said(radiograph, **changes) == []
+
+
+def test_what_the_reader_noted_is_a_doubt(radiograph):
+    noted = replace(radiograph, notes=("its header calls it a hand",))
+    assert said(noted) == ["its header calls it a hand"]
+
+
+@pytest.mark.parametrize("plateau, doubted", [(54, True), (62, False), (100, False), (140, True)])
+def test_a_plateau_that_no_adult_has_makes_the_spacing_doubtful(radiograph, plateau, doubted):
+    step = plateau / KNEE.plateau_px
+    found = said(radiograph, replace(KNEE, mm_per_px=step))
+    expected = [f"a plateau of {plateau} mm, which no adult has: is the spacing right?"]
+    assert found == (expected if doubted else [])
+
+
+def test_without_a_spacing_the_plateau_is_not_judged(radiograph):
+    tiny = replace(KNEE, mm_per_px=None, points_px=0.5 * (KNEE.points_px - [300, 320]) + [300, 320])
+    assert said(radiograph, tiny) == []
+
+
+@pytest.mark.parametrize("shift", [[-400, 0], [0, 300], [260, 0], [-KNEE.points_px[:, 0].min() + 2, 0]])
+def test_landmarks_at_the_border_or_beyond_are_doubted(radiograph, shift):
+    moved = replace(KNEE, points_px=KNEE.points_px + shift)
+    assert said(radiograph, moved) == ["landmarks at the border or outside of the picture"]
+
+
+def test_landmarks_well_inside_are_not_doubted(radiograph):
+    margin = KNEE.points_px[:, 0].min() - 0.01 * KNEE.plateau_px - 3
+    assert said(radiograph, replace(KNEE, points_px=KNEE.points_px - [margin, 0])) == []
+
+
+def with_metal(radiograph, x, y, width, height, value=4095.0):
+    grey = radiograph.grey.copy()
+    grey[y : y + height, x : x + width] = value
+    return replace(radiograph, grey=grey)
+
+
+METAL = ["metal, or a part of the picture that is white altogether, beside the joint"]
+
+
+def test_metal_beside_the_joint_is_doubted(radiograph):
+    assert said(with_metal(radiograph, 260, 360, 90, 110)) == METAL
+
+
+def test_a_letter_at_the_rim_is_no_metal(radiograph):
+    assert said(with_metal(radiograph, 60, 90, 40, 60)) == []
+    assert said(with_metal(radiograph, 300, 300, 8, 8)) == [], "nor is a thing as small as a wire's end"
+
+
+def test_metal_in_an_inverted_picture_is_dark(radiograph):
+    inverted = with_metal(radiograph, 260, 360, 90, 110)
+    inverted = replace(inverted, grey=4095 - inverted.grey)
+    dark = {"chosen": ("R", DARK), "implausibility": {("R", DARK): 150.0, ("L", DARK): 400.0}}
+    assert said(inverted, **dark) == METAL
+    assert said(replace(radiograph, grey=4095 - radiograph.grey), **dark) == []
+
+
+def test_two_knees_of_a_picture_are_compared(radiograph):
+    right, left = KNEE, replace(KNEE, side="L")
+    shape = radiograph.grey.shape
+    assert quality.compare_knees([right, left], shape) == [right, left]
+    assert quality.compare_knees([left], shape) == [left] and quality.compare_knees([], shape) == []
+    for pair, names in (([right, right], "R and R"), ([left, right], "L and R")):
+        doubted = quality.compare_knees(pair, shape)
+        assert [knee.side for knee in doubted] == [knee.side for knee in pair]
+        for knee in doubted:
+            assert knee.doubts == (
+                f"two knees that look, from left to right, like sides {names}: expected R and L",
+            )
+
+
+def test_real_shapes_are_plausible_and_others_are_not():
+    random = np.random.default_rng(0)
+    for model in shape_model.load().values():
+        shapes = model.sample(random, 50) + random.normal(0, 0.7, (50, 16, 2))
+        distances = np.array([quality.shape_distance(shape) for shape in shapes])
+        assert (distances < 75).mean() > 0.95
+        assert (
+            quality.shape_distance(shapes[0][::-1]) > 500
+            and quality.shape_distance(shapes[0] + random.normal(0, 8, (16, 2))) > 150
+        )
+
+
+def test_hesitation_makes_a_way_to_look_implausible_as_a_rare_shape_does():
+    usual = quality.implausibility(32.0, np.full(16, 2.0))
+    assert quality.implausibility(80.0, np.full(16, 2.0)) > usual
+    assert quality.implausibility(32.0, np.full(16, 3.0)) > usual
+    assert plateau_mm(SHAPE) == pytest.approx(75.8)
