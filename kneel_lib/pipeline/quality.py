@@ -29,7 +29,7 @@ most on the knees of split val, which the network had not seen."""
 DISTANCE_A_MM = 60.0
 """What a mm of deviation weighs beside the shape's squared distance, when ways to look are compared."""
 
-SIDE_MARGIN, BONE_MARGIN, CONTRADICTED = 6.0, 30.0, 20.0
+SIDE_MARGIN, BONE_MARGIN, CONTRADICTED = 6.0, 30.0, 5.0
 """A side, or a polarity, that was found by trying is a guess where the other one is less than this more
 implausible; a side that was told is contradicted where the other one is this much more plausible."""
 
