@@ -1,6 +1,8 @@
 """What each command does that uses what is there already, and needs none of the study: it starts quickly;
 returns the exit code."""
 
+import signal
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from kneel_lib.pipeline.pretrained import named_networks
 
 
 def predict(options: Namespace) -> int:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(f"stopped; answers so far are under {options.output}"))
     asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume
     failed = predict_all(*asked)
     print(

@@ -4,6 +4,7 @@ grey ROIs in, landmarks in ROI pixels out, nothing left to do around them."""
 import json
 import logging
 import os
+import warnings
 import zlib
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -46,15 +47,17 @@ def export(network: Network, path: Path | str) -> Path:
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which is not needed
     example = torch.zeros(2, 1, network.size_px, network.size_px)
-    program: Any = torch.onnx.export(
-        Whole(network).eval(),
-        (example,),
-        dynamo=True,
-        input_names=[INPUT],
-        output_names=OUTPUTS,
-        verbose=False,
-        dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of torch, about itself
+        program: Any = torch.onnx.export(
+            Whole(network).eval(),
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=OUTPUTS,
+            verbose=False,
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
+        )
     model = program.model_proto
     onnx.helper.set_model_props(
         model, {"roi": json.dumps({"size_px": network.size_px, "spacing_mm": network.spacing_mm})}
@@ -68,13 +71,13 @@ def cached(path: Path) -> Path:
     return paths.cache() / "onnx" / f"{path.stem}-{zlib.crc32(path.read_bytes()):08x}.onnx"
 
 
-def export_all(folder: Path) -> bool:
+def can_run(folder: Path, write: bool) -> bool:
     """Whether every pretrained network of a folder can run in onnxruntime: it is installed, and their ONNX
-    files are there, or are written now."""
+    files are there, or are written now. write: whether that is worth it, which takes most of a minute."""
     if not find_spec("onnxruntime"):
         return False
     missing = [path for path in sorted(folder.glob("*.safetensors")) if not cached(path).is_file()]
-    if missing and not (find_spec("onnx") and find_spec("onnxscript")):
+    if missing and not (write and find_spec("onnx") and find_spec("onnxscript")):
         return False
     for path in missing:
         export(load_network(path), cached(path))
@@ -82,7 +85,7 @@ def export_all(folder: Path) -> bool:
 
 
 def load_all(kind: str, folder: Path, threads: int = 0) -> list["OnnxNetwork"]:
-    """The exported networks of a kind, after `export_all`."""
+    """The exported networks of a kind, after `can_run`."""
     return [load(cached(path), threads) for path in sorted(folder.glob(f"{kind}*-*.safetensors"))]
 
 

@@ -52,8 +52,8 @@ COLUMNS = (
     "trust",
     "reason",
 )
-MANY = 20
-"""From so many files on, writing the networks for onnxruntime (ten seconds, once) is worth it."""
+MANY = 200
+"""From so many files on, writing the networks for onnxruntime (most of a minute, once) is worth it."""
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
@@ -146,7 +146,7 @@ def predict_all(
     todo = {name: file for name, file in named.items() if not holds(known.get(name, {}), file, asked)}
     kept = {name: entry for name, entry in known.items() if name in named and name not in todo}
     write_text(asked.output / ANSWERS, "".join(json.dumps(entry) + "\n" for entry in kept.values()))
-    asked = replace(asked, fast=len(todo) >= MANY and onnx_export.export_all(asked.weights))
+    asked = replace(asked, fast=onnx_export.can_run(asked.weights, write=len(todo) >= MANY))
     progress = Progress("predicting", len(named), len(kept), unit="file")
     try:
         with open(asked.output / ANSWERS, "a", encoding="utf-8") as log:
@@ -157,6 +157,11 @@ def predict_all(
                 if entry["problem"]:
                     print(f"error: {entry['problem']}", flush=True)
                 progress.advance(len(kept))
+    except OSError as error:
+        raise KneelError(
+            f"cannot keep answers in {asked.output} ({error.strerror or error}): free some space; --resume "
+            "goes on from there"
+        ) from None
     finally:
         progress.close()
         write_tables(asked.output, [kept[name] for name in named if name in kept])
@@ -232,7 +237,7 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
         write_picture(overlay_path(asked.output, name), overlay(radiograph, knees))
     except KneelError as error:
         entry["problem"] = as_text(str(error))
-    except (MemoryError, ArithmeticError, ValueError, OSError, cv2.error) as error:
+    except Exception as error:  # whatever a stranger's file leads to must not cost the others their answers
         said = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
         entry["problem"] = as_text(said)
     return entry

@@ -15,7 +15,7 @@ import pandas as pd
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.normalisation import normalise
-from kneel_lib.data.rois import plateau_mm
+from kneel_lib.data.rois import PLATEAU_MM, plateau_mm
 from kneel_lib.imaging import warp
 
 NAME = "search_fields"
@@ -127,7 +127,7 @@ def lay_over(
     shared = inside & around
     if not shared.any():
         return field, inside
-    rim = RIM_MM / 75.8 * knee.plateau / np.hypot(*to_knee[:, 0])
+    rim = RIM_MM / PLATEAU_MM * knee.plateau / np.hypot(*to_knee[:, 0])
     distance = cv2.distanceTransform(np.pad(inside, 1).astype(np.uint8), cv2.DIST_L2, 3)[1:-1, 1:-1]
     weight = np.clip(distance / max(rim, 1), 0, 1)
     matched = (field - field[shared].mean()) / max(field[shared].std(), 1e-3)
