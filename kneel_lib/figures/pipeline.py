@@ -132,3 +132,21 @@ def show_examples(chosen: Any, cases: Any) -> Figure:
         points = (truth - origin) / scale, (predicted - origin) / scale
         show_knee(panels.flat[number], picture, EXAMPLE_MM / EXAMPLE_PX, *points, title)
     return figure
+
+
+def trust_curves(knees: pd.DataFrame, reliability: pd.DataFrame) -> Figure:
+    """Left: the share of knees with all landmarks within 3 mm over the trust that was put in them, a point a
+    quantile. Right: risk and coverage, the share that is not within 3 mm among the knees trusted most.
+
+    knees: columns trust, near. reliability: columns trust, within_3_mm, knees.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, 0.45 * TWO_COLUMNS))
+    left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    left.plot(reliability["trust"], reliability["within_3_mm"], "o-")
+    left.set(xlabel="trust", ylabel="share of knees within 3 mm", xlim=(0.3, 1.02), ylim=(0.3, 1.05))
+    ordered = knees.sort_values("trust", ascending=False)
+    coverage = np.arange(1, len(ordered) + 1) / len(ordered)
+    right.plot(coverage, 1 - ordered["near"].astype(float).expanding().mean())
+    right.set(xlabel="share answered, the surest first", ylabel="share not within 3 mm", ylim=(0, None))
+    figure.tight_layout()
+    return figure

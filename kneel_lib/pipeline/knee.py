@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from kneel_lib import landmarks
 from kneel_lib.data.rois import PLATEAU_MM, plateau_mm
 
 
@@ -18,7 +19,9 @@ class Knee:
     measurement noise; about 32 is usual. doubts: why the answer should not be trusted; empty if nothing
     speaks against it. notes: what was done to the picture or is worth knowing, no reason to doubt. trust: the
     probability that every landmark is within 3 mm, NaN where it was not judged; signs: the numbers that it is
-    judged by (`quality.signs`).
+    judged by (`quality.signs`). region_px: (16,) radius of the circle that holds the true landmark with a
+    probability of 90 % (`quality.region_px`), in pixels; NaN where it was not calibrated. deviation_px: (16,)
+    of the maps, which it is made of.
     """
 
     side: str
@@ -30,6 +33,8 @@ class Knee:
     notes: tuple[str, ...] = ()
     trust: float = float("nan")
     signs: dict[str, float] = field(default_factory=dict)
+    region_px: np.ndarray = field(default_factory=lambda: np.full(landmarks.COUNT, np.nan))
+    deviation_px: np.ndarray = field(default_factory=lambda: np.full(landmarks.COUNT, np.nan))
 
     @property
     def points_mm(self) -> np.ndarray:

@@ -95,7 +95,10 @@ def locate_knee(radiograph: Radiograph, networks: Sequence[Any], place: Place, s
     doubts = tuple(quality.doubts(radiograph, knee, evidence))
     notes = ("bone is dark in this picture: turned round",) if final.way.bone == DARK else ()
     signs = quality.signs(evidence)
-    return replace(knee, doubts=doubts, notes=notes, trust=quality.trust(signs), signs=signs)
+    deviation_px = final.deviation_mm / scale
+    region_px, trust = quality.region_px(deviation_px), quality.trust(signs)
+    knee = replace(knee, trust=trust, signs=signs, region_px=region_px, deviation_px=deviation_px)
+    return replace(knee, doubts=doubts, notes=notes)
 
 
 def moved_mm(view: View, place: Place) -> float:
@@ -116,7 +119,7 @@ def overlay(
     radiograph: Radiograph, knees: Iterable[Knee], least_px: int = 800, greatest_px: int = 1600
 ) -> np.ndarray:
     """The radiograph with its landmarks, (H, W, 3) uint8 BGR: tibia orange, femur blue;
-    knees not to be trusted are marked."""
+    a circle holds the true landmark with a probability of 90 %; knees not to be trusted are marked."""
     longest = max(radiograph.image.shape)
     scale = np.clip(longest, least_px, greatest_px) / longest
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -127,6 +130,9 @@ def overlay(
             colour = (0, 94, 213) if number in landmarks.TIBIA else (233, 180, 86)
             place = tuple(np.round(point * scale).astype(int).tolist())
             cv2.circle(picture, place, 3, colour, -1, cv2.LINE_AA)
+            if np.isfinite(knee.region_px[number]):
+                radius = max(round(float(knee.region_px[number] * scale)), 1)
+                cv2.circle(picture, place, radius, colour, 1, cv2.LINE_AA)
         if not knee.trusted:
             x, y = np.round(knee.points_px.min(axis=0) * scale).astype(int).tolist()
             font, yellow = cv2.FONT_HERSHEY_SIMPLEX, (0, 255, 255)

@@ -48,6 +48,7 @@ COLUMNS = (
     "x_mm",
     "y_mm",
     "spread_mm",
+    "region_px",
     "trusted",
     "trust",
     "reason",
@@ -274,15 +275,17 @@ def landmark_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
 def rows_of(entry: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     """The rows of one file."""
     if entry["problem"]:
-        yield (entry["file"], "", "", "", *[np.nan] * 5, False, np.nan, entry["problem"])
+        yield (entry["file"], "", "", "", *[np.nan] * 6, False, np.nan, entry["problem"])
     for note in {note for knee in entry["knees"] for note in knee["notes"] if note.startswith(MISSING)}:
-        yield (entry["file"], "", "", "", *[np.nan] * 5, False, np.nan, note)
+        yield (entry["file"], "", "", "", *[np.nan] * 6, False, np.nan, note)
     for knee in entry["knees"]:
         reason = "; ".join([*knee["doubts"], *knee["notes"]])
-        for number, (point, spread) in enumerate(zip(knee["landmarks_px"], knee["spread_mm"])):
+        regions = [np.nan] * landmarks.COUNT if knee["region_px"] is None else knee["region_px"]
+        for number, point in enumerate(knee["landmarks_px"]):
             mm = [np.nan, np.nan] if knee["landmarks_mm"] is None else knee["landmarks_mm"][number]
+            unsure = knee["spread_mm"][number], regions[number]
             said = (knee["trusted"], knee["trust"], reason)
-            yield (entry["file"], knee["side"], number, landmarks.NAMES[number], *point, *mm, spread, *said)
+            yield (entry["file"], knee["side"], number, landmarks.NAMES[number], *point, *mm, *unsure, *said)
 
 
 def described(name: str, knee: Knee) -> dict[str, Any]:
@@ -295,6 +298,7 @@ def described(name: str, knee: Knee) -> dict[str, Any]:
         "landmarks_px": np.round(knee.points_px, 2).tolist(),
         "landmarks_mm": np.round(knee.points_mm, 3).tolist() if known else None,
         "spread_mm": np.round(knee.spread_mm, 3).tolist(),
+        "region_px": np.round(knee.region_px, 2).tolist() if np.isfinite(knee.region_px).all() else None,
         "trusted": knee.trusted,
         "trust": None if np.isnan(knee.trust) else round(knee.trust, 3),
         "doubts": list(knee.doubts),

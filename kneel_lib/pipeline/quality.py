@@ -183,6 +183,13 @@ def trust(found: Mapping[str, float]) -> float:
     return float(expit(scaled @ np.array(fitted["weights"]) + fitted["intercept"]))
 
 
+def region_px(deviation_px: np.ndarray) -> np.ndarray:
+    """(16,) radius in pixels of the circle around each landmark that holds the true one with a probability of
+    90 %: a conformal multiple of the deviation (16,) of its map; NaN where it was never calibrated."""
+    ratios = read_trust().get("region_ratios")
+    return np.full(landmarks.COUNT, np.nan) if ratios is None else deviation_px * np.array(ratios)
+
+
 @cache
 def read_trust() -> dict[str, Any]:
     """What TRUST holds; nothing where it is not there."""

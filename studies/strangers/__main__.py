@@ -1,14 +1,18 @@
 """`python -m studies.strangers`: what `predict` does with distorted and spoilt files of knees that its
-networks have not seen, and how far its trust can be trusted: results/strangers.csv, results/trust.csv."""
+networks have not seen, and how far its trust can be trusted: results/strangers.csv, trust.csv,
+trust_knees.csv and conformal.csv."""
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from kneel_lib import paths
+from kneel_lib import landmarks, paths
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.runs import commit
@@ -18,7 +22,7 @@ from kneel_lib.pipeline.quality import TRUST
 from kneel_lib.progress import Progress
 from studies.strangers import trust
 from studies.strangers.distortions import RIGHT, SPOILT
-from studies.strangers.measure import ask, labelled, summary
+from studies.strangers.measure import Told, ask, labelled, summary
 
 SPLIT = "val"
 
@@ -60,8 +64,22 @@ def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None
     """Fit the trust on the knees as they are, and show how it does on subjects that it has not seen."""
     told = ask(cohort, RIGHT[0], networks, None)
     signs = trust.gather(told, list(cohort.knees["subject_id"]))
-    write_text(TRUST, json.dumps({**trust.fit(signs), **about}, indent=1) + "\n")
-    write(labelled(trust.reliability(signs, trust.unseen(signs)), **about), "trust")
+    ratios, found = trust.error_ratios(told), [one for one in told if one.knee]
+    regions = {"region_ratios": np.round(trust.conformal(ratios), 4).tolist()}
+    write_text(TRUST, json.dumps({**trust.fit(signs), **regions, **about}, indent=1) + "\n")
+    write(labelled(conformal_table(found, ratios, list(signs["subject_id"])), **about), "conformal")
+    judged = trust.unseen(signs)
+    write(labelled(trust.reliability(signs, judged), **about), "trust")
+    write(labelled(signs.assign(trust=judged), **about), "trust_knees")
+
+
+def conformal_table(found: Sequence[Told], ratios: np.ndarray, subjects: Sequence[Any]) -> pd.DataFrame:
+    """A row a landmark: how often its region holds the truth for knees of subjects that gave it no part, and
+    its radius in mm in the median."""
+    deviations = [one.knee.deviation_px * one.mm_per_px for one in found if one.knee]
+    radius = np.median(deviations, axis=0) * trust.conformal(ratios)
+    columns = {"landmark": range(landmarks.COUNT), "coverage": trust.coverage(ratios, subjects)}
+    return pd.DataFrame(columns | {"radius_mm": radius})
 
 
 def write(table: pd.DataFrame, name: str) -> None:

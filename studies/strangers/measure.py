@@ -22,12 +22,14 @@ SURE = 0.9
 
 @dataclass(frozen=True)
 class Told:
-    """What came of one file: its answer if there is one, and its errors (16,) in mm at the true spacing."""
+    """What came of one file: its answer if there is one, and its errors (16,) in mm at the true spacing,
+    mm_per_px."""
 
     side: str
     knee: Knee | None
     others: int
     errors_mm: np.ndarray
+    mm_per_px: float = 1.0
 
 
 def as_files(cohort: Cohort) -> Iterator[tuple[np.ndarray, np.ndarray, str, float]]:
@@ -65,7 +67,7 @@ def answer_of(
         return Told(side, None, 0, np.full(landmarks.COUNT, np.nan))
     errors = [np.linalg.norm(knee.points_px - places, axis=1) * mm_per_px for knee in knees]
     nearest = int(np.argmin([error.mean() for error in errors]))
-    return Told(side, knees[nearest], len(knees) - 1, errors[nearest])
+    return Told(side, knees[nearest], len(knees) - 1, errors[nearest], mm_per_px)
 
 
 def summary(told: Sequence[Told]) -> dict[str, Any]:

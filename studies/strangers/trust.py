@@ -16,15 +16,17 @@ from studies.strangers.measure import Told
 WITHIN_MM = 3.0
 SIGNS = ("deviation_mm", "greatest_deviation_mm", "log_shape_distance", "greatest_spread_mm")
 FOLDS = 10
+COVERAGE = 0.9
 
 
 def gather(told: Sequence[Told], subjects: Sequence[Any]) -> pd.DataFrame:
-    """A row a knee that was found: subject, its signs, whether all landmarks are within WITHIN_MM."""
+    """A row a knee that was found: whose, mean error, whether all landmarks are within WITHIN_MM, signs."""
     rows = []
     for one, subject in zip(told, subjects):
         if one.knee is not None:
             near = bool((one.errors_mm < WITHIN_MM).all())
-            rows.append({"subject_id": subject, **one.knee.signs, "near": near})
+            about = {"subject_id": subject, "side": one.side, "mre_mm": one.errors_mm.mean(), "near": near}
+            rows.append(about | one.knee.signs)
     return pd.DataFrame(rows)
 
 
@@ -64,3 +66,25 @@ def reliability(table: pd.DataFrame, trust: np.ndarray, bins: int = 4) -> pd.Dat
     return rows.reset_index().assign(
         brier=brier_score_loss(table["near"], trust), auc=roc_auc_score(table["near"], trust)
     )
+
+
+def error_ratios(told: Sequence[Told]) -> np.ndarray:
+    """(knees, 16) error over the deviation of the landmark's map, of the knees that were found."""
+    found = [one for one in told if one.knee is not None]
+    return np.stack([one.errors_mm / one.mm_per_px / one.knee.deviation_px for one in found if one.knee])
+
+
+def conformal(ratios: np.ndarray) -> np.ndarray:
+    """(16,) the ratio that a new knee's stays within with a probability of COVERAGE: split conformal, the
+    quantile of (knees + 1) * COVERAGE of so many knees."""
+    rank = min(int(np.ceil((len(ratios) + 1) * COVERAGE)), len(ratios))
+    return np.sort(ratios, axis=0)[rank - 1]
+
+
+def coverage(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
+    """(16,) the share of knees within the region that knees of other subjects give."""
+    groups, within = np.asarray(subjects), np.zeros(ratios.shape, bool)
+    for subject in set(groups):
+        own = groups == subject
+        within[own] = ratios[own] <= conformal(ratios[~own])
+    return within.mean(axis=0)

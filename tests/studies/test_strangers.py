@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+
+from kneel_lib import landmarks
+from kneel_lib.pipeline.knee import Knee
+from kneel_lib.simulation import shape_model
+from studies.strangers import measure, trust
+from studies.strangers.distortions import RIGHT, SPOILT
+
+KINDS = {kind.name: kind for kind in (*RIGHT, *SPOILT)}
+MOVING = ("turned by 10 degrees", "turned by -10 degrees", "mirrored", "upside down", "a quarter turn")
+
+
+def dotted() -> tuple[np.ndarray, np.ndarray]:
+    """A dark picture (224, 224) with a bright dot at each of 16 landmarks of a real shape, and these."""
+    shape = shape_model.load()[0].mean
+    points = (shape - shape.mean(axis=0)) / 0.5 + 111.5
+    picture = np.full((224, 224), 40, np.uint8)
+    for point in points:
+        cv2.circle(picture, tuple(np.round(point).astype(int).tolist()), 3, 230, -1)
+    return picture, points
+
+
+@pytest.mark.parametrize("name", [*MOVING, "wide black border", "lateral third cut off"])
+def test_landmarks_go_where_their_pixels_go(name):
+    picture, points = KINDS[name].change(*dotted())
+    places = np.round(points).astype(int)
+    inside = ((places >= 0) & (places < picture.shape[::-1])).all(axis=1)
+    assert inside.sum() >= 8
+    assert (picture[places[inside, 1], places[inside, 0]] > 150).all()
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in (*RIGHT, *SPOILT)])
+def test_every_kind_is_a_picture_that_differs_from_the_knee(name):
+    picture, points = dotted()
+    changed, places = KINDS[name].change(picture.copy(), points.copy())
+    assert changed.dtype in (np.uint8, np.uint16) and places.shape == (landmarks.COUNT, 2)
+    same = changed.shape == picture.shape and np.array_equal(changed, picture)
+    assert same == (name in ("as it is", "spacing x 0.7", "spacing x 1.4"))
+
+
+def told(error_mm: float, side: str = "R", doubts: tuple[str, ...] = (), said: float = 0.95) -> measure.Told:
+    signs = {name: error_mm for name in trust.SIGNS}
+    knee = Knee(side, np.zeros((16, 2)), 0.5, np.zeros(16), 30.0, doubts, trust=said, signs=signs)
+    return measure.Told("R", knee, 0, np.full(16, error_mm))
+
+
+def test_a_summary_counts_wrong_sides_only_where_they_are_not_doubted():
+    missed = measure.Told("R", None, 0, np.full(16, np.nan))
+    some = [told(1.0), told(12.0, said=0.2), told(1.0, "L"), told(1.0, "L", ("its side is a guess",)), missed]
+    row = measure.summary(some)
+    counts = ("knees", "found", "out", "wrong_side", "side_guessed", "trusted", "sure")
+    assert [row[name] for name in counts] == [5, 4, 1, 1, 1, 3, 3]
+    assert row["mre_mm"] == pytest.approx(15 / 4) and row["sure_within_3_mm"] == 1.0
+
+
+def test_trust_falls_with_the_error_that_its_signs_tell_of():
+    random = np.random.default_rng(0)
+    signs = trust.gather([told(error) for error in random.uniform(1, 5, 200)], list(range(200)))
+    fitted, judged = trust.fit(signs), trust.unseen(signs)
+    assert all(weight < 0 for weight in fitted["weights"]) and fitted["subjects"] == 200
+    assert judged[signs["near"]].mean() > 0.8 > 0.3 > judged[~signs["near"]].mean()
+    groups = trust.reliability(signs, judged)
+    assert groups["knees"].sum() == 200 and groups["within_3_mm"].is_monotonic_increasing
+
+
+def test_a_file_that_is_no_picture_is_a_knee_that_was_missed(tmp_path):
+    path = Path(tmp_path, "knee.png")
+    path.write_bytes(b"no picture")
+    assert measure.answer_of(path, np.zeros((16, 2)), "R", 0.5, ([], []), None).knee is None
+
+
+def test_what_was_measured_stands_in_the_first_columns():
+    made = measure.labelled(pd.DataFrame({"mre_mm": [1.0, 2.0]}), cohort="crops", commit="abc")
+    assert list(made) == ["cohort", "commit", "mre_mm"] and (made["cohort"] == "crops").all()
+
+
+def test_conformal_regions_hold_nine_in_ten_of_other_knees():
+    random = np.random.default_rng(0)
+    ratios = random.exponential(size=(400, 16))
+    within = trust.coverage(ratios, list(range(400)))
+    assert np.abs(within - 0.9).max() < 0.02
+    assert ((random.exponential(size=(4000, 16)) <= trust.conformal(ratios)).mean(axis=0) > 0.85).all()
