@@ -137,7 +137,7 @@ def metal_share(radiograph: Radiograph, knee: Any, bone: int, size: int = 96) ->
     y, x = np.mgrid[:size, :size] - (size - 1) / 2
     disc = np.hypot(x, y) < size / 2
     white = [parts == number for number in range(1, count)]
-    sharp = [part for part in white if part.sum() > 20 and np.median(grey[rim_of(part)]) < 0.8]
+    sharp = [part for part in white if part.sum() > 20 and np.median(grey[rim_of(part)]) < 0.9]
     return float(sum((part & disc).sum() for part in sharp) / disc.sum())
 
 

@@ -76,7 +76,9 @@ def summary(told: Sequence[Told]) -> dict[str, Any]:
     errors = np.array([one.errors_mm for one in found]).reshape(-1, landmarks.COUNT)
     trusted = [one.knee.trusted for one in found if one.knee]
     mistaken = [one for one in found if one.knee and one.knee.side != one.side]
-    guessed = [one for one in found if one.knee and any("side" in doubt for doubt in one.knee.doubts)]
+    guessed = [
+        one for one in found if one.knee and any("its side is a guess" in doubt for doubt in one.knee.doubts)
+    ]
     sure = np.array([one.knee.trust >= SURE for one in found if one.knee], bool)
     near = np.asarray((errors < 3).all(axis=1))
     return {
