@@ -50,17 +50,22 @@ def locate(
     if not places:
         raise NoKneeFound(f"{radiograph.path} shows no knee that the search could find")
     said = side or (radiograph.side if radiograph.side in ("L", "R") else "")
-    found = [locate_knee(radiograph, networks, place, said if len(places) == 1 else "") for place in places]
+    if len(places) == 2:
+        found = [locate_knee(radiograph, networks, *pair, by_place=True) for pair in zip(places, "RL")]
+    else:
+        found = [locate_knee(radiograph, networks, places[0], said)]
     half = empty_half(places, radiograph.grey.shape[1])
     if half:
         note = f"{MISSING} in the picture's {half} half"
         found = [replace(knee, notes=(*knee.notes, note)) for knee in found]
-    return quality.compare_knees(found)
+    return found
 
 
-def locate_knee(radiograph: Radiograph, networks: Sequence[Any], place: Place, said: str = "") -> Knee:
-    """One `Knee` from where it seems to be. said: its side as file or caller have it: it is taken, and
-    doubted where the picture contradicts it."""
+def locate_knee(
+    radiograph: Radiograph, networks: Sequence[Any], place: Place, said: str = "", by_place: bool = False
+) -> Knee:
+    """One `Knee` from where it seems to be. said: its side as file or caller have it, or (by_place) as it
+    follows from where it lies beside another: it is taken, and doubted where the picture contradicts it."""
     first, tried = look_every_way(radiograph, networks[0], place, said)
     if moved_mm(first, place) > OFF_MM or abs(np.log(first.plateau_px / place.plateau_px)) > OFF_SHARE:
         (first,) = look(radiograph, networks[0], first.centre_px, first.plateau_px, [first.way])
@@ -89,6 +94,7 @@ def locate_knee(radiograph: Radiograph, networks: Sequence[Any], place: Place, s
         {(view.way.side, view.way.bone): view.implausibility for view in tried},
         (final.way.side, final.way.bone),
         said,
+        by_place,
         moved_mm(final, place),
         place.deviation,
     )

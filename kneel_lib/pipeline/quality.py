@@ -2,8 +2,8 @@
 contradict each other in, and the reasons to doubt it in words."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,10 @@ most on the knees of split val, which the network had not seen."""
 DISTANCE_A_MM = 60.0
 """What a mm of deviation weighs beside the shape's squared distance, when ways to look are compared."""
 
-SIDE_MARGIN, BONE_MARGIN, CONTRADICTED = 6.0, 30.0, 5.0
+SIDE_MARGIN, BONE_MARGIN, CONTRADICTED, MISPLACED = 6.0, 30.0, 5.0, 20.0
 """A side, or a polarity, that was found by trying is a guess where the other one is less than this more
-implausible; a side that was told is contradicted where the other one is this much more plausible."""
+implausible; a side that was told, or that follows from where the knee lies, is contradicted where the other
+one is this much more plausible."""
 
 MEASURED_MM = 1.0
 """Standard deviation of a predicted coordinate that the shape's judgement allows for."""
@@ -42,10 +43,13 @@ PLATEAU_RANGE_MM = (60.0, 105.0)
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an answer is judged by; mm at a plateau of PLATEAU_MM. deviation_mm, spread_mm: (16,) of the maps
-    and over the views. implausibility: {(side, polarity of bone): of the first look that way}. chosen: the
-    way that was taken. said: the side as it was told. moved_mm: from where the search saw landmark 4.
-    search_deviation: of its maps, as a share of the plateau."""
+    """What an answer is judged by; mm at a plateau of PLATEAU_MM.
+
+    deviation_mm, spread_mm: (16,) of the maps and over the views. implausibility: {(side, polarity of bone): of
+    the first look that way}. chosen: the way that was taken. said: the side as it was told, or (by_place) as
+    it follows from where the knee lies. moved_mm: from where the search saw landmark 4. search_deviation: of
+    its maps, as a share of the plateau.
+    """
 
     deviation_mm: np.ndarray
     spread_mm: np.ndarray
@@ -53,6 +57,7 @@ class Evidence:
     implausibility: Mapping[tuple[str, int], float]
     chosen: tuple[str, int]
     said: str
+    by_place: bool
     moved_mm: float
     search_deviation: float
 
@@ -98,7 +103,9 @@ def doubts(radiograph: Radiograph, knee: Any, evidence: Evidence) -> Iterator[st
         yield f"the networks hesitate (their maps spread by {evidence.deviation_mm.mean():.1f} mm)"
     if near_border(knee.points_px, radiograph.grey.shape, 0.01 * knee.plateau_px):
         yield "landmarks at the border or outside of the picture"
-    if evidence.said and evidence.margin(0) < -CONTRADICTED:
+    if evidence.by_place and evidence.margin(0) < -MISPLACED:
+        yield f"it lies where a knee of side {evidence.said} does, but looks like one of the other side"
+    elif evidence.said and not evidence.by_place and evidence.margin(0) < -CONTRADICTED:
         yield f"it is said to be a knee of side {evidence.said}, but looks like one of the other side"
     if not evidence.said and evidence.margin(0) < SIDE_MARGIN:
         yield "its side is a guess: the other mirroring is about as plausible"
@@ -144,16 +151,6 @@ def metal_share(radiograph: Radiograph, knee: Any, bone: int, size: int = 96) ->
 def rim_of(part: np.ndarray) -> np.ndarray:
     """The pixels within three of a part, without it."""
     return (cv2.dilate(part.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0) & ~part
-
-
-def compare_knees(knees: Sequence[Any]) -> list[Any]:
-    """The knees of one picture, doubted where they contradict each other: two of the same side, or of sides
-    that lie the wrong way round."""
-    if len(knees) < 2 or [knee.side for knee in knees] == ["R", "L"]:
-        return list(knees)
-    said = " and ".join(knee.side for knee in knees)
-    doubt = f"two knees that look, from left to right, like sides {said}: expected R and L"
-    return [replace(knee, doubts=(*knee.doubts, doubt)) for knee in knees]
 
 
 TRUST = Path(__file__).parent.parent / "weights" / "trust.json"

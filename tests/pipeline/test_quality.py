@@ -21,6 +21,7 @@ EVIDENCE = quality.Evidence(
     {("R", BRIGHT): 150.0, ("L", BRIGHT): 400.0},
     ("R", BRIGHT),
     "R",
+    False,
     1.0,
     0.05,
 )
@@ -60,6 +61,10 @@ def one(values, number, value):
             "it is said to be a knee of side R, but looks like one of the other side",
         ),
         (
+            {"by_place": True, "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 120.0}},
+            "it lies where a knee of side R does, but looks like one of the other side",
+        ),
+        (
             {"said": "", "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 153.0}},
             "its side is a guess: the other mirroring is about as plausible",
         ),
@@ -80,6 +85,7 @@ def test_evidence_raises_its_own_doubt_and_no_other(radiograph, changes, doubt):
         {"shape_distance": 70.0},
         {"deviation_mm": np.full(16, 4.4)},
         {"implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 146.0}},
+        {"by_place": True, "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 135.0}},
         {"said": "", "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 160.0}},
         {"implausibility": {("R", BRIGHT): 250.0, ("L", BRIGHT): 400.0, ("R", DARK): 290.0}},
     ],
@@ -141,19 +147,6 @@ def test_metal_in_an_inverted_picture_is_dark(radiograph):
     dark = {"chosen": ("R", DARK), "implausibility": {("R", DARK): 150.0, ("L", DARK): 400.0}}
     assert said(inverted, **dark) == METAL
     assert said(replace(radiograph, grey=4095 - radiograph.grey), **dark) == []
-
-
-def test_two_knees_of_a_picture_are_compared():
-    right, left = KNEE, replace(KNEE, side="L")
-    assert quality.compare_knees([right, left]) == [right, left]
-    assert quality.compare_knees([left]) == [left] and quality.compare_knees([]) == []
-    for pair, names in (([right, right], "R and R"), ([left, right], "L and R")):
-        doubted = quality.compare_knees(pair)
-        assert [knee.side for knee in doubted] == [knee.side for knee in pair]
-        for knee in doubted:
-            assert knee.doubts == (
-                f"two knees that look, from left to right, like sides {names}: expected R and L",
-            )
 
 
 def test_real_shapes_are_plausible_and_others_are_not():
