@@ -45,10 +45,10 @@ PLATEAU_RANGE_MM = (60.0, 105.0)
 class Evidence:
     """What an answer is judged by; mm at a plateau of PLATEAU_MM.
 
-    deviation_mm, spread_mm: (16,) of the maps and over the views. implausibility: {(side, polarity of bone): of
-    the first look that way}. chosen: the way that was taken. said: the side as it was told, or (by_place) as
-    it follows from where the knee lies. moved_mm: from where the search saw landmark 4. search_deviation: of
-    its maps, as a share of the plateau.
+    deviation_mm, spread_mm: (16,) of the maps and over the views. implausibility: {(side, polarity of bone):
+    of the first look that way}. chosen: the way that was taken. said: the side as it was told, or (by_place)
+    as it follows from where the knee lies. moved_mm: from where the search saw landmark 4. search_deviation:
+    of its maps, as a share of the plateau.
     """
 
     deviation_mm: np.ndarray

@@ -78,14 +78,16 @@ def windows(left: float, right: float, height: float) -> Iterator[tuple[np.ndarr
 def look_closer(
     radiograph: Radiograph, networks: Sequence[Any], shown: list[tuple[np.ndarray, float]]
 ) -> list[Place]:
-    """The places that windows show, each looked at again in a window around it until the search is sure."""
-    places, sure = look(radiograph, networks, shown), []
-    for _ in range(LOOKS - 1):
-        around = [(p.centre_px, AROUND * p.plateau_px) for p in places if p.deviation < HINT]
-        places = look(radiograph, networks, around)
-        sure += [place for place in places if place.deviation <= SURE]
-        places = [place for place in places if place.deviation > SURE]
-    return [*sure, *(place for place in places if place.deviation < NOTHING)]
+    """The places that windows show, each looked at again in a window around it until it is sure. Where
+    it never is, the surest look counts: a knee that could be of either side may look worse from near."""
+    places = [place for place in look(radiograph, networks, shown) if place.deviation < HINT]
+    for number in range(1, LOOKS):
+        unsure = [i for i, place in enumerate(places) if number == 1 or place.deviation > SURE]
+        around = [(places[i].centre_px, AROUND * places[i].plateau_px) for i in unsure]
+        for i, place in zip(unsure, look(radiograph, networks, around)):
+            surer = min(places[i], place, key=lambda one: one.deviation)
+            places[i] = place if place.deviation <= SURE else surer
+    return [place for place in places if place.deviation < NOTHING]
 
 
 def look(
