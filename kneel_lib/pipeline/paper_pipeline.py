@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import chi2
 
 from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph
@@ -25,7 +24,7 @@ from kneel_lib.imaging import cut
 from kneel_lib.network import training
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import NoKneeFound
-from kneel_lib.pipeline.quality import SHAPE_LIMIT, SPREAD_LIMIT_MM, near_border, shape_distance
+from kneel_lib.pipeline.quality import RAREST, SPREAD_LIMIT_MM, near_border, shape_distance
 
 BILATERAL_MM = 220.0
 
@@ -159,7 +158,7 @@ def doubt(knee: Knee, shape: tuple[int, ...]) -> Iterator[str]:
     spread = knee.spread_mm
     if spread.max() > SPREAD_LIMIT_MM:
         yield f"views disagree by {spread.max():.1f} mm at landmark {int(spread.argmax())}"
-    if knee.shape_distance > chi2.ppf(SHAPE_LIMIT, 2 * landmarks.COUNT):
+    if knee.shape_distance > RAREST:
         yield f"no knee has this shape (distance {knee.shape_distance:.0f})"
     if near_border(knee.points_px, shape, 0.0):
         yield "landmarks outside of the picture"
@@ -182,5 +181,5 @@ def more_plausible(tried: Sequence[Knee]) -> Knee:
 
 def implausibility(knee: Knee) -> float:
     """What decides between two mirrorings: spread of the views and rarity of the shape together."""
-    rarity = knee.shape_distance / chi2.ppf(SHAPE_LIMIT, 2 * landmarks.COUNT)
+    rarity = knee.shape_distance / RAREST
     return float(knee.spread_mm.mean() / SPREAD_LIMIT_MM + rarity)

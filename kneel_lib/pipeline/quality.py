@@ -10,8 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.special import expit
-from scipy.stats import chi2
+from scipy.special import chdtri, expit
 
 from kneel_lib import landmarks
 from kneel_lib.data.grey import Radiograph
@@ -19,8 +18,9 @@ from kneel_lib.data.normalisation import sample
 from kneel_lib.simulation import shape_model
 
 SPREAD_LIMIT_MM, SHAPE_LIMIT = 3.0, 0.9999
+RAREST = float(chdtri(2 * landmarks.COUNT, 1 - SHAPE_LIMIT))
 """A knee is not to be trusted where views of one landmark spread (standard deviation) by more, or where
-its shape is rarer than this."""
+its shape is rarer than this share of chi-squared, which is this distance."""
 
 DEVIATION_LIMIT_MM = 4.5
 """Mean deviation of the maps, at a plateau of PLATEAU_MM, above which the networks hesitate: 3.4 mm at the
@@ -97,7 +97,7 @@ def doubts(radiograph: Radiograph, knee: Any, evidence: Evidence) -> Iterator[st
     spread = evidence.spread_mm
     if spread.max() > SPREAD_LIMIT_MM:
         yield f"views disagree by {spread.max():.1f} mm at landmark {int(spread.argmax())}"
-    if evidence.shape_distance > chi2.ppf(SHAPE_LIMIT, 2 * landmarks.COUNT):
+    if evidence.shape_distance > RAREST:
         yield f"no knee has this shape (distance {evidence.shape_distance:.0f})"
     if evidence.deviation_mm.mean() > DEVIATION_LIMIT_MM:
         yield f"the networks hesitate (their maps spread by {evidence.deviation_mm.mean():.1f} mm)"
