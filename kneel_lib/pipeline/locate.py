@@ -76,17 +76,8 @@ def locate_knee(
     ]
     points = np.stack([view.points_px for view in views])
     final = View(first.way, points.mean(axis=0), np.mean([view.deviation_mm for view in views], axis=0))
-    spread_mm = np.sqrt(points.var(axis=0).sum(axis=1)) * PLATEAU_MM / final.plateau_px
-    scale = PLATEAU_MM / final.plateau_px
-    step = radiograph.mm_per_px
-    knee = Knee(
-        final.way.side,
-        final.points_px,
-        step,
-        spread_mm if step is None else spread_mm * step / scale,
-        final.shape_distance,
-        (),
-    )
+    scale, step = PLATEAU_MM / final.plateau_px, radiograph.mm_per_px
+    spread_mm = np.sqrt(points.var(axis=0).sum(axis=1)) * scale
     evidence = quality.Evidence(
         final.deviation_mm,
         spread_mm,
@@ -97,14 +88,23 @@ def locate_knee(
         by_place,
         moved_mm(final, place),
         place.deviation,
+        place.side,
     )
-    doubts = tuple(quality.doubts(radiograph, knee, evidence))
-    notes = ("bone is dark in this picture: turned round",) if final.way.bone == DARK else ()
-    signs = quality.signs(evidence)
-    deviation_px = final.deviation_mm / scale
-    region_px, trust = quality.region_px(deviation_px), quality.trust(signs)
-    knee = replace(knee, trust=trust, signs=signs, region_px=region_px, deviation_px=deviation_px)
-    return replace(knee, doubts=doubts, notes=notes)
+    signs, deviation_px = quality.signs(evidence), final.deviation_mm / scale
+    knee = Knee(
+        final.way.side,
+        final.points_px,
+        step,
+        spread_mm if step is None else spread_mm * step / scale,
+        final.shape_distance,
+        (),
+        ("bone is dark in this picture: turned round",) if final.way.bone == DARK else (),
+        quality.trust(signs),
+        signs,
+        quality.region_px(deviation_px),
+        deviation_px,
+    )
+    return replace(knee, doubts=tuple(quality.doubts(radiograph, knee, evidence)))
 
 
 def moved_mm(view: View, place: Place) -> float:

@@ -48,7 +48,7 @@ class Evidence:
     deviation_mm, spread_mm: (16,) of the maps and over the views. implausibility: {(side, polarity of bone):
     of the first look that way}. chosen: the way that was taken. said: the side as it was told, or (by_place)
     as it follows from where the knee lies. moved_mm: from where the search saw landmark 4. search_deviation:
-    of its maps, as a share of the plateau.
+    of its maps, as a share of the plateau. search_side: by the order of the landmarks that it saw.
     """
 
     deviation_mm: np.ndarray
@@ -60,6 +60,7 @@ class Evidence:
     by_place: bool
     moved_mm: float
     search_deviation: float
+    search_side: str
 
     def margin(self, part: int) -> float:
         """How much more implausible the ways are that differ from the chosen one in side (0) or bone (1), at
@@ -109,6 +110,8 @@ def doubts(radiograph: Radiograph, knee: Any, evidence: Evidence) -> Iterator[st
         yield f"it is said to be a knee of side {evidence.said}, but looks like one of the other side"
     if not evidence.said and evidence.margin(0) < SIDE_MARGIN:
         yield "its side is a guess: the other mirroring is about as plausible"
+    elif not evidence.said and evidence.search_side != evidence.chosen[0]:
+        yield "its side is a guess: search and landmark networks see different ones"
     if evidence.margin(1) < BONE_MARGIN:
         yield "whether bone is bright or dark is a guess"
     if knee.mm_per_px is not None:

@@ -24,6 +24,7 @@ EVIDENCE = quality.Evidence(
     False,
     1.0,
     0.05,
+    "R",
 )
 
 
@@ -61,6 +62,10 @@ def one(values, number, value):
             "it is said to be a knee of side R, but looks like one of the other side",
         ),
         (
+            {"said": "", "search_side": "L"},
+            "its side is a guess: search and landmark networks see different ones",
+        ),
+        (
             {"by_place": True, "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 120.0}},
             "it lies where a knee of side R does, but looks like one of the other side",
         ),
@@ -86,6 +91,7 @@ def test_evidence_raises_its_own_doubt_and_no_other(radiograph, changes, doubt):
         {"deviation_mm": np.full(16, 4.4)},
         {"implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 146.0}},
         {"by_place": True, "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 135.0}},
+        {"search_side": "L"},
         {"said": "", "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 160.0}},
         {"implausibility": {("R", BRIGHT): 250.0, ("L", BRIGHT): 400.0, ("R", DARK): 290.0}},
     ],
