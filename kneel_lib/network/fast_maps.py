@@ -21,7 +21,7 @@ MapsOf = Callable[[torch.Tensor], torch.Tensor]
 
 LONG = 5e8
 """Pixels seen in a whole training from which compiling the network, which takes minutes, is worth it: a fold
-of `native` has 1.2e9 and one of `paper` 8.6e9; one of `study` (1.4e8) is over before it would earn that back.
+of `native` has 1.2e9 and one of `paper` 8.6e9; one of `study` (4e8) is over before it would earn that back.
 """
 
 

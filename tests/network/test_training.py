@@ -181,7 +181,7 @@ def test_only_long_trainings_in_bf16_are_compiled(monkeypatch):
         if not monkeypatch.setattr(fast_maps, "precision", lambda device: kind)
         and not monkeypatch.setattr(fast_maps.shutil, "which", lambda name: name)
     }
-    assert compiles == {"bf16": {"native", "paper"}, "fp32": set()}
+    assert compiles == {"bf16": {"native", "study_native", "paper"}, "fp32": set()}
 
 
 def one_step_losses(rois, backend):
