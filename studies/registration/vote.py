@@ -13,9 +13,12 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
+from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort, knee_name
+from kneel_lib.data.crops import TABLES, read_registration
 from kneel_lib.data.folds import FOLDS
 from kneel_lib.errors import KneelError
+from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run, points_of
 from kneel_lib.reporting import selection
 from studies.registration.agreement import crops_of
@@ -27,8 +30,10 @@ VOTERS = {
     "crops_templates": {"best": "study", "rfrv_clm": "native"},
     "crops_voted": {"best": "native", "rfrv_clm": "native"},
 }
-"""{cohort whose labels they were trained on: {setting: profile}} of what votes, out of fold. The first vote
-makes the table of "crops_voted", the second that of "crops"."""
+"""{cohort whose labels they were trained on: {setting: profile}} of what votes, out of fold. See `MAKES`."""
+
+MAKES = {"crops_templates": "crops_voted", "crops_voted": "crops"}
+"""{cohort whose labels the voters were trained on: the cohort whose table they make}."""
 
 FLOOR_MM = 0.5
 """Nearer points than this count alike: below it lies the rounding, and what nobody can see."""
@@ -80,11 +85,20 @@ def vote(votes, crops, before):
 
 
 def voted_table(cohort, runs):
-    """The registration table that the voters trained on this cohort's labels make, its `Placement`."""
+    """(the registration table that the voters trained on this cohort's labels make, its `Placement`).
+
+    The last one lies in the gauge of the older table: which of two gauges is right to a millimetre nobody
+    knows, and a change of it would move all that was published.
+    """
     crops = crops_of(cohort)
     votes = np.stack([votes_of(runs, cohort, *voter) for voter in VOTERS[cohort.name].items()])
     placement, check_mm = vote(votes, crops, crops.truth)
-    return as_table(crops, placement, check_mm), placement
+    if MAKES[cohort.name] != "crops":
+        return as_table(crops, placement, check_mm), placement
+    placement = in_gauge_of(crops_of(load_cohort("crops_first")).truth, placement, crops.offsets_mm)
+    older = read_registration(paths.DATA / TABLES["crops_first"])
+    unseen = older[~older["split"].isin(crops.knees["split"])]
+    return pd.concat([as_table(crops, placement, check_mm), unseen], ignore_index=True), placement
 
 
 def judged(votes, placement, crops):
