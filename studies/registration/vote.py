@@ -14,13 +14,11 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import paths
-from kneel_lib.data.cohort import Cohort, knee_name
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import TABLES, read_registration
-from kneel_lib.data.folds import FOLDS
-from kneel_lib.errors import KneelError
 from kneel_lib.experiment.cohorts import load_cohort
-from kneel_lib.experiment.store import Run, points_of
-from kneel_lib.reporting import selection
+from kneel_lib.experiment.store import Run
+from studies.labels.predictions import System, answers
 from studies.registration.agreement import crops_of
 from studies.registration.congealing import Placement, disagreement_mm, in_gauge_of
 from studies.registration.network_check import fit_placement, fit_shape
@@ -51,23 +49,8 @@ fit_votes = partial(fit_placement, fit=partial(fit_shape, rounds=30, weigh=least
 def votes_of(runs: list[Run], cohort: Cohort, setting: str, profile: str) -> np.ndarray:
     """(n, 16, 2) pixels of the crops: what a setting, trained on the labels of this cohort, says of each of
     its knees out of fold, with nothing told. Raises `KneelError` where a fold's run is missing."""
-    chosen = [
-        run
-        for run in selection.cross_validated(runs)
-        if (run.spec.cohort, run.spec.setting.name, run.spec.profile.name) == (cohort.name, setting, profile)
-        and run.spec.fingerprint == cohort.fingerprint
-        and run.spec.seed == 0
-    ]
-    if len(chosen) != FOLDS:
-        raise KneelError(
-            f"{len(chosen)} of {FOLDS} folds of {setting} at profile {profile} are finished on "
-            f"{cohort.name}: run `python -m kneel_lib train --setting {setting} --profile {profile} "
-            f"--cohort {cohort.name}`"
-        )
-    said = selection.pooled_predictions(chosen, "image")
-    said.index = pd.Index(said["subject_id"].astype(str) + said["side"])
-    said = said.loc[[knee_name(row) for _, row in cohort.knees.iterrows()]]
-    return points_of(said) / cohort.mm_per_px[:, None, None]
+    said = answers(runs, System(cohort.name, setting, profile), cohort, "image")
+    return said / cohort.mm_per_px[:, None, None]
 
 
 def vote(votes, crops, before):
