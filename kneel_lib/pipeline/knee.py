@@ -1,7 +1,9 @@
 """One knee's answer: its landmarks, and how sure they are. What is measured from them stands in
 `measurements`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -54,3 +56,22 @@ class Knee:
 def in_plateau_mm(points_px: np.ndarray) -> np.ndarray:
     """A shape (16, 2) at the size at which its plateau measures PLATEAU_MM: mm that need no spacing."""
     return points_px * (PLATEAU_MM / float(plateau_mm(points_px)))
+
+
+def knee_from(described: Mapping[str, Any]) -> Knee:
+    """The `Knee` that `predict.described` wrote down as plain data, to the digits that it kept."""
+    region = described["region_px"]
+    how = {} if region is None else {"region_px": np.array(region)}
+    trust = float("nan") if described["trust"] is None else described["trust"]
+    return Knee(
+        described["side"],
+        np.array(described["landmarks_px"]),
+        described["mm_per_px"],
+        np.array(described["spread_mm"]),
+        described["shape_distance"],
+        tuple(described["doubts"]),
+        tuple(described["notes"]),
+        trust,
+        described["signs"],
+        **how,
+    )
