@@ -66,7 +66,7 @@ def write_reports(answers: Answers) -> list[str]:
 
     images = [entry for entry in answers.found if file_format(answers.file(entry)) == "DICOM"]
     if len(images) < len(answers.found):
-        print(f"{len(answers.found) - len(images)} pictures have no structured report: DICOM files have")
+        print(f"{len(answers.found) - len(images)} pictures have no structured report: it is for DICOM files")
     folder = answers.output / "sr"
     return each(images, lambda one: write_report(one, answers.file(one), folder / f"{one['file']}.dcm"))[1]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from kneel_lib.imaging import cut
 from kneel_lib.pipeline.joint import Joint, find_joint
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.measurements import COMPARTMENTS, PLACES, least_at, places_of
+from kneel_lib.reporting.agreement import LIMIT
 
 SHARE, SIZE_PX = 1.25, 512
 """Width of the picture in widths of the plateau, and in pixels."""
@@ -75,3 +77,15 @@ def draw_joint(axes: Axes, joint: Joint, origin: np.ndarray, step: float) -> Non
         said = None if number else "least width"
         ends = [(x[least], tibia[least]), (x[least], femur[least])]
         line(ends, color=LEAST_COLOUR, linewidth=2.0, label=said)
+
+
+def bland_altman(ours: pd.Series, theirs: pd.Series, unit: str = "mm") -> Figure:
+    """Bland and Altman's plot: the difference over the mean of the two, with bias and limits of agreement."""
+    mean, difference = (ours + theirs) / 2, ours - theirs
+    bias, spread = difference.mean(), difference.std(ddof=1)
+    figure, axes = plt.subplots(figsize=(ONE_COLUMN, 0.8 * ONE_COLUMN), layout="constrained")
+    axes.scatter(mean, difference, s=8, alpha=0.6)
+    for height, style in ((bias, "-"), (bias - LIMIT * spread, "--"), (bias + LIMIT * spread, "--")):
+        axes.axhline(height, color="0.3", linestyle=style, linewidth=1)
+    axes.set(xlabel=f"mean of both, {unit}", ylabel=f"ours less theirs, {unit}")
+    return figure

@@ -53,7 +53,7 @@ def pages(knees: Sequence[tuple[Path, Mapping[str, Any]]], said: str) -> Iterato
     """The pages one by one; one without a knee says so."""
     count = max(-(-len(knees) // (ROWS * COLUMNS)), 1)
     for number in range(count):
-        figure, panels = plt.subplots(ROWS, 2 * COLUMNS, figsize=A4, squeeze=False)
+        figure, panels = plt.subplots(ROWS, 2 * COLUMNS, figsize=A4, squeeze=False, layout="none")
         figure.subplots_adjust(left=0.04, right=0.98, top=0.93, bottom=0.05, wspace=0.05, hspace=0.12)
         figure.text(0.04, 0.965, f"Landmarks and measurements: {said}", fontsize=10)
         figure.text(0.04, 0.02, NOTICE, fontsize=7)
@@ -72,9 +72,10 @@ def show(picture: Axes, table: Axes, file: Path, knee: Mapping[str, Any]) -> Non
     draw_measurements(picture, read_radiograph(file, spacing_needed=False), knee_from(knee))
     place: dict[str, Any] = {"transform": table.transAxes, "va": "top", "fontsize": 6.5, "parse_math": False}
     table.text(0, 1, "\n".join(headings(knee)), **place, fontweight="bold")
-    table.text(0, 0.84, "\n".join(SHOWN.values()), **place)
-    table.text(1, 0.84, "\n".join(value(knee["measurements"][name]) for name in SHOWN), **place, ha="right")
-    table.text(0, 0.16, "\n".join(reasons(knee)), **place | {"fontsize": 5.5})
+    for row, (name, said) in enumerate(SHOWN.items()):
+        table.text(0, 0.84 - 0.07 * row, said, **place)
+        table.text(1, 0.84 - 0.07 * row, value(knee["measurements"][name]), **place, ha="right")
+    table.text(0, 0.18, "\n".join(reasons(knee)), **place | {"fontsize": 5.5})
 
 
 def headings(knee: Mapping[str, Any]) -> list[str]:

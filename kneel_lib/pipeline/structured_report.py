@@ -22,6 +22,7 @@ from pydicom.uid import generate_uid
 from kneel_lib import landmarks
 from kneel_lib.data.dicom import orientation
 from kneel_lib.data.dicom_files import field, number, parse
+from kneel_lib.data.grey import guarded
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
 
@@ -47,7 +48,7 @@ PIXEL_CORNER = 0.5
 def write_report(entry: Mapping[str, Any], file: Path, path: Path) -> None:
     """Write the report of one answered DICOM file. entry: as `predict.answer` makes it. Raises `KneelError`
     for a file that does not say which image it is, and where highdicom is missing."""
-    report = structured_report(entry, file)
+    report = guarded(file, "gives no structured report", lambda: structured_report(entry, file))
     write_whole(path, lambda temporary: report.save_as(temporary, enforce_file_format=True))
 
 
@@ -67,7 +68,6 @@ def structured_report(entry: Mapping[str, Any], file: Path) -> Any:
         procedure_reported=codes.cid100.XRUnspecifiedBodyRegion,
         imaging_measurements=groups,
         title=codes.DCM.ImagingMeasurementReport,
-        referenced_images=[image],
     )
     return sr.ComprehensiveSR(
         evidence=[image],
@@ -86,9 +86,7 @@ def highdicom_sr() -> Any:
     try:
         from highdicom import sr
     except ImportError as error:
-        raise KneelError(
-            f'structured reports need highdicom ({error}): pip install "kneel-compendium[reports]"'
-        ) from None
+        raise KneelError(f"structured reports need highdicom ({error}): pip install highdicom") from None
     return sr
 
 
