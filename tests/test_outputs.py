@@ -10,12 +10,15 @@ import pandas as pd
 import pydicom
 import pytest
 from dicom_writer import write_radiograph
+from matplotlib import pyplot as plt
 from PIL import Image
 from pydicom.uid import generate_uid
 
 from kneel_lib import landmarks, outputs
 from kneel_lib.data import via
+from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.errors import KneelError
+from kneel_lib.figures.measurements import show_definitions
 from kneel_lib.figures.summary import pages
 from kneel_lib.pipeline import structured_report
 from kneel_lib.pipeline.knee import Knee, knee_from
@@ -205,6 +208,15 @@ def test_a_pdf_has_a_page_for_eight_knees(folder):
     assert written.startswith(b"%PDF") and written.count(b"/Type /Page ") == 1
     knees = [(source / "a.dcm", answered("a.dcm")["knees"][0])] * 9
     assert len(list(pages(knees, "nine"))) == 2
+
+
+def test_the_figure_of_definitions_names_each_thing_that_is_measured(folder):
+    radiograph = read_radiograph(folder[0] / "a.dcm")
+    figure = show_definitions(radiograph, knee_from(answered("a.dcm")["knees"][0]))
+    (axes,) = figure.axes
+    named = {text.get_text() for text in axes.get_legend().get_texts()}
+    assert {"plateau", "condyles, for angles", "condyles, for width", "least width", "area"} <= named
+    plt.close(figure)
 
 
 def test_a_described_knee_is_a_knee_again():
