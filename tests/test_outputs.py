@@ -215,7 +215,13 @@ def test_the_figure_of_definitions_names_each_thing_that_is_measured(folder):
     figure = show_definitions(radiograph, knee_from(answered("a.dcm")["knees"][0]))
     (axes,) = figure.axes
     named = {text.get_text() for text in axes.get_legend().get_texts()}
-    assert {"plateau", "condyles, for angles", "condyles, for width", "least width", "area"} <= named
+    assert {
+        "plateau: width and angle",
+        "condyles, for angles",
+        "condyles, for width",
+        "least width",
+        "area",
+    } <= named
     plt.close(figure)
 
 

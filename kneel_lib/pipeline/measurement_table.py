@@ -38,6 +38,6 @@ def measurement_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
         {"file": entry["file"], "side": knee["side"], "measurement": name, **one, "trusted": knee["trusted"]}
         for entry in entries
         for knee in entry["knees"]
-        for name, one in knee.get("measurements", {}).items()
+        for name, one in knee["measurements"].items()
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS))

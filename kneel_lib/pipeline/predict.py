@@ -191,8 +191,10 @@ def state_of(file: Path) -> list[int]:
 
 
 def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
-    """Whether an entry is the answer to this question about the file as it is now."""
-    return entry.get("state") == state_of(file) and entry.get("asked") == asked.question
+    """Whether an entry is the whole answer to this question about the file as it is now: one of before there
+    were measurements is not."""
+    whole = all("measurements" in knee for knee in entry.get("knees", ()))
+    return whole and entry.get("state") == state_of(file) and entry.get("asked") == asked.question
 
 
 def read_answers(path: Path) -> dict[str, dict[str, Any]]:

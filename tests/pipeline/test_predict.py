@@ -217,3 +217,10 @@ def test_a_knees_rows_have_millimetres_where_the_spacing_is_known(mm_per_px, coh
         assert said["landmarks_mm"] is None
     else:
         assert np.allclose(rows[["x_mm", "y_mm"]], 0.5 * rows[["x_px", "y_px"]], atol=0.006)
+
+
+def test_an_answer_from_before_there_were_measurements_is_asked_for_again(folder, weights, tmp_path):
+    asked, file = predict.Asked(tmp_path, weights=weights), folder / "c.png"
+    entry = {"state": predict.state_of(file), "asked": asked.question, "knees": [{"measurements": {}}]}
+    assert predict.holds(entry, file, asked)
+    assert not predict.holds({**entry, "knees": [{"side": "R"}]}, file, asked)
