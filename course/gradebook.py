@@ -53,6 +53,7 @@ def build(root: Path, students: Path | None = None) -> list[Path]:
     students: a csv with a column `id` (and perhaps first_name, last_name, email), for those who should stand
     in the grades before they have returned anything. What was returned and graded before is kept.
     """
+    table = read_students(students) if students else None
     root.mkdir(parents=True, exist_ok=True)
     shutil.copytree(SOURCES, root / "source", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
     if not (root / CONFIG).is_file():
@@ -60,19 +61,24 @@ def build(root: Path, students: Path | None = None) -> list[Path]:
     api = quiet_api(root)
     for lab in LABS:
         succeed(api.generate_assignment(lab, force=True), f"{lab} could not be turned into a student version")
-    if students:
-        enrol(api, students)
+    if table is not None:
+        enrol(api, table)
     return [root / "release" / lab / source_of(lab).name for lab in LABS]
 
 
-def enrol(api: NbGraderAPI, students: Path) -> None:
-    """Put the students of a csv into the gradebook; `KneelError` where it has no column `id`."""
+def read_students(path: Path) -> pd.DataFrame:
+    """A row a student, with a column `id`; `KneelError` where there is none, or no such table."""
     try:
-        table = pd.read_csv(students, dtype=str, keep_default_na=False)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise KneelError(f"{students} is no table of students that can be read ({error})") from None
+        raise KneelError(f"{path} is no table of students that can be read ({error})") from None
     if "id" not in table:
-        raise KneelError(f"{students} has no column 'id': it has {', '.join(table.columns)}")
+        raise KneelError(f"{path} has no column 'id': it has {', '.join(table.columns)}")
+    return table
+
+
+def enrol(api: NbGraderAPI, table: pd.DataFrame) -> None:
+    """Put students into the gradebook, or change what it says of them."""
     known = [name for name in ("first_name", "last_name", "email") if name in table]
     with api.gradebook as gradebook:
         for row in table.to_dict("records"):

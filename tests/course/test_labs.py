@@ -2,6 +2,8 @@
 they share; between two of them every name is deleted."""
 
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import pandas as pd
@@ -13,6 +15,7 @@ from wrong_answers import WRONG
 
 from course import gradebook
 from course.__main__ import main
+from kneel_lib import paths
 from kneel_lib.errors import KneelError
 
 FORGET = "%reset -f"
@@ -164,8 +167,8 @@ def test_a_wrong_answer_is_caught_by_name(executed, lab, place):
 
 
 @pytest.mark.trains(long=True)
-def test_nbgrader_grades_what_came_back(course, tmp_path, capsys):
-    """Through the command line, in kernels of their own: a full answer, nothing, and one who forgot the mirror."""
+def test_nbgrader_grades_what_came_back(course, tmp_path):
+    """Through the command line, in kernels of their own: a full answer, and one who forgot the mirror."""
     name, returned = gradebook.source_of("lab1").name, tmp_path / "returned"
     returned.mkdir()
     shutil.copy(gradebook.source_of("lab1"), returned / f"s01_{name}")
@@ -175,13 +178,14 @@ def test_nbgrader_grades_what_came_back(course, tmp_path, capsys):
     ]
     cell.source = next(wrong.answer for wrong in WRONG["lab1"] if wrong.task == "look_right")
     nbformat.write(forgetful, returned / f"s02_{name}")
-    assert main(["--folder", str(course), "collect", "lab1", str(returned)]) == 0
-    assert main(["--folder", str(course), "grade", "lab1"]) == 0
+    for arguments in (["collect", "lab1", returned], ["grade", "lab1"]):
+        command = [sys.executable, "-m", "course", "--folder", course, *arguments]
+        process = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
+        assert process.returncode == 0, process.stdout + process.stderr
     table = pd.read_csv(course / "grades.csv").set_index("student")
     assert table.loc["s01", "points"] == table.loc["s01", "of"] == table.loc["s02", "points"] + 2
     page = (course / "feedback" / "s02" / "lab1" / name).with_suffix(".html").read_text()
     assert "mirrored side forgotten: the left knee has not moved" in page
-    capsys.readouterr()
 
 
 def test_grading_without_a_course_is_refused(tmp_path):
