@@ -1,9 +1,12 @@
 """The course in nbgrader: student versions, returned files, points. No server is needed: files are handed
 out and come back in any way, each named after its student."""
 
+import filecmp
 import logging
 import shutil
+import warnings
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +16,7 @@ from traitlets.config import Config, PyFileConfigLoader
 
 from kneel_lib import paths
 from kneel_lib.errors import KneelError, find
+from kneel_lib.progress import Progress
 
 HERE = Path(__file__).parent
 SOURCES = HERE / "source"
@@ -88,7 +92,8 @@ def enrol(api: NbGraderAPI, table: pd.DataFrame) -> None:
 def collect(root: Path, lab: str, returned: Path) -> list[str]:
     """Take in the notebooks STUDENT_LAB....ipynb below a folder; returns the students, sorted.
 
-    Files of other labs are left alone. Raises `KneelError` where there is none of this lab.
+    Files of other labs are left alone, and so is a file that was taken in before and has not changed. Raises
+    `KneelError` where there is none of this lab.
     """
     name = source_of(lab).name
     plugin = FileNameCollectorPlugin(config=settings(root))
@@ -98,32 +103,48 @@ def collect(root: Path, lab: str, returned: Path) -> list[str]:
         if found is None or f"{found['file_id']}.ipynb" != name:
             continue
         target = root / "submitted" / found["student_id"] / lab / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, target)
+        take_in(file, target)
         students.append(found["student_id"])
     if not students:
         raise KneelError(f"no file below {returned} is called STUDENT_{name}: rename those that came back")
     return sorted(set(students))
 
 
+def take_in(file: Path, target: Path) -> None:
+    """Copy a returned file with the time at which it came: by it nbgrader knows what is still to grade."""
+    if target.is_file() and filecmp.cmp(file, target, shallow=False):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, target)
+    (target.parent / "timestamp.txt").write_text(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f} UTC")
+
+
 def grade(root: Path, lab: str, students: Iterable[str] = ()) -> pd.DataFrame:
-    """Run and grade what was returned of a lab (by these students, or by all), write a feedback page each and
-    root/grades.csv; returns the rows of this lab: student, lab, points, of."""
+    """Run and grade what came back of a lab since it was last graded, or of these students, write a feedback
+    page each and root/grades.csv; returns the rows of this lab: student, lab, points, of.
+
+    Raises `KneelError` where nobody has returned it, and, when all others are graded, for notebooks that
+    could not be run.
+    """
     api = quiet_api(root)
-    waiting = sorted(students) or sorted(api.get_submitted_students(find(lab, LABS, "lab")))
-    if not waiting:
+    returned = api.get_submitted_students(find(lab, LABS, "lab"))
+    for student in students:
+        find(student, sorted(returned), f"student who has returned {lab}")
+    if not returned:
         raise KneelError(f"nobody has returned {lab} yet: `python -m course collect` takes files in")
-    failed = []
-    for student in waiting:
-        for answer in (api.autograde(lab, student), api.generate_feedback(lab, student)):
-            if not answer["success"] and student not in failed:
-                failed.append(student)
+    waiting = sorted(students) or sorted(returned - api.get_autograded_students(lab))
+    progress, failed = Progress(f"grading {lab}", len(waiting), unit="notebook"), []
+    for number, student in enumerate(waiting):
+        with warnings.catch_warnings(action="ignore"):  # of its database, about nbgrader's own code
+            graded, page = api.autograde(lab, student), api.generate_feedback(lab, student)
+        if not (graded["success"] and page["success"]):
+            failed.append(student)
+        progress.advance(number + 1)
+    progress.close()
     table = grades(api)
     table.to_csv(root / "grades.csv", index=False)
     if failed:
-        raise KneelError(
-            f"{lab} of {', '.join(failed)} could not be run; all others are in {root / 'grades.csv'}"
-        )
+        raise KneelError(f"{lab} of {', '.join(failed)} could not be run: is it a notebook of this lab?")
     return table[table["lab"] == lab].reset_index(drop=True)
 
 
