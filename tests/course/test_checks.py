@@ -8,6 +8,8 @@ from wrong_answers import WRONG
 
 from course import gradebook
 from course.checks import expect
+from course.recorded import recorded_errors
+from kneel_lib.errors import KneelError
 
 SOURCES = [gradebook.source_of(lab) for lab in gradebook.LABS]
 
@@ -89,3 +91,12 @@ def test_every_lab_has_planted_answers_for_most_of_its_tasks():
         }
         assert {answer.task for answer in wrong} == tasks, lab
     assert sum(len(wrong) for wrong in WRONG.values()) >= 12
+
+
+def test_recorded_errors_are_of_the_same_knees_in_both_rows_and_each_is_held_out_once():
+    (wing, wing_mm), (l1, l1_mm) = recorded_errors("wing"), recorded_errors("l1")
+    assert wing.equals(l1) and len(wing) == 529 and not wing.duplicated(["subject_id", "side"]).any()
+    assert (wing.groupby("subject_id")["fold"].nunique() == 1).all()
+    assert np.isfinite(wing_mm).all() and 0 < wing_mm.mean() < l1_mm.mean() < 3
+    with pytest.raises(KneelError, match="choose one of wing, l1"):
+        recorded_errors("l2")
