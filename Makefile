@@ -6,6 +6,9 @@ ENGINE ?= sequential
 JOBS ?= 1
 WORKERS ?= logical
 ARGUMENTS ?=
+LAB ?= lab1
+STUDENTS ?=
+FROM ?= returned
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
@@ -13,7 +16,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --
 # glibc keeps the memory that a training step frees, instead of faulting it in anew (a twentieth of a step); read at start.
 run test check benchmark: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
 
-.PHONY: run check test format report notebooks verify benchmark clean
+.PHONY: run check test format report notebooks verify benchmark course collect grade clean
 
 run: .venv/.ready
 	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) --engine $(ENGINE) --jobs $(JOBS) $(ARGUMENTS)
@@ -44,6 +47,16 @@ verify: .venv/.ready
 benchmark: .venv/.ready
 	$(BIN)/python -m studies.speed
 
+# The labs (course/README.md): student versions of all six; what came back of one; its grades.
+course: .venv/.ready-course
+	$(BIN)/python -m course build $(if $(STUDENTS),--students $(STUDENTS))
+
+collect: .venv/.ready-course
+	$(BIN)/python -m course collect $(LAB) $(FROM)
+
+grade: .venv/.ready-course
+	$(BIN)/python -m course grade $(LAB)
+
 .venv/.ready: requirements.txt requirements-nodeps.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements.txt
@@ -51,8 +64,12 @@ benchmark: .venv/.ready
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
-.venv/.ready-test: .venv/.ready requirements-test.txt
-	$(PIP) -r requirements.txt -r requirements-test.txt
+.venv/.ready-course: .venv/.ready requirements-course.txt
+	$(PIP) -r requirements.txt -r requirements-course.txt
+	touch $@
+
+.venv/.ready-test: .venv/.ready requirements-test.txt requirements-course.txt
+	$(PIP) -r requirements.txt -r requirements-course.txt -r requirements-test.txt
 	touch $@
 
 clean:
