@@ -16,7 +16,8 @@ from kneel_lib.pipeline.pretrained import named_networks
 
 def predict(options: Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(f"stopped; answers so far are under {options.output}"))
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: sys.exit(f"stopped; answers so far are under {options.output}"))
     asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume
     failed = predict_all(*asked)
     print(

@@ -16,7 +16,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.rows import NORMALISED, SEARCH
 from kneel_lib.experiment.spec import plan
-from kneel_lib.pipeline import predict, pretrained
+from kneel_lib.pipeline import answer_tables, predict, pretrained
 from kneel_lib.pipeline.locate import locate_knee
 from kneel_lib.pipeline.search import Place
 from kneel_lib.simulation.search_fields import search_fields
@@ -89,7 +89,7 @@ def test_each_file_without_an_answer_costs_one_line_and_one_row_with_the_reason(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
     assert len(lines) == 5 and set(failed) == {"a/b.png", "a_b.png", "c.png", "cut.dcm", "notes.txt"}
     rows = table(tmp_path / "out")
-    assert list(rows.columns) == list(predict.COLUMNS) and rows["file"].tolist() == sorted(failed)
+    assert list(rows.columns) == list(answer_tables.COLUMNS) and rows["file"].tolist() == sorted(failed)
     reasons = dict(zip(rows["file"], rows["reason"]))
     assert reasons == failed and "notes.txt is neither DICOM nor a picture" in reasons["notes.txt"]
     assert all("shows no knee" in reasons[name] for name in ("a/b.png", "a_b.png", "c.png"))
@@ -202,7 +202,7 @@ def test_a_knees_rows_have_millimetres_where_the_spacing_is_known(mm_per_px, coh
     radiograph = Radiograph(tmp_path / "x.png", cohort.images[0], mm_per_px)
     knee = locate_knee(radiograph, tiny_networks[0], Place(np.array([56.0, 58.0]), 70.0, "R", 0.05), "R")
     entry = {"file": "x.png", "problem": "", "knees": [predict.described("x.png", knee)]}
-    predict.write_tables(tmp_path, [json.loads(json.dumps(entry))])
+    answer_tables.write_tables(tmp_path, [json.loads(json.dumps(entry))])
     rows = pd.read_csv(tmp_path / "landmarks.csv")
     assert rows["landmark"].tolist() == list(range(16)) and set(rows["side"]) == {"R"}
     assert np.allclose(rows[["x_px", "y_px"]], knee.points_px, atol=0.006)
