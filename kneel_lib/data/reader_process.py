@@ -140,14 +140,15 @@ def main() -> None:
         signal.alarm(bounds.seconds)  # ends the process, wherever it is
         said, arrays = answer(json.loads(line))
         signal.alarm(0)
-        said["last"] = peak_bytes() > bounds.memory // 3
+        # what is freed is not always given back, and a large picture is held until it is sent
+        said["last"] = held_bytes() > bounds.memory // 4
         answers.write(json.dumps(said).encode() + b"\n")
         for array in arrays:
             answers.write(np.ascontiguousarray(array).data)
         answers.flush()
-        del arrays
-        if said["last"]:  # what is freed is not always given back
+        if said["last"]:
             return
+        del arrays
 
 
 def answer(asked: dict[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -176,10 +177,9 @@ def limit_memory(count: int) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def peak_bytes() -> int:
-    """The most memory that this process has held so far; 0 where the system does not say it."""
-    with suppress(ImportError):
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def held_bytes() -> int:
+    """How much memory this process holds; 0 where the system does not say it. (Its peak, by `getrusage`, may
+    be that of the process that started it.)"""
+    with suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return 0

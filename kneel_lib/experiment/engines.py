@@ -39,6 +39,10 @@ LOOPBACK = "127.0.0.1"
 """Who reaches a Ray or Dask can run what he likes there: without a cluster, both are of this machine alone.
 """
 
+RAY_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+"""Whatever its name says: without it Ray takes a loopback address for one that others should reach instead,
+and listens to everybody. It is read when Ray is imported."""
+
 ALONE = {"_node_ip_address": LOOPBACK, "include_dashboard": False}
 
 Packed = tuple[str, dict[str, bytes]]
@@ -262,9 +266,11 @@ def on_processes(workers: int) -> Iterator[WorkOff]:
 def on_ray(workers: int) -> Iterator[WorkOff]:
     """Ray: a cluster that is there (`KNEEL_CLUSTER`), else one of this machine for as long as it takes. In
     rounds, since its pool hands results out only at the end."""
+    address = os.environ.get("KNEEL_CLUSTER")
+    if not address:
+        os.environ.setdefault(*RAY_ALONE)
     ray, joblib_part = need("ray"), need("ray.util.joblib", "ray")
     joblib_part.register_ray()
-    address = os.environ.get("KNEEL_CLUSTER")
     ray.init(
         **({"address": address} if address else {**ALONE, "num_cpus": workers}),
         log_to_driver=False,
