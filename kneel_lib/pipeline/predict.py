@@ -205,7 +205,7 @@ def each_answer(files: dict[str, Path], asked: Asked, jobs: int) -> Iterator[dic
     for _ in range(ATTEMPTS):
         parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
         try:
-            for entry in parallel(delayed(answer_apart)(name, file, asked) for name, file in left.items()):
+            for entry in parallel([delayed(answer_apart)(name, file, asked) for name, file in left.items()]):
                 del left[entry["file"]]
                 yield entry
             return
