@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIMIT_S, LIMIT_BYTES = 40, 5 * 2**28
+LIMIT_S, LIMIT_BYTES = 30, 5 * 2**28
 """Below those of the reader that asks for the pixels (`reader_process.Bounds`)."""
 
 

@@ -28,7 +28,7 @@ from kneel_lib.errors import KneelError
 class Bounds:
     """What the bytes of one file may cost. memory: bytes of address space, the interpreter's own included."""
 
-    seconds: int = 50
+    seconds: int = 40
     memory: int = 3 * 2**29
 
 
