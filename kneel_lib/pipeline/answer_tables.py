@@ -10,6 +10,7 @@ import pandas as pd
 
 from kneel_lib import landmarks
 from kneel_lib.files import write_text
+from kneel_lib.pipeline.measurement_table import measurement_table
 from kneel_lib.pipeline.search import MISSING
 
 COLUMNS = (
@@ -33,8 +34,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_tables(output: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """landmarks.csv and landmarks.json of all entries."""
-    write_text(output / "landmarks.csv", landmark_table(entries).to_csv(index=False, float_format="%.3f"))
+    """landmarks.csv, measurements.csv and landmarks.json of all entries."""
+    for name, table in (("landmarks", landmark_table(entries)), ("measurements", measurement_table(entries))):
+        write_text(output / f"{name}.csv", without_formulas(table).to_csv(index=False, float_format="%.3f"))
     written = {
         "knees": [knee for entry in entries for knee in entry["knees"]],
         "failed": {entry["file"]: entry["problem"] for entry in entries if entry["problem"]},
@@ -46,10 +48,17 @@ def landmark_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """A row a landmark: the file's own pixels, and mm from its first pixel's centre where the spacing is
     known. A file without a knee, or a knee that was expected and not found, has one row with the reason."""
     rows = [row for entry in entries for row in rows_of(entry)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    for column in ("file", "reason"):
-        table[column] = [f"'{text}" if str(text).startswith(FORMULA) else text for text in table[column]]
-    return table
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with names and reasons that a spreadsheet would take for formulas marked as text."""
+    columns = [name for name in ("file", "reason") if name in table]
+    marked = {
+        name: [f"'{text}" if str(text).startswith(FORMULA) else text for text in table[name]]
+        for name in columns
+    }
+    return table.assign(**marked)
 
 
 def rows_of(entry: dict[str, Any]) -> Iterator[tuple[Any, ...]]:

@@ -29,6 +29,7 @@ from kneel_lib.pipeline.answer_tables import write_tables
 from kneel_lib.pipeline.input_files import find_files, printable
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import locate, overlay
+from kneel_lib.pipeline.measurement_table import described_measurements
 from kneel_lib.pipeline.pretrained import FOLDER, load_networks
 from kneel_lib.processes import end_with_parent
 from kneel_lib.progress import Progress
@@ -102,8 +103,8 @@ def predict_all(
     resume: bool = False,
     weights: Path = FOLDER,
 ) -> dict[str, str]:
-    """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`.
-    Returns {file: what went wrong}.
+    """Predict every file below `path`; writes landmarks.csv, measurements.csv, landmarks.json and overlays/
+    to `output`. Returns {file: what went wrong}.
 
     jobs: how many processes (-1: one a core). resume: keep the answers that `output` has of files that have
     not changed since, if spacing, side and networks are the same. What is below `output` is no input. Raises
@@ -178,9 +179,10 @@ def state_of(file: Path) -> list[int]:
 
 
 def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
-    """Whether an entry is the answer to this question about the file as it is now."""
-    same = entry.get("state") == state_of(file) and entry.get("asked") == asked.question
-    return same and not entry.get("unfinished")
+    """Whether an entry is the whole answer to this question about the file as it is now: one that could not
+    be written, or is of before there were measurements, is not."""
+    whole = all("measurements" in knee for knee in entry.get("knees", ())) and not entry.get("unfinished")
+    return whole and entry.get("state") == state_of(file) and entry.get("asked") == asked.question
 
 
 def read_answers(path: Path) -> dict[str, dict[str, Any]]:
@@ -284,8 +286,7 @@ def described(name: str, knee: Knee) -> dict[str, Any]:
         "notes": list(knee.notes),
         "shape_distance": round(knee.shape_distance, 2),
         "signs": rounded(knee.signs, 3),
-        "joint_space_mm": rounded(knee.joint_space_mm(), 2) if known else None,
-        "joint_space_share": rounded(knee.joint_space_share(), 4),
+        "measurements": described_measurements(knee),
     }
 
 
