@@ -31,6 +31,14 @@ from kneel_lib.files import last_line, make_writable, write_whole
 HASH_KEY = "kneel_code_sha256"
 MOST = 4
 
+PAPERMILL = """
+from runpy import run_module
+from kneel_lib.processes import end_with_parent
+end_with_parent()
+run_module("papermill", run_name="__main__", alter_sys=True)
+"""
+"""`python -m papermill` that ends with us, also where we are killed; a kernel ends with its papermill."""
+
 
 def notebook_paths(names: Sequence[str] | None = None) -> list[Path]:
     """The study's notebooks in reading order, or those whose file names start with one of `names`."""
@@ -134,7 +142,7 @@ def run_notebook(
     prefix: put before each line that it prints. threads: how many it computes with (None: as it likes).
     """
     how = "--no-progress-bar --log-output --log-level WARNING --kernel python3 --stdout-file /dev/stdout"
-    command: list[str | Path] = [sys.executable, "-m", "papermill", path, target, *how.split()]
+    command: list[str | Path] = [sys.executable, "-c", PAPERMILL, path, target, *how.split()]
     for name, value in parameters.items():
         command += ["--parameters_yaml", json.dumps({name: value})]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}

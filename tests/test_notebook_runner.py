@@ -1,7 +1,10 @@
 import os
 import re
+import subprocess
+import sys
 
 import nbformat
+import psutil
 import pytest
 
 from kneel_lib import notebook_runner, paths
@@ -128,6 +131,30 @@ def test_notebooks_that_run_side_by_side_share_the_cores_and_name_their_lines(no
         and "2 of 3 notebooks ran to their end" in printed
         and "failed: 01_second.ipynb: error: the disk is full" in printed
     )
+
+
+@pytest.mark.trains
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_notebooks_end_with_a_driver_that_is_killed(notebooks):
+    endless = "import os\nfrom pathlib import Path\nPath(target).write_text(str(os.getpid()))\nprint('on', flush=True)\nwhile True:\n    pass"
+    (path,) = notebook_runner.notebook_paths(["00"])
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].source = endless
+    nbformat.write(notebook, path)
+    code = (
+        "import sys; from pathlib import Path; from kneel_lib import notebook_runner, paths\n"
+        "paths.NOTEBOOKS = Path(sys.argv[1])\n"
+        "notebook_runner.run_notebooks({}, sys.argv[2], ['00'])"
+    )
+    command = [sys.executable, "-c", code, path.parent, notebooks / "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        for line in driver.stdout:
+            if line == "on\n":
+                break
+        children = psutil.Process(driver.pid).children(recursive=True)
+        driver.kill()
+    assert int((notebooks / "00_first.txt").read_text()) in [child.pid for child in children]
+    assert not psutil.wait_procs(children, timeout=60)[1]
 
 
 def test_an_engine_that_spreads_runs_gets_one_notebook_at_a_time():

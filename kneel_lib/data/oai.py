@@ -19,9 +19,9 @@ from numpy.typing import ArrayLike
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, check_cohort
 from kneel_lib.data.crops import ROI_SPACING_MM, read_roi_points, read_table
-from kneel_lib.data.dicom import read_dicom
-from kneel_lib.data.radiographs import Radiograph
+from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError
+from kneel_lib.files import inside
 from kneel_lib.imaging import cut
 
 CutKnee = tuple[dict[str, Any], np.ndarray, np.ndarray]
@@ -78,7 +78,7 @@ def annotated_radiographs(
             "annotated knees without one)"
         )
     groups = [
-        (folder / contents[subject] / "001", rows)
+        (inside(folder, f"{contents[subject]}/001", folder / "contents.csv"), rows)
         for subject, rows in knees.groupby("subject_id", sort=False)
     ]
     return groups, read_roi_points(annotations)
@@ -102,7 +102,7 @@ def gather(name: str, made: list[CutKnee]) -> Cohort:
 
 def cut_knees(path: Path, rows: pd.DataFrame, points: RoiPoints) -> list[CutKnee]:
     """[(table row, picture, landmarks in mm)] of the annotated knees in one radiograph."""
-    radiograph = read_dicom(path)
+    radiograph = read_radiograph(path)
     knees = []
     for row in rows.itertuples():
         points_mm = radiograph_points_mm(radiograph, row, points[row.subject_id, row.side])

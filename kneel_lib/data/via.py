@@ -23,7 +23,7 @@ from kneel_lib.data.crops import ROI_SPACING_MM, read_table
 from kneel_lib.data.oai import CutKnee, check_inside, gather, knee_picture
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.errors import KneelError
-from kneel_lib.files import write_text
+from kneel_lib.files import inside, write_text
 
 COLUMNS = (
     "filename",
@@ -195,7 +195,7 @@ def load_via(
             )
         groups.setdefault(filename, []).append((side, subject, grade_of_knee, points))
     made = Parallel(jobs)(
-        delayed(cut_file)(Path(folder) / filename, knees, mm_per_px, split)
+        delayed(cut_file)(inside(folder, filename, annotations), knees, mm_per_px, split)
         for filename, knees in groups.items()
     )
     return gather(name, [knee for part in made for knee in part])

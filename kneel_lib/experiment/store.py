@@ -26,7 +26,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.experiment.profiles import PROFILES, profile_for
 from kneel_lib.experiment.rows import NAMED
 from kneel_lib.experiment.spec import RECIPE, RunSpec, as_data, from_data
-from kneel_lib.files import write_whole
+from kneel_lib.files import sweep, write_whole
 
 WEIGHTS = "weights.safetensors"
 FINAL, EMA = "final", "ema"
@@ -205,6 +205,7 @@ def record(
     """Put the finished runs of these profiles (and of these settings alone, if given) from the working store
     under results/runs, without weights. Runs that today's code would not make are left out. Returns the new
     ones."""
+    sweep(paths.RESULTS / "runs")
     new: dict[Path, list[Run]] = {}
     for run in working_runs(store):
         wanted = run.spec.profile.name in profiles and (not settings or run.spec.setting.name in settings)
