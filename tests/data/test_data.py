@@ -14,11 +14,11 @@ from kneel_lib.data.crops import (
     load_crops,
     read_annotation,
     read_crop,
-    read_table,
     verify,
 )
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import cut_rois, displacements_mm
+from kneel_lib.data.tables import KNEE, SIDE, SUBJECT, Schema, read_table
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.cohorts import load_cohort
 
@@ -112,20 +112,21 @@ def test_published_annotations_are_read_in_mm_from_landmark_4(tmp_path):
         and offsets[9] == pytest.approx([-12, -16.2])
     )
     file.write_text('subject_id,side,kl,tibia,femur\n9000001,L,2,"1,2,3","4,5"\n')
-    with pytest.raises(KneelError, match="line 2: expected 9 tibial and 7 femoral points"):
+    with pytest.raises(KneelError, match="line 2, column tibia: '1,2,3', allowed is 9 points in pixels"):
         read_annotation(file)
 
 
 def test_a_table_without_a_column_or_without_a_file(tmp_path):
     file = tmp_path / "table.csv"
+    knees = Schema({"subject_id": SUBJECT, "side": SIDE}, KNEE)
     with pytest.raises(KneelError, match="table.csv is not there: data/README.md"):
-        read_table(file, ["side"])
+        read_table(file, knees)
     file.write_text("subject_id,kl\n1,2\n")
     with pytest.raises(KneelError, match=r"has no column side \(it has subject_id, kl\)"):
-        read_table(file, ["subject_id", "side"])
+        read_table(file, knees)
     file.write_text("")
     with pytest.raises(KneelError, match="cannot be read as csv"):
-        read_table(file, ["side"])
+        read_table(file, knees)
 
 
 def test_a_file_that_is_no_picture(tmp_path):

@@ -56,10 +56,10 @@ def test_polylines_drawn_the_other_way_round_are_turned(folder, tmp_path):
     [
         (lambda t: t.drop(columns="region_attributes"), "has no column region_attributes"),
         (lambda t: t.assign(region_attributes="{}"), "line 2: region_attributes must name bone"),
-        (lambda t: t.assign(region_shape_attributes="nonsense"), "line 2: 'nonsense' is not a json object"),
+        (lambda t: t.assign(region_shape_attributes="nonsense"), "line 2, column region_shape_attributes: 'nonsense', allowed is a json"),
         (
             lambda t: t.assign(region_shape_attributes='{"name": "rect", "x": 1}'),
-            "line 2: the region has no all_points_x",
+            "line 2, column region_shape_attributes has no all_points_x",
         ),
         (
             lambda t: t.assign(region_shape_attributes='{"all_points_x": [1, 2], "all_points_y": [1, 2]}'),
