@@ -161,7 +161,7 @@ def test_oai_folders_that_are_not_whole_are_one_error(cache):
     pd.read_csv(folder / "contents.csv").assign(
         Folder=lambda rows: rows["Folder"].where(rows.index > 0)
     ).to_csv(folder / "contents.csv", index=False)
-    with pytest.raises(KneelError, match="contents.csv names no folder for subject"):
+    with pytest.raises(KneelError, match="contents.csv, line 2, column Folder: an empty cell"):
         oai.load_oai(folder, annotations, jobs=1)
     (folder / "contents.csv").write_text(contents)
     victim = next(folder.glob("0.S.1/*/*/*/001"))
