@@ -18,11 +18,11 @@ from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 
 from kneel_lib import landmarks
-from kneel_lib.data.cohort import Cohort, check_cohort
+from kneel_lib.data.cohort import SPLITS, Cohort, check_cohort
 from kneel_lib.data.crops import ANNOTATION, ROI_SPACING_MM, read_roi_points
 from kneel_lib.data.dicom import read_dicom
 from kneel_lib.data.radiographs import Radiograph
-from kneel_lib.data.tables import PATH, SPLITS, SUBJECT, Rule, Schema, matching, one_of, read_table
+from kneel_lib.data.tables import PATH, SUBJECT, Rule, Schema, matching, one_of, read_table
 from kneel_lib.errors import KneelError
 from kneel_lib.imaging import cut
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from kneel_lib.data.cohort import SPLITS
 from kneel_lib.errors import KneelError
 from kneel_lib.files import last_line
 
@@ -98,7 +99,6 @@ SUBJECT = satisfying(
     names_a_subject, "a subject's number or name of letters, digits, blanks and .+-_, 64 at most"
 )
 SIDE, GRADE = one_of("L", "R"), whole(0, 4)
-SPLITS = ("train", "val", "test")
 SPLIT = one_of(*SPLITS)
 KNEE = ("subject_id", "side")
 PATH = matching(r"[^\x00-\x1f]{1,1000}", "a file's name or path, 1000 characters at most")
