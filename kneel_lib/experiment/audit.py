@@ -13,7 +13,7 @@ import pandas as pd
 from kneel_lib import landmarks, paths
 from kneel_lib.data.cohort import Cohort, knee_name
 from kneel_lib.data.crops import NOMINAL_MM_PER_PX, annotation_path, labelled_knees
-from kneel_lib.data.folds import split_rows
+from kneel_lib.data.folds import make_folds, split_rows
 from kneel_lib.data.roi_fields import scatter
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.predictions import AGAIN, errors_of, points_of
@@ -116,7 +116,7 @@ def say_missing(path: Path) -> None:
 @cache
 def read_labels(name: str, path: Path, changed_ns: int) -> dict[tuple[Any, str], np.ndarray]:
     """`labels` of a file as it is since `changed_ns`."""
-    knees, points = labelled_knees(path.parent.parent, FRAMES.get((name, "fold")) or (name,))
+    knees, points = read_crops(path, changed_ns, FRAMES.get((name, "fold")) or (name,))
     if name == "crops_scattered":
         blank = np.zeros((CROP_PX, CROP_PX), np.uint8)
         points = scatter(
@@ -136,11 +136,19 @@ def held_out_knees(spec: Any, truth: dict[tuple[Any, str], np.ndarray]) -> set[t
     if spec.kind in ("transfer", "test"):
         return set(truth)
     path = annotation_path(paths.downloads())
-    return knees_of_fold(spec.held_out, path, path.stat().st_mtime_ns)
+    return knees_of_folds(path, path.stat().st_mtime_ns)[spec.held_out]
 
 
 @cache
-def knees_of_fold(fold: int | str, path: Path, changed_ns: int) -> set[tuple[Any, str]]:
-    knees, points = labelled_knees(path.parent.parent, ("train", "val"))
-    _, rows = split_rows(Cohort("crops", knees, (), points, NOMINAL_MM_PER_PX), fold)
-    return set(zip(knees["subject_id"].iloc[rows], knees["side"].iloc[rows]))
+def read_crops(path: Path, changed_ns: int, splits: tuple[str, ...]) -> tuple[pd.DataFrame, np.ndarray]:
+    return labelled_knees(path.parent.parent, splits)
+
+
+@cache
+def knees_of_folds(path: Path, changed_ns: int) -> dict[int | str, set[tuple[Any, str]]]:
+    """{fold of the crops, or "val": its knees}."""
+    knees, points = read_crops(path, changed_ns, FRAMES["crops", "fold"])
+    names = list(zip(knees["subject_id"], knees["side"]))
+    cohort = Cohort("crops", knees, (), points, NOMINAL_MM_PER_PX)
+    held_out = dict(enumerate(rows for _, rows in make_folds(cohort))) | {"val": split_rows(cohort, "val")[1]}
+    return {fold: {names[row] for row in rows} for fold, rows in held_out.items()}

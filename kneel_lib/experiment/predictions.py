@@ -85,25 +85,23 @@ def check_cells(predictions: pd.DataFrame, place: Path, several: bool = False) -
     once = () if several else (*KNEE, "roi", "weights", *(["run"] if "run" in predictions else []))
     held_against(predictions, replace(KNEES, unique=once), place, "row")
     rows = [f"{row}, landmark {landmark}" for row in predictions.index for landmark in range(landmarks.COUNT)]
-    points = {
+    cells = {
         axis: predictions[[f"{axis}{number}" for number in range(landmarks.COUNT)]].to_numpy().ravel()
         for axis in POINTS.columns
     }
-    held_against(pd.DataFrame(points, index=pd.Index(rows)).infer_objects(), POINTS, place, "row")
+    points = pd.DataFrame(cells, index=pd.Index(rows)).infer_objects()
+    held_against(points, POINTS, place, "row")
+    without = points["x"].isna() & points["e"].notna()
+    if without.any():
+        raise KneelError(f"{place}, row {points.index[without][0]}: an error, but no point: {AGAIN}")
 
 
 def check_rows(predictions: pd.DataFrame, spec: Any, place: object) -> None:
-    """Raise `KneelError` unless there are as many rows for each ROI and kind of weights, and no error without
-    a point; none are right only for a run that held nothing out."""
+    """Raise `KneelError` unless there are as many rows for each ROI and kind of weights; none are right only
+    for a run that held nothing out."""
     if (spec.kind == "all") != (not len(predictions)):
         raise KneelError(f"{place} has predictions of {len(predictions)} rows, which is not right: {AGAIN}")
     counts = (predictions["roi"] + " " + predictions["weights"]).value_counts()
     if counts.nunique() > 1:
         of = ", ".join(f"{count} of {name}" for name, count in counts.items())
         raise KneelError(f"{place} has not as many rows for each ROI and kind of weights ({of}): {AGAIN}")
-    without = np.isnan(points_of(predictions)).any(axis=2) & ~np.isnan(errors_of(predictions))
-    if without.any():
-        row, landmark = np.argwhere(without)[0]
-        raise KneelError(
-            f"{place}, row {predictions.index[row]}: an error of landmark {landmark}, but no point: {AGAIN}"
-        )
