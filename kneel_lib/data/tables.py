@@ -246,5 +246,8 @@ def said(value: object) -> str:
     """A value as a message shows it: in quotes, on one line, its middle left out where it is long."""
     if value is None or value is pd.NA or value != value:
         return "an empty cell"
-    text = repr(str(value))
+    try:
+        text = repr(str(value))
+    except ValueError:  # more digits than Python writes
+        return "a number of thousands of digits"
     return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]}...{text[-SHOWN // 4 :]}"
