@@ -131,7 +131,8 @@ def check_parameters(given: dict[str, Any], notebooks: Iterable[Path]) -> dict[P
 
 def shown(value: object) -> str:
     """A parameter's value as a message shows it: as Python writes it, unless it is long."""
-    return repr(value) if type(value) is not int and len(repr(value)) <= SHOWN else said(value)
+    short = not isinstance(value, int) or abs(value) < 10**SHOWN
+    return repr(value) if short and len(repr(value)) <= SHOWN else said(value)
 
 
 SHOWN = 60

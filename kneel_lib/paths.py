@@ -15,10 +15,13 @@ def chosen(variable: str, default: Path) -> Path:
     """The folder that an environment variable names, else the default; `KneelError` if it can be none."""
     given = os.environ.get(variable) or str(default)
     try:
-        return Path(given).expanduser().resolve()
+        folder = Path(given).expanduser().resolve()
+        folder.is_dir()  # asks the system, to which a name may be too long
+        return folder
     except (OSError, RuntimeError, ValueError) as error:  # ~nobody, links in a circle
         raise KneelError(
-            f"{variable} is '{given[:200]}', which is no folder ({str(error)[:200]}): set it to another one"
+            f"{variable} is '{given[:200]}', which can be no folder ({str(error)[:200]}): "
+            "set it to another one"
         ) from None
 
 

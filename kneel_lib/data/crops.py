@@ -33,7 +33,7 @@ NOMINAL_MM_PER_PX = 0.44
 ROI_SPACING_MM = 0.3
 """Pixel spacing of the published landmarks: whole pixels of the authors' 466 px ROIs."""
 
-FARTHEST_PX = 10_000
+FARTHEST_PX = 1_000
 """No landmark of a published table is as far from its ROI's corner, in either direction."""
 
 REGISTRATION_SHA256 = "eac12081849e2be91a8b7469d376ca78c2b3b288bf98f0853f0a2829fb803623"
@@ -48,9 +48,10 @@ def points_rule(count: int) -> Rule:
             values = [float(part) for part in text.split(",")]
         except ValueError:
             return False
-        return len(values) == 2 * count and all(abs(value) <= FARTHEST_PX for value in values)
+        inside = all(abs(value) <= FARTHEST_PX for value in values)  # NaN is not
+        return len(values) == 2 * count and inside and values[::2] == sorted(values[::2])
 
-    return satisfying(holds, f"{count} points in pixels as x,y,x,y,...")
+    return satisfying(holds, f"{count} points in pixels as x,y,x,y,... from lateral to medial")
 
 
 KNEES = {"subject_id": SUBJECT, "side": SIDE, "kl": GRADE}
@@ -215,10 +216,15 @@ def verify(folder: Path | str) -> pd.DataFrame:
     folder, rows = Path(folder), []
     for file, expected in read_table(CHECKSUMS, LISTED)[["file", "sha256"]].itertuples(index=False):
         path = folder / file
-        if not path.is_file():
-            rows.append((file, "missing"))
-        elif sha256(path) != expected:
-            rows.append((file, "different"))
+        try:
+            if not path.is_file():
+                rows.append((file, "missing"))
+            elif sha256(path) != expected:
+                rows.append((file, "different"))
+        except OSError as error:
+            raise KneelError(
+                f"{str(path)[:200]} cannot be read ({error.strerror}): give another folder"
+            ) from None
     return pd.DataFrame(rows, columns=["file", "problem"])
 
 
