@@ -178,7 +178,7 @@ def recorded_in(path: Path) -> dict[str, Run]:
     """{hash: run} of one recorded file; none where there is no such file, and none is listed."""
     if path.is_file():
         return read_record(path, path.stat().st_mtime_ns)
-    if name_of(path) in recorded_files() or path.is_dir() or path.is_symlink():
+    if name_of(path) in recorded_files():
         raise KneelError(f"{path} is not there, but listed in {listing().name}: get it again from git")
     return {}
 
