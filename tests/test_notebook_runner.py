@@ -160,3 +160,73 @@ def test_notebooks_end_with_a_driver_that_is_killed(notebooks):
 def test_an_engine_that_spreads_runs_gets_one_notebook_at_a_time():
     assert notebook_runner.side_by_side("ray") == notebook_runner.side_by_side("processes") == 1
     assert 1 <= notebook_runner.side_by_side("sequential") <= notebook_runner.MOST
+
+
+STUDY = {  # what the study's own notebooks declare
+    "profile": "quick",
+    "cohort": "auto",
+    "seed": 0,
+    "fold": 0,
+    "models": 1,
+    "rounds": 1,
+    "settings": ["wing"],
+    "counts": [25],
+    "datasets": ["A"],
+}
+
+
+@pytest.mark.parametrize(
+    "name, value, allowed",
+    [
+        ("fold", 7, "a whole number from 0 to 4"),
+        ("fold", -1, "a whole number from 0 to 4"),
+        ("seed", -1, "a whole number from 0 to 4294967295"),
+        ("seed", 10**400, "a whole number from 0 to 4294967295"),
+        ("models", 0, "a whole number from 1 to 5"),
+        ("models", 6, "a whole number from 1 to 5"),
+        ("rounds", 0, "a whole number from 1 to 1000"),
+        ("profile", "huge", "one of smoke, quick"),
+        ("cohort", "mine", "one of auto, crops"),
+        ("settings", [], "a list of one or more different entries, each one of"),
+        ("settings", ["wingg"], "a list of one or more different entries, each one of"),
+        ("settings", ["wing", "wing"], "a list of one or more different entries"),
+        ("settings", [["wing"]], "a list of one or more different entries"),
+        (
+            "counts",
+            [0],
+            "a list of one or more different entries, each a whole number of labelled knees from 2",
+        ),
+        (
+            "counts",
+            [True],
+            "a list of one or more different entries, each a whole number of labelled knees from 2",
+        ),
+        ("datasets", ["C"], "a list of one or more different entries, each one of A, B"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line_with_name_value_and_what_is_allowed(name, value, allowed):
+    with pytest.raises(KneelError) as caught:
+        notebook_runner.check_parameters({name: value}, notebook_runner.notebook_paths())
+    message = str(caught.value)
+    assert message.startswith(f"parameter {name}: ") and f"allowed is {allowed}" in message
+    assert "\n" not in message and (value == 10**400 or repr(value) in message)
+
+
+def test_every_parameter_of_the_study_has_what_is_allowed_and_its_default_is():
+    notebooks = notebook_runner.notebook_paths()
+    for path in notebooks:
+        declared = notebook_runner.declared_parameters(path)
+        assert declared.keys() <= notebook_runner.ALLOWED.keys(), path
+        notebook_runner.check_parameters(declared, [path])
+    assert notebook_runner.check_parameters(STUDY, notebooks)
+
+
+@pytest.mark.parametrize("text", ["seed", "=1", ""])
+def test_a_parameter_without_name_or_value(text):
+    with pytest.raises(KneelError, match="write name=value"):
+        notebook_runner.parse_parameter(text)
+
+
+@pytest.mark.parametrize("value", ["-" * 100_000 + "1", "[" * 5000, "9" * 5000, "__import__('os')"])
+def test_what_is_no_literal_stays_text(value):
+    assert notebook_runner.parse_parameter(f"seed={value}") == ("seed", value)
