@@ -29,6 +29,7 @@ extensions = [
     "sphinx_copybutton",
     "extensions.api_pages",
     "extensions.citations",
+    "extensions.docstrings",
     "extensions.glossary_links",
     "extensions.numbers",
 ]
@@ -40,7 +41,6 @@ include_patterns = [
     "docs/api/*.md",
     "notebooks/*.ipynb",
     "notebooks/*.md",
-    "course/*.md",
     "results/README.md",
     "data/README.md",
     "kneel_lib/README.md",
@@ -48,7 +48,6 @@ include_patterns = [
     "CONTRIBUTING.md",
 ]
 exclude_patterns = [".*", "build", "output", "runs", "data/downloads", "tests", "**/.ipynb_checkpoints"]
-suppress_warnings = ["toc.empty_glob"]  # a folder of pages that is not there yet is no error
 
 # Notebooks: as they are stored
 nb_execution_mode = "off"
@@ -62,7 +61,7 @@ myst_links_external_new_tab = True
 # References and definitions
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
-bibtex_reference_style = "author_year_round"
+bibtex_reference_style = "author_year"
 bibtex_cite_id = "cite-{key}"
 
 # The library's pages
@@ -77,6 +76,8 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_static_path = ["static"]
 html_css_files = ["book.css"]
+html_favicon = "static/knee.svg"
+html_context = {"default_mode": "light"}
 html_extra_path = ["first_page"]
 html_show_sphinx = False
 html_copy_source = True
@@ -100,7 +101,8 @@ html_theme_options = {
     "use_fullscreen_button": False,
     "home_page_in_toc": True,
     "show_navbar_depth": 1,
-    "show_toc_level": 2,
+    "show_toc_level": 1,
+    "navbar_persistent": [],
     "navigation_with_keys": False,
     "pygments_light_style": "friendly",
 }

@@ -12,7 +12,6 @@ from typing import Any
 from sphinx.application import Sphinx
 
 MARK = re.compile(r"<!-- (modules|overview) of (kneel_lib[\w.]*) -->")
-BETWEEN_BACKTICKS = re.compile(r"(``?[^`]+``?)")
 
 
 def modules(package: str) -> list[str]:
@@ -41,15 +40,6 @@ def read_page(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = MARK.sub(expand, source[0])
 
 
-def plain(app: Sphinx, what: str, name: str, thing: object, options: object, lines: list[str]) -> None:
-    """Docstrings are prose with names in backticks: nothing else in them is markup."""
-    for place, line in enumerate(lines):
-        parts = BETWEEN_BACKTICKS.split(line)
-        parts[::2] = [re.sub(r"([*|_\\])", r"\\\1", part) for part in parts[::2]]
-        lines[place] = "".join(parts)
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", read_page)
-    app.connect("autodoc-process-docstring", plain)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -8,6 +8,7 @@ from sphinx import addnodes
 
 NOT_PROSE = (
     nodes.reference,
+    nodes.emphasis,
     nodes.literal,
     nodes.literal_block,
     nodes.title,
@@ -26,7 +27,7 @@ NOT_PROSE = (
 
 
 def prose(tree: nodes.Node) -> Iterator[nodes.Text]:
-    """The pieces of running text: what stands in headings, code, formulas and links is left out."""
+    """The pieces of running text: what stands in headings, code, formulas, links and italics is left out."""
     for text in list(tree.findall(nodes.Text)):
         node = text.parent
         while node is not None and not isinstance(node, NOT_PROSE):
