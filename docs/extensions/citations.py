@@ -1,7 +1,8 @@
 """Citations: a link to an entry of `references.bib` becomes a citation of the book's bibliography.
 
 `([Feng and others, 2018](../docs/references.bib#feng2018))` reads as an ordinary link in Jupyter and on a code host;
-the book writes "(Feng et al., 2018)" and links to the entry. Without the outer brackets: "Feng et al. (2018)".
+the book writes "[Feng et al., 2018]" and links to the entry. Without the outer brackets: "Feng et al. [2018]". Two in one
+pair of brackets are parted by a comma.
 """
 
 import re
@@ -9,14 +10,14 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-LINK = r"\[[^\]]*\]\((?:\.\./)*(?:docs/)?references\.bib#(\w+)\)"
-IN_BRACKETS = re.compile(rf"\({LINK}\)")
+LINK = r"\[[^\]\n\"]*\]\((?:\.\./)*(?:docs/)?references\.bib#(\w+)\)"
+IN_BRACKETS = re.compile(rf"\({LINK}(?:, {LINK})?\)")
 IN_THE_TEXT = re.compile(LINK)
 
 
 def cite(app: Sphinx, page: str, source: list[str]) -> None:
     """Before a page is parsed (a notebook as its JSON text)."""
-    text = IN_BRACKETS.sub(r"{cite:p}`\1`", source[0])
+    text = IN_BRACKETS.sub(lambda match: f"{{cite:p}}`{','.join(filter(None, match.groups()))}`", source[0])
     source[0] = IN_THE_TEXT.sub(r"{cite:t}`\1`", text)
 
 

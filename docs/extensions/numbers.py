@@ -41,6 +41,8 @@ def note_numbers(app: Sphinx, tree: nodes.document) -> None:
     for block in tree.findall(nodes.math_block):
         for number in TAG.findall(block.astext()):
             block["ids"].append(f"equation-{number.replace('.', '-')}")
+            # else Sphinx would put one with a line break into an environment that takes no tag
+            block["no-wrap"], block[:] = True, [nodes.Text(rf"\[{block.astext()}\]")]
             found.append(("equation", number, block))
     for kind, number, node in found:
         if (kind, number) in places(app.env):
