@@ -1,7 +1,7 @@
-"""The web book, as `make book` builds it: the stored notebooks and pages, never executed, nothing from another host.
+"""The web book, as `make book` builds it: stored notebooks and pages, never executed, nothing fetched.
 
-The whole repository is the book's source folder, so that the links between its files hold in the book as they do
-in the repository.
+The whole repository is the book's source folder, so that the links between its files hold in the book as they
+do in the repository.
 """
 
 import os
@@ -91,7 +91,9 @@ def repository() -> str:
     if "KNEEL_REPOSITORY" in os.environ:
         return os.environ["KNEEL_REPOSITORY"].rstrip("/")
     if "GITHUB_REPOSITORY" in os.environ:
-        return f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{os.environ['GITHUB_REPOSITORY']}"
+        return (
+            f"{os.environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{os.environ['GITHUB_REPOSITORY']}"
+        )
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"].get("urls", {})
     return urls.get("Repository", "").rstrip("/")
 

@@ -1,9 +1,9 @@
 """The first chapters as slides: `python docs/slides.py FOLDER` (`make slides`), by nbconvert and reveal.js.
 
-A slide shows a section's heading, the first sentences of a text, its equations, tables and lists, code and what it
-printed or drew. The texts themselves are the speaker's notes (key S). What part a cell plays is its tag
+A slide shows a section's heading, the first sentences of a text, its equations, tables and lists, code and
+what it printed or drew. The texts are the speaker's notes (key S). What part a cell plays is its tag
 (`slideshow.slide_type`, JupyterLab's property inspector); a cell without one gets that of `slide_type`, and
-`python docs/slides.py --tag` writes these into the notebooks. Nothing is executed, and no other host is asked.
+`python docs/slides.py --tag` writes these into the notebooks. Nothing is executed, nothing fetched.
 """
 
 import argparse
@@ -27,8 +27,8 @@ STANDS_ON_SLIDE = ("$$", "|", "- ", "* ", "1. ", "![")
 
 
 def slide_type(cell: NotebookNode, before: NotebookNode | None = None) -> str:
-    """The part that a cell plays: its own tag, or "slide" for a section, "subslide" for a text or for code right
-    after a section, "-" for code after a text, and "skip" for code that shows nothing."""
+    """The part that a cell plays: its own tag, or "slide" for a section, "subslide" for a text or for code
+    right after a section, "-" for code after a text, and "skip" for code that shows nothing."""
     tag = cell.metadata.get("slideshow", {}).get("slide_type")
     if tag:
         return str(tag)
@@ -83,7 +83,10 @@ def write_slides(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for source, place in (
         (package_folder("sphinx_revealjs") / "_static" / "revealjs" / "dist", "reveal/dist"),
-        (package_folder("sphinx_revealjs") / "_static" / "revealjs" / "plugin" / "notes", "reveal/plugin/notes"),
+        (
+            package_folder("sphinx_revealjs") / "_static" / "revealjs" / "plugin" / "notes",
+            "reveal/plugin/notes",
+        ),
         (package_folder("sphinx-mathjax-offline") / "static" / "mathjax", "mathjax"),
     ):
         shutil.copytree(source, folder / place, dirs_exist_ok=True)
@@ -117,7 +120,9 @@ def write_tags() -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, help="where the slides go")
-    parser.add_argument("--tag", action="store_true", help="write the default tags into the notebooks instead")
+    parser.add_argument(
+        "--tag", action="store_true", help="write the default tags into the notebooks instead"
+    )
     arguments = parser.parse_args()
     if arguments.tag:
         write_tags()

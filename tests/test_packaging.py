@@ -21,7 +21,7 @@ DISTRIBUTION = {
 }
 """Names on the package index where they differ from those that are imported."""
 
-OWN = {"kneel_lib", "studies", "conftest", "dicom_writer"}
+OWN = {"kneel_lib", "studies", "browsing", "conftest", "dicom_writer"}
 FILES = ("requirements.txt", "requirements-nodeps.txt", "requirements-test.txt", "requirements-heatmap.txt")
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 

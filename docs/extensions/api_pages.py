@@ -1,7 +1,7 @@
 """The library's pages: one for each room, made of its docstrings.
 
-A page of docs/api/ has the line `<!-- modules of kneel_lib.data -->`, and gets a section for each module of that
-package; `<!-- overview of kneel_lib.data -->` stands for a table of them.
+A page of docs/api/ has the line `<!-- modules of kneel_lib.data -->`, and gets a section for each module of
+that package; `<!-- overview of kneel_lib.data -->` stands for a table of them.
 """
 
 import importlib
@@ -31,7 +31,8 @@ def expand(match: re.Match[str]) -> str:
         names = "\n".join(f"   {name}" for name in modules(package))
         return f"```{{eval-rst}}\n.. autosummary::\n\n{names}\n```"
     return "\n\n".join(
-        f"## {name.rpartition('.')[2]}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```" for name in modules(package)
+        f"## {name.rpartition('.')[2]}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```"
+        for name in modules(package)
     )
 
 

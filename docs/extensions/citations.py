@@ -1,8 +1,8 @@
 """Citations: a link to an entry of `references.bib` becomes a citation of the book's bibliography.
 
-`([Feng and others, 2018](../docs/references.bib#feng2018))` reads as an ordinary link in Jupyter and on a code host;
-the book writes "[Feng et al., 2018]" and links to the entry. Without the outer brackets: "Feng et al. [2018]". Two in one
-pair of brackets are parted by a comma.
+`([Feng and others, 2018](../docs/references.bib#feng2018))` reads as an ordinary link in Jupyter;
+the book writes "[Feng et al., 2018]" and links to the entry. Without the outer brackets it writes "Feng
+et al. [2018]". Two in one pair of brackets are parted by a comma.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Docstrings as they are written here, as reStructuredText: paragraphs, lists by hyphen or indentation, `names`.
+"""Docstrings of this library as reStructuredText: paragraphs, lists (by hyphen or indentation), `names`.
 
 Nothing else in them is markup, so a star or an underscore is one, and no docstring can end the build.
 """

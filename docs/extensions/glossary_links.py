@@ -10,9 +10,11 @@ from extensions.text import link_words, prose
 
 
 def pattern(terms: list[str]) -> re.Pattern[str]:
-    """Any of the terms as a whole word, the longest first; an ordinary word in any case and in the plural, too."""
+    """Any of the terms as a whole word, the longest first; ordinary words in any case; plurals, too."""
     parts = [
-        rf"{re.escape(term)}s?" if any(letter.isupper() for letter in term[1:]) else rf"(?i:{re.escape(term)}s?)"
+        rf"{re.escape(term)}s?"
+        if any(letter.isupper() for letter in term[1:])
+        else rf"(?i:{re.escape(term)}s?)"
         for term in sorted(terms, key=len, reverse=True)
     ]
     return re.compile(rf"(?<![\w-])(?:{'|'.join(parts)})(?![\w-])")

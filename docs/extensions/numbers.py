@@ -1,7 +1,7 @@
 """Numbered sections and equations: "section 4.6" and "equation 3.1" in the text become links.
 
-Headings carry their numbers themselves (`## 4.6 ...`), equations by LaTeX's `\\tag{3.1}`, so that they read the
-same in Jupyter. The paper's own are written "the paper's section 4.1", and its equations have no dot.
+Headings carry their numbers themselves (`## 4.6 ...`), equations by LaTeX's `\\tag{3.1}`, so that they read
+the same in Jupyter. The paper's own are written "the paper's section 4.1", and its equations have no dot.
 """
 
 import re
@@ -17,7 +17,8 @@ from extensions.text import link_words, prose
 HEADING = re.compile(r"(\d+\.\d+) ")
 TAG = re.compile(r"\\tag\{(\d+\.\d+)\}")
 PASSAGE = re.compile(
-    r"(?<!paper's )\b(section|equation)s? \d+\.\d+(?:(?:,| and| to) \d+\.\d+)*(?! of the paper)", re.IGNORECASE
+    r"(?<!paper's )\b(section|equation)s? \d+\.\d+(?:(?:,| and| to) \d+\.\d+)*(?! of the paper)",
+    re.IGNORECASE,
 )
 NUMBER = re.compile(r"\d+\.\d+")
 
