@@ -82,7 +82,7 @@ html_extra_path = ["first_page"]
 html_show_sphinx = False
 html_copy_source = True
 html_sourcelink_suffix = ""
-templates_path: list[str] = []
+templates_path = ["templates"]
 copybutton_selector = "div.cell_input div.highlight pre, div.highlight-default pre, div.highlight-bash pre"
 
 
@@ -112,7 +112,6 @@ if repository():
     html_theme_options |= {
         "repository_url": repository(),
         "repository_branch": os.environ.get("KNEEL_BRANCH", "main"),
-        "use_repository_button": True,
         "launch_buttons": {
             "notebook_interface": "jupyterlab",
             "binderhub_url": "https://mybinder.org",

@@ -70,14 +70,14 @@ class Visit:
     """A page that has been opened, and what went wrong while it was."""
 
     def __init__(self, browser, address, path):
-        self.faults, self.bytes = [], 0
+        self.faults = []
         self.page = browser.new_page(viewport={"width": 1300, "height": 900})
         self.page.on(
             "console", lambda message: message.type == "error" and self.note("console", message.text)
         )
         self.page.on("pageerror", lambda error: self.note("error", error))
         self.page.on("requestfailed", lambda request: self.note("not loaded", request.url))
-        self.page.on("response", self.count)
+        self.page.on("response", self.look)
         self.page.on(
             "request",
             lambda request: (
@@ -85,14 +85,19 @@ class Visit:
                 or self.note("from another host", request.url)
             ),
         )
-        self.page.goto(address + path, wait_until="networkidle")
-        self.page.evaluate("async () => { await window.MathJax?.startup?.promise }")
+        self.page.goto(address + path, wait_until="load")
+        self.page.evaluate(
+            """async () => {
+              await window.MathJax?.startup?.promise;
+              for (const picture of document.images) picture.loading = "eager";
+              await Promise.allSettled([...document.images].map(picture => picture.decode()));
+            }"""
+        )
 
     def note(self, kind, what):
         self.faults.append(f"{kind}: {what}")
 
-    def count(self, response):
-        self.bytes += int(response.headers.get("content-length", 0))
+    def look(self, response):
         if response.status >= 400:
             self.note(str(response.status), response.url)
 
