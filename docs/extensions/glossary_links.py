@@ -4,7 +4,9 @@ import re
 from typing import Any
 
 from docutils import nodes
+from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 from extensions.text import link_words, prose
 
@@ -18,6 +20,26 @@ def pattern(terms: list[str]) -> re.Pattern[str]:
         for term in sorted(terms, key=len, reverse=True)
     ]
     return re.compile(rf"(?<![\w-])(?:{'|'.join(parts)})(?![\w-])")
+
+
+def definitions(env: BuildEnvironment) -> dict[str, str]:
+    """{a term's anchor: the anchor of the first term with the same definition}."""
+    if not hasattr(env, "glossary_definitions"):
+        env.glossary_definitions = {}  # type: ignore[attr-defined]
+    return env.glossary_definitions  # type: ignore[attr-defined]
+
+
+def note_definitions(app: Sphinx, tree: nodes.document) -> None:
+    """Remember which terms of a glossary are names of one thing."""
+    for glossary in tree.findall(addnodes.glossary):
+        for entry in glossary.findall(nodes.definition_list_item):
+            anchors = [anchor for term in entry.findall(nodes.term) for anchor in term["ids"]]
+            definitions(app.env).update(dict.fromkeys(anchors, anchors[0]))
+
+
+def merge(app: Sphinx, env: BuildEnvironment, pages: set[str], other: BuildEnvironment) -> None:
+    """What another reading process has noted."""
+    definitions(env).update(definitions(other))
 
 
 def link_terms(app: Sphinx, tree: nodes.document, page: str) -> None:
@@ -35,9 +57,10 @@ def link_terms(app: Sphinx, tree: nodes.document, page: str) -> None:
     def reference(match: re.Match[str]) -> nodes.Node | None:
         word = match[0].lower()
         where, anchor = by_lower.get(word) or by_lower[word.removesuffix("s")]
-        if anchor in used:
+        definition = definitions(app.env)[anchor]
+        if definition in used:
             return None
-        used.add(anchor)
+        used.add(definition)
         uri = f"{app.builder.get_relative_uri(page, where)}#{anchor}"
         return nodes.reference("", match[0], refuri=uri, internal=True, classes=["glossary-term"])
 
@@ -47,5 +70,7 @@ def link_terms(app: Sphinx, tree: nodes.document, page: str) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.connect("doctree-read", note_definitions)
+    app.connect("env-merge-info", merge)
     app.connect("doctree-resolved", link_terms)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,7 +17,7 @@ from extensions.text import link_words, prose
 HEADING = re.compile(r"(\d+\.\d+) ")
 TAG = re.compile(r"\\tag\{(\d+\.\d+)\}")
 PASSAGE = re.compile(
-    r"(?<!paper's )\b(section|equation)s? \d+\.\d+(?:(?:,| and| to) \d+\.\d+)*(?! of the paper)",
+    r"(?<!paper['’]s )\b(section|equation)s? \d+\.\d+(?:(?:,| and| to) \d+\.\d+)*(?! of the paper)",
     re.IGNORECASE,
 )
 NUMBER = re.compile(r"\d+\.\d+")
