@@ -52,7 +52,8 @@ exclude_patterns = [".*", "build", "output", "runs", "data/downloads", "tests", 
 # Notebooks: as they are stored
 nb_execution_mode = "off"
 nb_merge_streams = True
-nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # the static pictures beside the sliders are what a page without a kernel shows
+# A page without a kernel shows the pictures beside the sliders, not the sliders.
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}
 nb_number_source_lines = False
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3

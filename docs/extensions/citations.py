@@ -2,7 +2,7 @@
 
 `([Feng and others, 2018](../docs/references.bib#feng2018))` reads as an ordinary link in Jupyter;
 the book writes "[Feng et al., 2018]" and links to the entry. Without the outer brackets it writes "Feng
-et al. [2018]". Two in one pair of brackets are parted by a comma.
+et al. [2018]". Two in one pair of brackets are parted by a comma. One in backticks stays as it is.
 """
 
 import re
@@ -11,8 +11,8 @@ from typing import Any
 from sphinx.application import Sphinx
 
 LINK = r"\[[^\]\n\"]*\]\((?:\.\./)*(?:docs/)?references\.bib#(\w+)\)"
-IN_BRACKETS = re.compile(rf"\({LINK}(?:, {LINK})?\)")
-IN_THE_TEXT = re.compile(LINK)
+IN_BRACKETS = re.compile(rf"(?<!`)\({LINK}(?:, {LINK})?\)")
+IN_THE_TEXT = re.compile(rf"(?<!`)(?<!`\(){LINK}")
 
 
 def cite(app: Sphinx, page: str, source: list[str]) -> None:

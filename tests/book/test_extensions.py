@@ -101,6 +101,9 @@ def test_links_to_the_references_become_citations(docs):
     ]
     docs("extensions.citations").cite(None, "page", source)
     assert source == ['"(see {cite:t}`a2018`) {cite:p}`c,d`"']
+    example = ["`([C, 2013](references.bib#c))`, `[C, 2013](references.bib#c)`"]
+    docs("extensions.citations").cite(None, "page", example)
+    assert "cite" not in example[0]
     notebook = ['[\n "text ([A, 2018](../docs/references.bib#a2018))\\n"\n]']
     docs("extensions.citations").cite(None, "page", notebook)
     assert notebook == ['[\n "text {cite:p}`a2018`\\n"\n]']
