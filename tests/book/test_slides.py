@@ -37,6 +37,15 @@ def test_a_chapter_is_shown_section_by_section_with_its_texts_as_notes(slides, c
     assert page.count('<aside class="notes">') >= 5 and len(shown) < len(page)
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_each_cell_has_its_part_in_the_slides(chapter):
+    cells = nbformat.read(paths.NOTEBOOKS / f"{chapter}.ipynb", as_version=4).cells
+    without = [
+        place for place, cell in enumerate(cells) if not cell.metadata.get("slideshow", {}).get("slide_type")
+    ]
+    assert not without, f"{chapter}, cells {without}: run python docs/slides.py --tag"
+
+
 FAULTS = """
 () => [
   ...[...document.querySelectorAll("img")].filter(p => p.complete && !p.naturalWidth).map(p => "picture " + p.alt),
