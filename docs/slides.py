@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import re
 import shutil
+from fnmatch import fnmatch
 from pathlib import Path
 
 import nbformat
@@ -23,6 +24,7 @@ CHAPTERS = "0[0-4]_*.ipynb"
 HEADING = re.compile(r"^(?=#+ )", re.MULTILINE)
 SENTENCE = re.compile(r"(?<=[.?!])\s")
 ROOM = 260  # letters of a text that a slide has room for, beside its first sentence
+LINK = re.compile(r"(?<!!)\[([^\]\n]*)\]\(([^)\s]+)\)")
 STANDS_ON_SLIDE = ("$$", "|", "- ", "* ", "1. ", "![")
 
 
@@ -53,6 +55,18 @@ def point(text: str) -> str:
     return "\n\n".join(shown)
 
 
+def with_links(text: str) -> str:
+    """A text whose links lead from slides to slides; what has no slides is named without a link."""
+
+    def link(match: re.Match[str]) -> str:
+        words, target = match.groups()
+        if fnmatch(target, CHAPTERS):
+            return f"[{words}]({Path(target).stem}.html)"
+        return match[0] if "://" in target else words
+
+    return LINK.sub(link, text)
+
+
 def presented(notebook: NotebookNode) -> NotebookNode:
     """The notebook as a talk: every text split at its headings into a point and the speaker's notes."""
     cells: list[NotebookNode] = []
@@ -63,7 +77,7 @@ def presented(notebook: NotebookNode) -> NotebookNode:
             cell.metadata["slideshow"] = {"slide_type": part}
             cells.append(cell)
             continue
-        for text in filter(str.strip, HEADING.split(cell.source)):
+        for text in filter(str.strip, HEADING.split(with_links(cell.source))):
             shown = "slide" if text.startswith("#") else part if part != "slide" else "subslide"
             for kind, source in ((shown, point(text)), ("notes", text)):
                 cells.append(new_markdown_cell(source, metadata={"slideshow": {"slide_type": kind}}))

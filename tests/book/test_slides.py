@@ -34,6 +34,8 @@ def test_a_chapter_is_shown_section_by_section_with_its_texts_as_notes(slides, c
         "image/png" in output.get("data", {}) for cell in cells for output in cell.get("outputs", ())
     )
     assert shown.count("data:image/png") >= pictures
+    for link in re.findall(r'<a href="([^"#]+)"', page):
+        assert "://" in link or (slides / link).is_file(), link
     assert page.count('<aside class="notes">') >= 5 and len(shown) < len(page)
 
 
