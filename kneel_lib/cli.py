@@ -122,6 +122,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         option("--side", "of pictures of one knee that do not say which", choices=["L", "R"], default=""),
         option("--jobs", "how many processes; -1: one a core", type=processes, default=-1),
         option("--resume", "go on where a stopped run ended", action="store_true"),
+        option("--via", "pictures and tables to correct in the VGG Image Annotator", action="store_true"),
+        option("--sr", "DICOM structured reports of DICOM files", action="store_true"),
+        option("--pdf", "a page to print, eight knees a page", action="store_true"),
     )
     pretrain = (
         option("setting"),

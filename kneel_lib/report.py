@@ -95,7 +95,7 @@ def recorded_groups(recorded: list[Run], setting: str) -> list[Run]:
     groups = [
         group
         for key, group in selection.group_runs(recorded).items()
-        if key[0] == "crops" and key[2] == setting
+        if key[0] == selection.STUDY and key[2] == setting
     ]
     complete = [group for group in groups if len({run.spec.held_out for run in group}) == FOLDS]
     return min(complete or groups, key=lambda group: group[0].spec.profile.spacing_mm, default=[])
@@ -151,7 +151,7 @@ def displaced_rows(recorded: list[Run]) -> pd.DataFrame:
 
 def real_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Of a table with cohort and profile the rows on real knees at the profile of Table 1."""
-    return table[(table["cohort"] == "crops") & (table["profile"] == selection.TABLE1_PROFILE)]
+    return table[(table["cohort"] == selection.STUDY) & (table["profile"] == selection.TABLE1_PROFILE)]
 
 
 def cumulative_figure(recorded: list[Run]) -> tuple[Figure, pd.DataFrame]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from kneel_lib import paths
 from kneel_lib.data import crops
 from kneel_lib.errors import KneelError
+from kneel_lib.outputs import OUTPUTS, write_outputs
 from kneel_lib.pipeline.onnx_export import export
 from kneel_lib.pipeline.predict import check_pretrained, predict_all
 from kneel_lib.pipeline.pretrained import named_networks
@@ -19,11 +20,16 @@ def predict(options: Namespace) -> int:
         signal.signal(number, lambda *_: sys.exit(f"stopped; answers so far are under {options.output}"))
     asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume
     failed = predict_all(*asked)
-    print(
-        f"{len(failed)} files could not be used; landmarks.csv, landmarks.json and overlays are under "
-        f"{options.output}"
+    troubles = write_outputs(
+        [name for name in OUTPUTS if getattr(options, name)], options.path, options.output
     )
-    return 1 if failed else 0
+    for trouble in troubles:
+        print(f"error: {trouble}", flush=True)
+    print(
+        f"{len(failed)} files could not be used; landmarks.csv, measurements.csv, landmarks.json and "
+        f"overlays are under {options.output}"
+    )
+    return 1 if failed or troubles else 0
 
 
 def onnx(options: Namespace) -> int:

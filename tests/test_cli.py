@@ -37,6 +37,9 @@ def test_predict_asks_for_nothing_but_a_path():
     assert (plain.spacing, plain.side, plain.jobs, plain.resume) == (None, "", -1, False)
     full = parse("predict folder --spacing 0.15 --side L --jobs 3 --resume".split())
     assert (full.spacing, full.side, full.jobs, full.resume) == (0.15, "L", 3, True)
+    assert not (plain.via or plain.sr or plain.pdf)
+    more = parse("predict folder --via --sr --pdf".split())
+    assert more.via and more.sr and more.pdf
     assert parse(["predict", "folder", "--jobs", "-1"]).jobs == -1
 
 

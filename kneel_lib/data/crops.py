@@ -17,19 +17,31 @@ NOMINAL_MM_PER_PX = 0.44
 ROI_SPACING_MM = 0.3
 """Pixel spacing of the published landmarks: whole pixels of the authors' 466 px ROIs."""
 
+TABLES = {
+    "crops": "oai_crops_registration.csv",
+    "crops_first": "registration/first.csv",
+    "crops_templates": "registration/templates.csv",
+    "crops_voted": "registration/voted.csv",
+}
+"""{cohort: its registration table under data/}. All hold the same knees and pictures. "crops" is what the
+study stands on, "crops_templates" (groupwise) and "crops_voted" (moved once by networks and forests trained
+on that) are the steps that lead there; "crops_first" is an older table, whose code is lost."""
+
 REGISTRATION_COLUMNS = ("subject_id", "side", "kl", "split", "mm_per_px", "x4_px", "y4_px", "inverted")
 ANNOTATION_COLUMNS = ("subject_id", "side", "kl", "tibia", "femur")
 
 
-def load_crops(folder: Path | str | None = None, splits: Iterable[str] = ("train", "val")) -> Cohort:
-    """The cohort "crops": every knee of `splits` in the registration table, in its order.
+def load_crops(
+    folder: Path | str | None = None, splits: Iterable[str] = ("train", "val"), name: str = "crops"
+) -> Cohort:
+    """The cohort of this name (`TABLES`): every knee of `splits` in its registration table, in its order.
 
     folder: where the downloads are (default: `paths.downloads()`). Landmarks in mm are right up to the
-    registration (about 0.6 mm a knee). Raises `KneelError` for missing or unreadable files and for tables
+    registration. Raises `KneelError` for missing or unreadable files and for tables
     that disagree.
     """
     folder = Path(folder or paths.downloads())
-    knees = read_registration()
+    knees = read_registration(paths.DATA / TABLES[name])
     knees = knees[knees["split"].isin(splits)].reset_index(drop=True)
     offsets = read_annotation(annotation_path(folder))
     check_grades(annotation_path(folder), knees)
@@ -45,12 +57,12 @@ def load_crops(folder: Path | str | None = None, splits: Iterable[str] = ("train
     images = tuple(read_crop(crop_path(folder, row), row) for _, row in knees.iterrows())
     shapes = np.stack([offsets[row["subject_id"], row["side"]] for _, row in knees.iterrows()])
     centres_mm = knees[["x4_px", "y4_px"]].to_numpy() * knees[["mm_per_px"]].to_numpy()
-    return check_cohort(Cohort("crops", knees, images, centres_mm[:, None] + shapes, NOMINAL_MM_PER_PX))
+    return check_cohort(Cohort(name, knees, images, centres_mm[:, None] + shapes, NOMINAL_MM_PER_PX))
 
 
 def read_registration(path: Path | str | None = None) -> pd.DataFrame:
     """The registration table: where landmark 4 lies in each crop and how many mm a crop pixel measures."""
-    return read_table(path or paths.DATA / "oai_crops_registration.csv", REGISTRATION_COLUMNS)
+    return read_table(path or paths.DATA / TABLES["crops"], REGISTRATION_COLUMNS)
 
 
 def read_annotation(path: Path | str) -> dict[Any, np.ndarray]:

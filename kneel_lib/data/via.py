@@ -1,14 +1,15 @@
-"""Landmarks as csv of the VGG Image Annotator (VIA 2), with which the paper's authors annotated, so that any
-hospital can bring a set.
+"""Landmarks as csv or project of the VGG Image Annotator (VIA 2), with which the paper's authors annotated,
+so that any hospital can bring a set.
 
 A region is a polyline along one bone's landmarks in pixels of the file (tibia: 9 points, femur: 7), lateral
 to medial or the other way round. Its region_attributes name the bone and the side: {"bone": "tibia", "side":
 "R", "kl": "2", "subject": "17"}; kl and subject may be left out (then the grade is unknown, the file is the
-subject).
+subject). Its file_attributes may name the source, {"source": "knee.dcm"}, where what is annotated is a
+picture of a file that VIA cannot show: then the source is read, whose pixels lie where the picture's do.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,11 @@ BONES = {"tibia": landmarks.TIBIA, "femur": landmarks.FEMUR}
 
 
 def via_rows(
-    filename: str, file_size: int, knees: Sequence[tuple[str, int, object, np.ndarray]]
+    filename: str, file_size: int, knees: Sequence[tuple[str, object, object, np.ndarray]], source: str = ""
 ) -> list[dict[str, Any]]:
-    """The csv rows of one file.
-    knees: [(side, KL grade, subject, (16, 2) landmarks in pixels of the file)]."""
+    """The csv rows of one file. knees: [(side, KL grade, subject, (16, 2) landmarks in pixels of the file)].
+    source: the file that this one is a picture of."""
+    about = json.dumps({"source": source} if source else {})
     regions = [(bone, knee) for knee in knees for bone in BONES]
     rows = []
     for number, (bone, (side, kl, subject, points)) in enumerate(regions):
@@ -54,7 +56,7 @@ def via_rows(
                     (
                         filename,
                         file_size,
-                        "{}",
+                        about,
                         len(regions),
                         number,
                         json.dumps(shape),
@@ -67,30 +69,61 @@ def via_rows(
 
 
 def read_via(path: Path | str) -> dict[tuple[str, str], tuple[str, int, np.ndarray]]:
-    """{(filename, side): (subject, KL grade, (16, 2) landmarks in pixels of the file)} of a VIA csv.
+    """{(filename, side): (subject, KL grade, (16, 2) landmarks in pixels of the file)} of a VIA csv, or of a
+    VIA project or its annotations in json.
 
-    Raises `KneelError` with the line for anything that is not two polylines a knee of 9 and 7 points.
+    Raises `KneelError` with the line, or region, for anything that is not two polylines a knee of 9 and 7
+    points.
     """
     bones: dict[tuple[str, str], dict[str, Any]] = {}
-    for line, row in enumerate(
-        read_table(path, ("filename", "region_shape_attributes", "region_attributes")).itertuples(), start=2
-    ):
-        place = f"{path}, line {line}"
-        shape, attributes = parsed(place, row.region_shape_attributes), parsed(place, row.region_attributes)
-        if not shape and not attributes:  # how VIA 2 lists a picture without a region
-            continue
+    regions = project_regions(path) if Path(path).suffix.lower() == ".json" else csv_regions(path)
+    for place, filename, shape, attributes in regions:
         bone, side = (str(attributes.get(name, "")).strip() for name in ("bone", "side"))
         if bone.lower() not in BONES or side.upper()[:1] not in ("L", "R"):
             raise KneelError(
                 f"{place}: region_attributes must name bone (tibia or femur) and side (L or R), they are "
-                f"{row.region_attributes}"
+                f"{json.dumps(attributes)}"
             )
-        key = str(row.filename), side.upper()[0]
-        described = str(attributes.get("subject", row.filename)), grade(place, attributes.get("kl"))
+        key = filename, side.upper()[0]
+        described = str(attributes.get("subject") or filename), grade(place, attributes.get("kl"))
         if bone.lower() in bones.setdefault(key, {}):
             raise KneelError(f"{place}: a second {bone} for {key[0]}, side {key[1]}")
         bones[key][bone.lower()] = described, polyline(place, shape, len(BONES[bone.lower()]), key[1])
     return {key: joined(path, key, parts) for key, parts in bones.items()}
+
+
+Region = tuple[str, str, dict[str, Any], dict[str, Any]]
+"""(place in the file, name of the annotated file, shape, region's attributes)."""
+
+
+def csv_regions(path: Path | str) -> Iterator[Region]:
+    """The regions of a VIA csv; rows of pictures without one are left out."""
+    table = read_table(path, ("filename", "region_shape_attributes", "region_attributes"))
+    for line, row in enumerate(table.itertuples(), start=2):
+        place = f"{path}, line {line}"
+        shape, attributes = parsed(place, row.region_shape_attributes), parsed(place, row.region_attributes)
+        said = getattr(row, "file_attributes", None)
+        about = parsed(place, said) if isinstance(said, str) else {}
+        if shape or attributes:
+            yield place, str(about.get("source") or row.filename), shape, attributes
+
+
+def project_regions(path: Path | str) -> Iterator[Region]:
+    """The regions of a VIA project, or of annotations that VIA exported as json."""
+    try:
+        held = json.loads(Path(path).read_text("utf-8"))
+        pictures = held.get("_via_img_metadata", held).values()
+        for picture in pictures:
+            name = str(picture["file_attributes"].get("source") or picture["filename"])
+            for number, region in enumerate(picture["regions"]):
+                place = f"{path}, {name}, region {number}"
+                yield place, name, region["shape_attributes"], region["region_attributes"]
+    except OSError as error:
+        raise KneelError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise KneelError(
+            f"{path} is no project and no annotations of VIA 2: save it with VIA again"
+        ) from None
 
 
 def parsed(place: str, text: Any) -> dict[str, Any]:
@@ -143,21 +176,24 @@ def load_via(
     mm_per_px: float | None = None,
     jobs: int = -1,
     split: str = "test",
+    kl: int | None = None,
 ) -> Cohort:
-    """The cohort of all knees annotated in a VIA csv: pictures cut out of the files as `oai.load_oai` does.
+    """The cohort of all knees annotated in a VIA csv or project: pictures cut out of the files as
+    `oai.load_oai` does.
 
     folder: where the csv's file names lie. mm_per_px: pixel spacing of files that do not say it. split: of
     all knees; "test" keeps them out of folds, "train" lets them be trained on and held out in turn. Raises
     `KneelError` for a knee without a grade, since every table is by grade, and for unreadable files.
     """
     groups: dict[str, list[Any]] = {}
-    for (filename, side), (subject, kl, points) in read_via(annotations).items():
-        if kl < 0:
+    for (filename, side), (subject, known, points) in read_via(annotations).items():
+        grade_of_knee = kl if known < 0 and kl is not None else known
+        if grade_of_knee < 0:
             raise KneelError(
                 f"{annotations}: no kl for {filename}, side {side}: "
                 "give the Kellgren-Lawrence grade in region_attributes"
             )
-        groups.setdefault(filename, []).append((side, subject, kl, points))
+        groups.setdefault(filename, []).append((side, subject, grade_of_knee, points))
     made = Parallel(jobs)(
         delayed(cut_file)(Path(folder) / filename, knees, mm_per_px, split)
         for filename, knees in groups.items()

@@ -3,7 +3,7 @@
 from kneel_lib import paths
 from kneel_lib.data.cache import remember
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.crops import load_crops
+from kneel_lib.data.crops import TABLES, load_crops
 from kneel_lib.data.folds import FOLDS
 from kneel_lib.data.roi_fields import load_halves, scatter
 from kneel_lib.errors import KneelError, find
@@ -17,10 +17,13 @@ from kneel_lib.simulation.population import (
     unseen_population,
 )
 
-ROI_COHORTS = {"crops_scattered": "crops", **{f"{name}_halves": name for name in POPULATIONS}}
+ROI_COHORTS = {
+    **{f"{name}_scattered": name for name in TABLES},
+    **{f"{name}_halves": name for name in POPULATIONS},
+}
 """Cohorts for ROI localisation (`data.roi_fields`), and the cohort that each is made of."""
 
-NAMES = ("crops", *POPULATIONS, *ROI_COHORTS, search_fields.NAME)
+NAMES = (*TABLES, *POPULATIONS, *ROI_COHORTS, search_fields.NAME)
 
 LEGS = 160
 """Of how many simulated knees the search's pictures show the legs."""
@@ -51,8 +54,8 @@ def unseen_cohort(cohort: Cohort, fold: int | str, simulated_knees: int | None =
     """
     if (
         fold not in range(FOLDS)
-        or cohort.name != "crops"
-        or cohort.fingerprint != load_cohort("crops").fingerprint
+        or cohort.name not in TABLES
+        or cohort.fingerprint != load_cohort(cohort.name).fingerprint
     ):
         raise KneelError(
             "simulated knees without the shapes of held-out subjects are there for the folds "
@@ -84,16 +87,16 @@ def load_cohort(name: str = "auto", simulated_knees: int | None = None) -> Cohor
     Raises `KneelError` for an unknown name and for real crops that are missing, incomplete or damaged.
     """
     name = choose_cohort(name)
-    if name == "crops":
+    if name in TABLES:
         if not (paths.downloads() / "oai_crops").is_dir():
             raise KneelError(
                 f"no real knees on this machine: there is no folder {paths.downloads() / 'oai_crops'}; "
                 "data/README.md says where to get the crops and the landmarks (free, 25 MB, no account), "
                 "then put them there or set KNEEL_DATA"
             )
-        return load_crops()
-    if name == "crops_scattered":
-        return scatter(load_cohort("crops"))
+        return load_crops(name=name)
+    if ROI_COHORTS.get(name) in TABLES:
+        return scatter(load_cohort(ROI_COHORTS[name]))
     if name == search_fields.NAME:
         real = load_cohort("crops") if (paths.downloads() / "oai_crops").is_dir() else None
         return search_fields.search_fields(load_cohort("simulated_halves", simulated_knees or LEGS), real)

@@ -11,9 +11,8 @@ class Profile:
     """How big a run is. The ROI measures `size_px` pixels of `spacing_mm`; width and depth are the network's
     N and d.
 
-    `study` is the profile of Table 1: its 100 network runs fit into six hours of two cores. `long` is the
-    same size, trained twice as long; `study_native` has the schedule of `study` at the pixels that the crops
-    have.
+    `study` is the profile of Table 1, trained until the curve of `wing` is flat; `long` is the same size,
+    trained for fewer epochs; `study_native` has the schedule of `study` at the pixels that the crops have.
 
     knees: how many knees of the cohort take part (None: all). folds: how many of the five folds a notebook
     runs. simulated: how many knees are simulated where there are no real ones (None: the paper's 748).
@@ -59,9 +58,9 @@ PROFILES = {
             simulated=160,
             tested=60,
         ),
-        Profile("study", size_px=128, spacing_mm=0.75, width=24, depth=4, epochs=20, batch=8),
+        Profile("study", size_px=128, spacing_mm=0.75, width=24, depth=4, epochs=60),
         Profile("long", size_px=128, spacing_mm=0.75, width=24, depth=4, epochs=40),
-        Profile("study_native", size_px=192, spacing_mm=0.5, width=24, depth=5, epochs=20, batch=8),
+        Profile("study_native", size_px=192, spacing_mm=0.5, width=24, depth=5, epochs=60),
         Profile("native", size_px=192, spacing_mm=0.5, width=24, depth=5, epochs=75),
         Profile("paper", size_px=450, spacing_mm=0.3, width=24, depth=6, epochs=100),
     )

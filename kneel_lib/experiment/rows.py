@@ -101,6 +101,7 @@ BEST_ABLATIONS = (
     change(BEST, "best_heatmap_only", "best, heatmap regularisation alone", loss_weight=0.0),
     NO_DROPOUT,
     change(BEST, "best_rate", "best, peak rate x 2", learning_rate=4e-3),
+    change(BEST, "best_file_grey", "best, grey values as in the file", grey="file"),
     change(BEST, "best_released_network", "best, released network", network="released"),
     change(NO_DROPOUT, "best_nodropout_long", "best, no dropout, epochs x 3", epoch_share=3.0),
     change(NO_DROPOUT, "best_nodropout_heatmap_8", "best, no dropout, heatmap 8", heatmap_weight=8.0),
@@ -111,9 +112,8 @@ BEST_ABLATIONS = (
 NORMALISED = change(
     BEST,
     "best_normalised",
-    "best, normalised ROI of the knee's size",
+    "best, ROI of the knee's size, wide ranges",
     roi_scale="plateau",
-    grey="normalised",
     augmentation=STRANGERS,
 )
 """What `predict` uses: nothing about the file need be known but where the knee lies and how large it is."""
@@ -165,10 +165,12 @@ OURS = (
 
 ROWS = (*TABLE1, *ABLATIONS, *BEST_ABLATIONS, *OURS)
 
-ROI = change(BEST, "roi", "ROI localisation: the tibial centre", method="roi")
+ROI = change(BEST, "roi", "ROI localisation: the tibial centre", method="roi", grey="file")
 """Section 4.4: one landmark, the tibial centre, in half a radiograph at 1 mm; no row of Table 1."""
 
-SEARCH = change(BEST, "search", "search: a knee anywhere", method="search", augmentation=ANYWHERE)
+SEARCH = change(
+    BEST, "search", "search: a knee anywhere", method="search", grey="file", augmentation=ANYWHERE
+)
 """All landmarks, coarsely, in a picture of any size with a knee of any size in it: what `predict` begins
 with; no row of Table 1."""
 

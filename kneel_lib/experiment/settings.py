@@ -24,7 +24,7 @@ class Setting:
             subjects. With "tta" the name of a row.
     What it sees
         roi_scale: "spacing" (the paper: so many mm) or "plateau" (a ROI that grows with the knee).
-        grey: values as the "file" has them (the paper), or "normalised" on the ROI (`data.normalisation`).
+        grey: values "normalised" on the ROI (`data.normalisation`), or as the "file" has them (the paper).
     The loss
         loss: "l2", "l1", "robust", "elastic" or "wing". loss_frame: of its errors, "normalised" (the ROI side
             is 1), "pixels" or "mm". loss_weight: multiplies it.
@@ -58,7 +58,7 @@ class Setting:
     network: str = "paper"
     block: str = "hmp"
     roi_scale: str = "spacing"
-    grey: str = "file"
+    grey: str = "normalised"
     loss: str = "wing"
     loss_frame: str = "normalised"
     loss_weight: float = 1.0

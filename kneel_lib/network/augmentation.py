@@ -45,9 +45,9 @@ def augment(
     is black.
     """
     draw = Draw(len(images), generator)
-    matrices = sample_homographies(draw, size_px, images.shape[-1], ranges).to(images.device)
+    matrices = sample_homographies(draw, size_px, images.shape[-1], ranges)
     warped = warp(images.unsqueeze(1).float() / 255, matrices, size_px)
-    return texture(warped, ranges, draw), transform_points(matrices, points_px)
+    return texture(warped, ranges, draw), transform_points(matrices.to(points_px.device), points_px)
 
 
 def sample_homographies(draw: Draw, size_px: int, source_px: int, ranges: Augmentation) -> torch.Tensor:
@@ -87,7 +87,7 @@ def transform_points(matrices: torch.Tensor, points: torch.Tensor) -> torch.Tens
 def warp(images: torch.Tensor, matrices: torch.Tensor, size_px: int) -> torch.Tensor:
     """Sample (batch, 1, S, S) images under homographies from source to output pixels, black outside."""
     steps = torch.arange(size_px, device=images.device, dtype=torch.float32)
-    by_column, by_row, constant = torch.linalg.inv(matrices).unsqueeze(3).unbind(dim=2)
+    by_column, by_row, constant = torch.linalg.inv(matrices).to(images.device).unsqueeze(3).unbind(dim=2)
     seen = (by_column * steps).unsqueeze(2) + (by_row * steps + constant).unsqueeze(3)
     depth = seen[:, 2:]
     places = (

@@ -15,8 +15,13 @@ def precision(device: torch.device | str) -> str:
     return "bf16" if fast else "fp32"
 
 
-def autocast(device: torch.device | str, chosen: str | None = None) -> AbstractContextManager:
-    """A context in which networks are computed in the device's `precision`, or in the chosen one."""
+def autocast(
+    device: torch.device | str, chosen: str | None = None, keep_casts: bool = True
+) -> AbstractContextManager:
+    """A context in which networks are computed in the device's `precision`, or in the chosen one.
+
+    keep_casts: whether a weight that is used twice is cast once.
+    """
     if (chosen or precision(device)) == "fp32":
         return nullcontext()
-    return torch.autocast(torch.device(device).type, torch.bfloat16)
+    return torch.autocast(torch.device(device).type, torch.bfloat16, cache_enabled=keep_casts)

@@ -8,8 +8,6 @@ has the methods `maps` and `coordinates` of `hourglass.Hourglass`.
 """
 
 import math
-import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,8 +22,9 @@ from kneel_lib.data.rois import Rois
 from kneel_lib.errors import KneelError, find
 from kneel_lib.network import heatmap_network, hourglass
 from kneel_lib.network.augmentation import augment, cut_out, jitter
+from kneel_lib.network.fast_maps import training_maps
 from kneel_lib.network.losses import heatmap_regularisation, make_loss
-from kneel_lib.network.precision import autocast, precision
+from kneel_lib.network.precision import autocast
 
 EVALUATION_BATCH = 64
 NETWORKS = {"paper": hourglass.PAPER, "released": hourglass.RELEASED}
@@ -35,17 +34,13 @@ SCHEDULES = "constant", "one_cycle", EMA
 MIXUPS = "paper", "released", "standard"
 HEATMAP = "heatmap"
 """The network from outside, with heatmaps and a loss of its own (`network.heatmap_network`)."""
-LONG = 5e8
-"""Pixels seen in a whole training from which compiling the network, which takes minutes, is worth it: a fold
-of `native` has 1.2e9 and one of `paper` 8.6e9; one of `study` (1.4e8) is over before it would earn that back.
-"""
 
 
 @dataclass
 class State:
     """Everything that training changes: what a checkpoint has to keep. `epoch` counts the finished ones.
 
-    maps: the model's maps as training computes them, perhaps compiled; all others call `model.maps`.
+    maps: the model's maps as training computes them (`fast_maps`); all others call `model.maps`.
     averaged: the EMA weights, kept where the rate is constant. There the weights jump about
     to the end, and with them the error of whichever epoch happens to be the last; the average is what they
     jump about. Training does not see it. Under the schedule "ema" `finish` puts it in the model's place.
@@ -109,7 +104,9 @@ def start(
     else:
         schedule = None
     averaged = moving_average(model, setting.ema_decay) if schedule is None else None
-    maps = compiled_maps(model, profile.batch) if worth_compiling(profile, batches, device) else model.maps
+    picture = torch.zeros(profile.batch, 1, profile.size_px, profile.size_px, device=device)
+    steps = profile.epochs * batches
+    maps = training_maps(model, standardise(picture), steps, 2 if mixes_maps(setting) else 1)
     return State(model, maps, loss, averaged, optimizer, schedule, 0, [])
 
 
@@ -128,35 +125,6 @@ def moving_average(model: torch.nn.Module, decay: float) -> AveragedModel:
     averaged = AveragedModel(model, multi_avg_fn=move_floats, use_buffers=True)
     averaged.n_averaged.fill_(1)
     return averaged
-
-
-def worth_compiling(profile: Any, batches: int, device: torch.device | str) -> bool:
-    """Whether a training is `LONG`, and in bf16 (nothing is gained else), and a compiler is there."""
-    long = profile.epochs * batches * profile.batch * profile.size_px**2 >= LONG
-    compiler = torch.device(device).type != "cpu" or shutil.which(os.environ.get("CXX", "g++"))
-    return bool(long and compiler and precision(device) == "bf16")
-
-
-def compiled_maps(
-    model: Any, batch: int, backend: Any = "inductor"
-) -> Callable[[torch.Tensor], torch.Tensor]:
-    """`model.maps`, compiled for whole batches; a smaller one takes the plain maps, and all if that fails."""
-    compiled = torch.compile(model.maps, backend=backend)
-
-    def maps(images: torch.Tensor) -> torch.Tensor:
-        nonlocal compiled
-        if len(images) != batch:
-            return model.maps(images)
-        try:
-            return compiled(images)
-        except Exception as error:  # a compiler fails in many ways, none of which should end a training
-            print(
-                f"torch.compile failed, training goes on without it: {str(error).splitlines()[0]}", flush=True
-            )
-            compiled = model.maps
-            return compiled(images)
-
-    return maps
 
 
 def train(
@@ -301,6 +269,11 @@ def loss_and_decay(
     decay = 1e-4 * math.sqrt(sum(float(parameter.detach().square().sum()) for parameter in weights))
     model.zero_grad(set_to_none=True)
     return gradient, decay
+
+
+def mixes_maps(setting: Any) -> bool:
+    """Whether a step computes maps twice: of the images, and of the mixed ones (eq. 9)."""
+    return setting.mixup_alpha > 0 and setting.mixup != "standard"
 
 
 def mixing_share(alpha: float, generator: torch.Generator) -> float:

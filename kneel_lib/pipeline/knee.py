@@ -1,7 +1,9 @@
-"""One knee's answer: its landmarks, how sure they are, and what can be measured at once."""
+"""One knee's answer: its landmarks, and how sure they are. What is measured from them stands in
+`measurements`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -50,36 +52,26 @@ class Knee:
     def trusted(self) -> bool:
         return not self.doubts
 
-    @cached_property
-    def joint_space_px(self) -> dict[str, float]:
-        """{"medial", "lateral"}: least distance in pixels between the landmarks' polylines of femur and tibia
-        that face each other."""
-        facing = {"medial": ((6, 7, 8), (13, 14, 15)), "lateral": ((0, 1, 2), (9, 10, 11))}
-        return {
-            name: least_distance(*(self.points_px[list(bone)] for bone in bones))
-            for name, bones in facing.items()
-        }
-
-    def joint_space_mm(self) -> dict[str, float]:
-        """`joint_space_px` in mm; NaN without a spacing."""
-        step = np.nan if self.mm_per_px is None else self.mm_per_px
-        return {name: width * step for name, width in self.joint_space_px.items()}
-
-    def joint_space_share(self) -> dict[str, float]:
-        """`joint_space_px` as shares of the plateau's width, which need no spacing."""
-        return {name: width / self.plateau_px for name, width in self.joint_space_px.items()}
-
-
-def least_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """The least distance between two polylines, (n, 2) and (m, 2), each sampled finely."""
-    share = np.linspace(0, 1, 100)
-    a, b = (
-        np.concatenate([p + share[:, None] * (q - p) for p, q in zip(line[:-1], line[1:])])
-        for line in (first, second)
-    )
-    return float(np.linalg.norm(a[:, None] - b[None], axis=2).min())
-
 
 def in_plateau_mm(points_px: np.ndarray) -> np.ndarray:
     """A shape (16, 2) at the size at which its plateau measures PLATEAU_MM: mm that need no spacing."""
     return points_px * (PLATEAU_MM / float(plateau_mm(points_px)))
+
+
+def knee_from(described: Mapping[str, Any]) -> Knee:
+    """The `Knee` that `predict.described` wrote down as plain data, to the digits that it kept."""
+    region = described["region_px"]
+    how = {} if region is None else {"region_px": np.array(region)}
+    trust = float("nan") if described["trust"] is None else described["trust"]
+    return Knee(
+        described["side"],
+        np.array(described["landmarks_px"]),
+        described["mm_per_px"],
+        np.array(described["spread_mm"]),
+        described["shape_distance"],
+        tuple(described["doubts"]),
+        tuple(described["notes"]),
+        trust,
+        described["signs"],
+        **how,
+    )

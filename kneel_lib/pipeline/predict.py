@@ -27,6 +27,7 @@ from kneel_lib.files import make_writable, write_text, write_whole
 from kneel_lib.pipeline import onnx_export
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import locate, overlay
+from kneel_lib.pipeline.measurement_table import described_measurements, measurement_table
 from kneel_lib.pipeline.pretrained import FOLDER, load_networks
 from kneel_lib.pipeline.search import MISSING
 from kneel_lib.progress import Progress
@@ -130,8 +131,8 @@ def predict_all(
     resume: bool = False,
     weights: Path = FOLDER,
 ) -> dict[str, str]:
-    """Predict every file below `path`; writes landmarks.csv, landmarks.json and overlays/ to `output`.
-    Returns {file: what went wrong}.
+    """Predict every file below `path`; writes landmarks.csv, measurements.csv, landmarks.json and overlays/
+    to `output`. Returns {file: what went wrong}.
 
     jobs: how many processes (-1: one a core). resume: keep the answers that `output` has of files that have
     not changed since, if spacing, side and networks are the same. What is below `output` is no input. Raises
@@ -190,8 +191,10 @@ def state_of(file: Path) -> list[int]:
 
 
 def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
-    """Whether an entry is the answer to this question about the file as it is now."""
-    return entry.get("state") == state_of(file) and entry.get("asked") == asked.question
+    """Whether an entry is the whole answer to this question about the file as it is now: one of before there
+    were measurements is not."""
+    whole = all("measurements" in knee for knee in entry.get("knees", ()))
+    return whole and entry.get("state") == state_of(file) and entry.get("asked") == asked.question
 
 
 def read_answers(path: Path) -> dict[str, dict[str, Any]]:
@@ -253,8 +256,9 @@ def overlay_path(output: Path, name: str) -> Path:
 
 
 def write_tables(output: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """landmarks.csv and landmarks.json of all entries."""
-    write_text(output / "landmarks.csv", landmark_table(entries).to_csv(index=False, float_format="%.3f"))
+    """landmarks.csv, measurements.csv and landmarks.json of all entries."""
+    for name, table in (("landmarks", landmark_table(entries)), ("measurements", measurement_table(entries))):
+        write_text(output / f"{name}.csv", without_formulas(table).to_csv(index=False, float_format="%.3f"))
     written = {
         "knees": [knee for entry in entries for knee in entry["knees"]],
         "failed": {entry["file"]: entry["problem"] for entry in entries if entry["problem"]},
@@ -266,10 +270,17 @@ def landmark_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     """A row a landmark: the file's own pixels, and mm from its first pixel's centre where the spacing is
     known. A file without a knee, or a knee that was expected and not found, has one row with the reason."""
     rows = [row for entry in entries for row in rows_of(entry)]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    for column in ("file", "reason"):
-        table[column] = [f"'{text}" if str(text).startswith(FORMULA) else text for text in table[column]]
-    return table
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with names and reasons that a spreadsheet would take for formulas marked as text."""
+    columns = [name for name in ("file", "reason") if name in table]
+    marked = {
+        name: [f"'{text}" if str(text).startswith(FORMULA) else text for text in table[name]]
+        for name in columns
+    }
+    return table.assign(**marked)
 
 
 def rows_of(entry: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
@@ -305,8 +316,7 @@ def described(name: str, knee: Knee) -> dict[str, Any]:
         "notes": list(knee.notes),
         "shape_distance": round(knee.shape_distance, 2),
         "signs": rounded(knee.signs, 3),
-        "joint_space_mm": rounded(knee.joint_space_mm(), 2) if known else None,
-        "joint_space_share": rounded(knee.joint_space_share(), 4),
+        "measurements": described_measurements(knee),
     }
 
 

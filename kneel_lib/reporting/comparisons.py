@@ -10,7 +10,7 @@ import pandas as pd
 from kneel_lib import landmarks, metrics
 from kneel_lib.experiment.rows import ONE_CHANGE
 from kneel_lib.experiment.store import Run
-from kneel_lib.reporting.selection import Groups, counted, group_runs, label_runs, pooled_predictions
+from kneel_lib.reporting.selection import STUDY, Groups, counted, group_runs, label_runs, pooled_predictions
 from kneel_lib.reporting.statistics import holm, interval_over_trainings, paired_difference
 
 UNLIKE_PAIRS = (
@@ -91,7 +91,7 @@ def unlike_pairs(runs: list[Run], pairs: Any = UNLIKE_PAIRS) -> pd.DataFrame:
     """
     groups, rows = group_runs(runs), []
     for (profile, setting), (other_profile, other) in pairs:
-        ours, theirs = groups.get(("crops", profile, setting)), groups.get(("crops", other_profile, other))
+        ours, theirs = (groups.get((STUDY, *row)) for row in ((profile, setting), (other_profile, other)))
         if ours and theirs:
             named = {
                 "setting": setting,

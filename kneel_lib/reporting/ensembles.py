@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib.experiment.store import Run, errors_of, points_of
-from kneel_lib.reporting.selection import cross_validated
+from kneel_lib.reporting.selection import STUDY, cross_validated
 from kneel_lib.reporting.statistics import paired_difference
 
 TOGETHER = {
@@ -37,7 +37,7 @@ def ensemble_table(runs: list[Run], groups: Any = TOGETHER) -> pd.DataFrame:
     together_mm: MRE of their mean point. difference, low, high: of the mean point against the trainings,
     paired by knee, with a 95 % interval over subjects.
     """
-    crops, rows = [run for run in cross_validated(runs) if run.spec.cohort == "crops"], []
+    crops, rows = [run for run in cross_validated(runs) if run.spec.cohort == STUDY], []
     for label, members in groups.items():
         folds: dict[Any, list[Run]] = {}
         for run in crops:

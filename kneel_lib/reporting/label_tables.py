@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from kneel_lib import metrics
+from kneel_lib.data.crops import TABLES
 from kneel_lib.experiment.spec import RunSpec
 from kneel_lib.experiment.store import Run
 from kneel_lib.reporting.selection import described, label_runs
@@ -33,13 +34,18 @@ def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "be
     """Networks trained on simulated knees and tried on real ones, beside the mean shape, and the same with
     few real labels or those alone.
 
-    trained_on: "simulated", "simulated, then crops" or "crops". real_labels: how many real knees with
-    landmarks were trained on. Rows without real labels are tried on all real knees, the others on one
-    held-out fold (`knees` says how many).
+    trained_on: "simulated", "simulated, then" the real cohort, or that alone. real_labels: how many real
+    knees with landmarks were trained on. Rows without real labels are tried on all real knees, the others on
+    one held-out fold (`knees` says how many).
     """
     origins = [(run, sim_to_real_labels(run.spec)) for run in runs if run.spec.setting.name in names]
     rows = [
-        {**origin, **described(run), **metrics.summarise(run.errors()), "tested_on": "crops"}
+        {
+            **origin,
+            **described(run),
+            **metrics.summarise(run.errors()),
+            "tested_on": run.spec.target or run.spec.cohort,
+        }
         for run, origin in origins
         if origin
     ]
@@ -49,18 +55,23 @@ def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "be
     ).sort_values(["setting", "profile", "trained_on", "real_labels", "seed"], ignore_index=True)
 
 
+def tested_on(spec: RunSpec) -> str:
+    """The cohort that a run was tried on."""
+    return spec.target or spec.cohort
+
+
 def sim_to_real_labels(spec: RunSpec) -> dict[str, object] | None:
     """What such a run was trained on, for `sim_to_real_table`; None if it does not belong there.
 
     A run that started from another does not say how many simulated knees that one saw: the transfer's own row
     does.
     """
-    if spec.kind == "transfer" and spec.target == "crops":
+    if spec.kind == "transfer" and spec.target in TABLES:
         return {"trained_on": spec.cohort, "simulated_knees": spec.knees, "real_labels": 0}
-    if spec.cohort == "crops" and spec.labels is not None and spec.origin in ("scratch", "simulated"):
+    if spec.cohort in TABLES and spec.labels is not None and spec.origin in ("scratch", "simulated"):
         scratch = spec.origin == "scratch"
         return {
-            "trained_on": "crops" if scratch else "simulated, then crops",
+            "trained_on": spec.cohort if scratch else f"simulated, then {spec.cohort}",
             "simulated_knees": 0 if scratch else None,
             "real_labels": spec.labels,
         }

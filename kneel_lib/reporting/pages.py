@@ -88,7 +88,7 @@ def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
         (summary, ("native", "best"), "our `best`, at the pixels that the crops have"),
         (no_truth, ("native", "best"), "our `best`, no truth used"),
     ):
-        rows = choose_rows(table[table["cohort"] == "crops"], (key,))
+        rows = choose_rows(table[table["cohort"] == selection.STUDY], (key,))
         lines += [
             f"| {label} | real crops, {row.knees} knees, {row.folds} folds | {pck:.1f} | {row.mre_mm:.2f} |"
             for row, pck in zip(rows.itertuples(), rows["pck_2.5"])
@@ -116,7 +116,7 @@ def results_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame, settled: pd.
             "| - |"
         )
     for table, note in ((summary, ""), (no_truth, ", no truth used")):
-        for _, row in table[table["cohort"] == "crops"].iterrows():
+        for _, row in table[table["cohort"] == selection.STUDY].iterrows():
             folds = f"{row['folds']} folds" if row["folds"] > 1 else "1 fold"
             with_ema = averaged.get(tuple(row[keys])) if table is summary else None
             lines.append(
@@ -130,7 +130,7 @@ def results_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame, settled: pd.
 
 def cost_sentence(cost: pd.DataFrame) -> str:
     """What the setting `best` loses without the truth, with its interval, for results/README.md."""
-    rows = cost[(cost["setting"] == "best") & (cost["cohort"] == "crops")]
+    rows = cost[(cost["setting"] == "best") & (cost["cohort"] == selection.STUDY)]
     parts = [
         f"{row.mre_growth_mm:+.3f} mm (95 % {row.low:+.3f} to {row.high:+.3f}) at profile {row.profile}"
         for row in rows.itertuples()
@@ -219,7 +219,7 @@ def ablation_markdown(table: pd.DataFrame) -> str:
     """What each ablation does on real knees (`comparisons.effects`) as markdown:
     with EMA weights where there are any, and below these rows once more after the last epoch."""
     shown = (
-        comparisons.effects(table[table["cohort"] == "crops"])
+        comparisons.effects(table[table["cohort"] == selection.STUDY])
         .drop(columns="cohort")
         .rename(columns={"setting": "row"})
     )

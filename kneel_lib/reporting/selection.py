@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import paths
+from kneel_lib.data.crops import TABLES
 from kneel_lib.experiment.rows import DATASETS, SETTINGS, STAGES
 from kneel_lib.experiment.spec import SIMULATED, UNSEEN
 from kneel_lib.experiment.store import EMA, FINAL, Run
 
-TABLE1_PROFILE = "study"
-"""At which all networks of Table 1 are compared."""
+STUDY, TABLE1_PROFILE = "crops_first", "study"
+"""The labels on which, and the profile at which, all networks of Table 1 have been compared."""
 
 Groups = dict[tuple[str, str, str], list[Run]]
 """Runs by (cohort, profile, setting)."""
@@ -46,7 +47,7 @@ def group_runs(runs: list[Run]) -> Groups:
 
 def table1_runs(runs: list[Run]) -> list[Run]:
     """Of these runs those on real crops at the profile of Table 1."""
-    return [run for run in runs if (run.spec.cohort, run.spec.profile.name) == ("crops", TABLE1_PROFILE)]
+    return [run for run in runs if (run.spec.cohort, run.spec.profile.name) == (STUDY, TABLE1_PROFILE)]
 
 
 def whole_seeds(runs: list[Run]) -> list[Run]:
@@ -122,7 +123,7 @@ def label_runs(runs: list[Run]) -> dict[Any, list[Run]]:
     real = [
         (LABEL_RECIPES[run.spec.setting.name], run.spec.profile.name, run)
         for run in runs
-        if run.spec.cohort == "crops" and run.spec.kind == "fold" and run.spec.setting.name in LABEL_RECIPES
+        if run.spec.cohort in TABLES and run.spec.kind == "fold" and run.spec.setting.name in LABEL_RECIPES
     ]
     tried = {
         (recipe, profile, run.spec.held_out) for recipe, profile, run in real if run.spec.labels is not None

@@ -12,6 +12,7 @@ from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.experiment.store import Run, errors_of
 from kneel_lib.reporting.selection import (
+    STUDY,
     TABLE1_PROFILE,
     counted,
     cross_validated,
@@ -161,7 +162,7 @@ def recorded_rows(runs: list[Run]) -> pd.DataFrame:
     """`summary_table` of the runs on real crops, one row a setting: at the profile of Table 1 where it was
     run there, else where it has most folds (then the finest pixels)."""
     summary = summary_table(runs)
-    real = summary[summary["cohort"] == "crops"].assign(
+    real = summary[summary["cohort"] == STUDY].assign(
         elsewhere=lambda rows: rows["profile"] != TABLE1_PROFILE
     )
     ordered = real.sort_values(

@@ -10,7 +10,30 @@ from kneel_lib import paths
 from kneel_lib.cli import carry_out, not_negative, positive
 
 
+def cast_votes(options):
+    """`--vote`: the table that the finished voters make; where it is written."""
+    from kneel_lib.experiment.cohorts import load_cohort
+    from kneel_lib.experiment.store import recorded_runs, working_runs
+    from studies.registration import agreement, vote
+    from studies.registration.table import write_registration
+
+    cohort = load_cohort(options.vote)
+    table, placement = vote.voted_table(cohort, working_runs() or recorded_runs())
+    made = vote.MAKES[options.vote]
+    path = write_registration(table, options.output or paths.cache() / f"{made}_registration.csv")
+    moved = agreement.sentence(agreement.crops_of(cohort), placement)
+    print(f"{len(table)} knees in {paths.shown(path)}, the labels of {made}; moved by: {moved}")
+    return 0
+
+
 def register(options):
+    if options.vote:
+        return cast_votes(options)
+    if options.judge:
+        from studies.registration import judges
+
+        print(*judges.record(paths.RESULTS), sep="\n")
+        return 0
     from kneel_lib.experiment.cohorts import load_cohort
     from studies.registration import agreement, error_budget
     from studies.registration import table as registration_table
@@ -45,6 +68,16 @@ def main(arguments=None):
         "--check",
         action="store_true",
         help="train the checking network too, and let it replace what lies far off (about ten minutes more)",
+    )
+    parser.add_argument(
+        "--vote",
+        choices=("crops_templates", "crops_voted"),
+        help="the last step: let the networks and forests trained on these labels place every knee anew",
+    )
+    parser.add_argument(
+        "--judge",
+        action="store_true",
+        help="what systems that did not vote say of each table: results/registration_votes.csv",
     )
     parser.add_argument("--jobs", type=positive, default=2, help="threads")
     parser.add_argument("--output", help="the table's file (default: build/<cohort>_registration.csv)")

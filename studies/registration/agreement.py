@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from kneel_lib.data.crops import TABLES
 from kneel_lib.data.roi_fields import is_for_localisation
 from kneel_lib.errors import KneelError
 from studies.registration import network_check
@@ -23,12 +24,12 @@ def crops_of(cohort):
         raise KneelError(
             f"{cohort.name} is for ROI localisation and cannot be registered: choose crops, or simulated"
         )
-    return as_found(cohort) if cohort.name == "crops" else cut_crops(cohort)
+    return as_found(cohort) if cohort.name in TABLES else cut_crops(cohort)
 
 
 def truth_name(crops):
     """What `Crops.truth` is."""
-    return ON_FILE if crops.name == "crops" else "the truth"
+    return ON_FILE if crops.name in TABLES else "the truth"
 
 
 def sentence(crops, placement):

@@ -118,14 +118,14 @@ def compare_tables(made):
         )
     size = made[ON_FILE][0].spec.profile.name
     return pd.DataFrame(rows).assign(
-        cohort="crops", setting=BEST.name, profile=size, folds=len(made[ON_FILE]), seed=0
+        cohort=selection.STUDY, setting=BEST.name, profile=size, folds=len(made[ON_FILE]), seed=0
     )
 
 
 def error_vectors(predictions):
     """(n, 16, 2) mm from the label to the prediction, of recorded predictions of the real crops (a row a
     knee)."""
-    cohort = load_cohort("crops")
+    cohort = load_cohort(selection.STUDY)
     place = {(row.subject_id, row.side): number for number, row in enumerate(cohort.knees.itertuples())}
     rows = [place[key] for key in zip(predictions["subject_id"], predictions["side"])]
     return points_of(predictions) - cohort.landmarks_mm[rows]
@@ -179,7 +179,7 @@ def seed_pairs(recorded):
     groups = {}
     for run in recorded:
         spec = run.spec
-        if spec.cohort == "crops" and spec.setting == BEST and spec.kind == "fold":
+        if spec.cohort == selection.STUDY and spec.setting.name == BEST.name and spec.kind == "fold":
             start = "scratch" if spec.start is None else spec.start.cohort
             key = spec.profile.name, spec.held_out, spec.labels, start, spec.fingerprint
             groups.setdefault(key, {})[spec.seed] = run
@@ -198,7 +198,7 @@ def network_rows(recorded):
             spread_row(
                 "network, one seed",
                 f"two seeds, fold {key[1]}, labels: {key[2] or 'all'}, start: {key[3]}; difference / sqrt 2",
-                "crops",
+                selection.STUDY,
                 (points_of(first) - points_of(second)) / np.sqrt(2),
                 profile=key[0],
             )
@@ -207,7 +207,7 @@ def network_rows(recorded):
         group = [
             run
             for run in recorded
-            if run.spec.cohort == "crops"
+            if run.spec.cohort == selection.STUDY
             and run.spec.setting.name == BEST.name
             and run.spec.profile.name == profile
             and run.spec.kind == "fold"
@@ -221,7 +221,7 @@ def network_rows(recorded):
                 {
                     "source": "fold to fold",
                     "measured_by": "standard deviation of the five folds' MRE",
-                    "cohort": "crops",
+                    "cohort": selection.STUDY,
                     "rms_mm": np.std(by_fold, ddof=1),
                     "knees": sum(len(run.errors()) for run in group),
                     "profile": profile,
@@ -241,20 +241,20 @@ def budget(recorded, simulated_mm, halves_mm, placed_mm, errors):
         spread_row(
             "registration, averages alone",
             "two halves of the subjects as makers; difference / sqrt 2",
-            "crops",
+            selection.STUDY,
             halves_mm / np.sqrt(2),
         ),
         spread_row(
             "registration",
             "table on file against the one made here; difference / sqrt 2",
-            "crops",
+            selection.STUDY,
             placed_mm / np.sqrt(2),
         ),
         *network_rows(recorded),
         spread_row(
             "all together",
             "recorded out-of-fold errors of best, 5 folds, seed 0",
-            "crops",
+            selection.STUDY,
             errors,
             profile="native",
         ),
@@ -268,7 +268,7 @@ def budget(recorded, simulated_mm, halves_mm, placed_mm, errors):
 def record(jobs=1, folder=paths.RESULTS):
     """Measure distances and the error budget on the real crops and on the full simulated cohort, and write
     their tables; returns the files."""
-    cohort, recorded = load_cohort("crops"), recorded_runs()
+    cohort, recorded = load_cohort(selection.STUDY), recorded_runs()
     crops = crops_of(cohort)
     agreed, placement = ensemble(crops, jobs)
     truth_rows, simulated_mm = known_truth(cut_crops(load_cohort("simulated")), jobs)
@@ -276,7 +276,7 @@ def record(jobs=1, folder=paths.RESULTS):
     best = [
         run
         for run in recorded
-        if run.spec.cohort == "crops"
+        if run.spec.cohort == selection.STUDY
         and run.spec.setting.name == BEST.name
         and run.spec.profile.name == "native"
         and run.spec.kind == "fold"
@@ -289,7 +289,7 @@ def record(jobs=1, folder=paths.RESULTS):
             "registration.csv": pd.DataFrame(agreed + truth_rows + repeated),
             "registration_budget.csv": budget(recorded, simulated_mm, halves_mm, placed_mm, errors),
             "registration_pck.csv": pck_curves(errors, placed_mm / np.sqrt(2)).assign(
-                cohort="crops", profile="native", folds=5, seed=0, knees=len(errors)
+                cohort=selection.STUDY, profile="native", folds=5, seed=0, knees=len(errors)
             ),
         },
         folder,
@@ -299,7 +299,7 @@ def record(jobs=1, folder=paths.RESULTS):
 def record_comparison(jobs=1, folds=range(5), folder=paths.RESULTS):
     """Train the same network on the labels of both tables (a run a table and fold) and write how it does
     on each; returns the file."""
-    cohort = load_cohort("crops")
+    cohort = load_cohort(selection.STUDY)
     _, placement = ensemble(crops_of(cohort), jobs)
     return write(
         {"registration_tables.csv": compare_tables(replacement_runs(cohort, placement, folds))}, folder

@@ -38,29 +38,28 @@ def plain_cohort(crops, placement):
     )
 
 
-def predict_half(crops, placement, known, unseen, seed=0, profile=CHECK, after_epoch=lambda state: None):
+def predict_half(
+    crops, placement, known, unseen, seed=0, profile=CHECK, device="cpu", after_epoch=lambda state: None
+):
     """(rows, 16, 2) landmarks of the rows `unseen` in pixels of their crops, by a network trained on the
     rows `known`."""
     plain = plain_cohort(crops, placement)
     learnt = cut_rois(
         plain.select(known), profile.size_px, profile.spacing_mm, "image", margin_px=profile.size_px // 8
     )
-    state = training.train(BEST, profile, learnt, seed, after_epoch=after_epoch)
+    state = training.train(BEST, profile, learnt, seed, device, after_epoch=after_epoch)
     rois = cut_rois(plain.select(unseen), profile.size_px, profile.spacing_mm, "image")
-    return rois.to_mm(training.predict(state.model, rois)) / MEDIAN_MM_PER_PX
+    return rois.to_mm(training.predict(state.model, rois, device)) / MEDIAN_MM_PER_PX
 
 
-def fit_placement(points_px, offsets_mm, inverted):
-    """The `Placement` that lays each knee's shape onto its points (n, 16, 2): a scale and a shift;
-    its scores are 1 / (1 + the median distance left in pixels)."""
-    fitted = [fit_shape(points, offsets) for points, offsets in zip(points_px, offsets_mm)]
-    scales, centres, left = (np.array(values) for values in zip(*fitted))
-    return Placement(scales, centres, 1 / (1 + left), np.asarray(inverted))
+def far_points_lose(distances_px, px_per_mm):
+    """Weights of Cauchy: points that lie far off, as the others go, count for little."""
+    return 1 / (1 + (distances_px / (1.5 * np.median(distances_px) + 0.2)) ** 2)
 
 
-def fit_shape(points_px, offsets_mm, rounds=20):
-    """(mm_per_px, centre_px, median distance left in px) by weighted least squares, points that lie far
-    off losing their weight (Cauchy)."""
+def fit_shape(points_px, offsets_mm, rounds=20, weigh=far_points_lose):
+    """(mm_per_px, centre_px, median distance left in px) by least squares, weighted anew in every round by
+    weigh(distances in px, px in a mm)."""
     weights = np.ones(len(points_px))
     for _ in range(rounds):
         weights = weights / weights.sum()
@@ -71,8 +70,16 @@ def fit_shape(points_px, offsets_mm, rounds=20):
         ).sum()
         centre = middle_px - px_per_mm * middle_mm
         distances = np.linalg.norm(points_px - centre - px_per_mm * offsets_mm, axis=1)
-        weights = 1 / (1 + (distances / (1.5 * np.median(distances) + 0.2)) ** 2)
+        weights = weigh(distances, px_per_mm)
     return 1 / px_per_mm, centre, float(np.median(distances))
+
+
+def fit_placement(points_px, offsets_mm, inverted, fit=fit_shape):
+    """The `Placement` that lays each knee's shape onto its points (n, 16, 2): a scale and a shift;
+    its scores are 1 / (1 + the median distance left in pixels)."""
+    fitted = [fit(points, offsets) for points, offsets in zip(points_px, offsets_mm)]
+    scales, centres, left = (np.array(values) for values in zip(*fitted))
+    return Placement(scales, centres, 1 / (1 + left), np.asarray(inverted))
 
 
 def combine(first, second, offsets_mm):

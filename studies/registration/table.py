@@ -54,7 +54,7 @@ def place_by_templates(
     return placement
 
 
-def place_by_network(crops, placement, profile=network_check.CHECK):
+def place_by_network(crops, placement, profile=network_check.CHECK, device="cpu"):
     """The network check's `Placement` of the crops; each half's predictions are kept."""
     said = hashlib.sha256(
         repr((RECIPE, profile)).encode() + placement.mm_per_px.tobytes() + placement.centres_px.tobytes()
@@ -72,6 +72,7 @@ def place_by_network(crops, placement, profile=network_check.CHECK):
                 unseen,
                 number,
                 profile,
+                device,
                 lambda state, bar=progress: bar.advance(state.epoch),
             )
             progress.close()
@@ -81,7 +82,9 @@ def place_by_network(crops, placement, profile=network_check.CHECK):
     return network_check.fit_placement(points, crops.offsets_mm, placement.inverted)
 
 
-def make_table(crops, check=True, jobs=1, profile=network_check.CHECK, rounds=congealing.ROUNDS):
+def make_table(
+    crops, check=True, jobs=1, profile=network_check.CHECK, rounds=congealing.ROUNDS, device="cpu"
+):
     """(table in the form of `data/oai_crops_registration.csv`, the `Placement` that it holds, which knees the
     network has replaced).
 
@@ -91,12 +94,17 @@ def make_table(crops, check=True, jobs=1, profile=network_check.CHECK, rounds=co
     check_mm, replaced = np.full(len(crops.images), np.nan), np.zeros(len(crops.images), bool)
     if check:
         placement, check_mm, replaced = network_check.combine(
-            placement, place_by_network(crops, placement, profile), crops.offsets_mm
+            placement, place_by_network(crops, placement, profile, device), crops.offsets_mm
         )
     placement = congealing.regauge(
         placement, *congealing.edge_gauge(crops.images, crops.offsets_mm, placement, jobs=jobs)
     )
-    table = crops.knees[["subject_id", "side", "kl", "split"]].assign(
+    return as_table(crops, placement, check_mm), placement, replaced
+
+
+def as_table(crops, placement, check_mm):
+    """A `Placement` in the form of `data/oai_crops_registration.csv`."""
+    return crops.knees[["subject_id", "side", "kl", "split"]].assign(
         mm_per_px=placement.mm_per_px.round(5),
         x4_px=placement.centres_px[:, 0].round(3),
         y4_px=placement.centres_px[:, 1].round(3),
@@ -104,7 +112,6 @@ def make_table(crops, check=True, jobs=1, profile=network_check.CHECK, rounds=co
         score=placement.scores.round(3),
         check_mm=check_mm.round(2),
     )
-    return table, placement, replaced
 
 
 def write_registration(table, path):

@@ -32,7 +32,7 @@ from kneel_lib import metrics
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.experiment.methods import MARGIN_SHARE
 from kneel_lib.experiment.rows import SETTINGS
-from kneel_lib.network import training
+from kneel_lib.network import fast_maps, training
 from kneel_lib.network.augmentation import augment
 from kneel_lib.network.losses import make_loss
 from kneel_lib.network.precision import autocast, precision
@@ -108,7 +108,7 @@ def library_trainer(recipe, profile, seed):
     state = training.start(
         SETTING, profile, 10_000, seed, "cpu"
     )  # batches: a schedule that does not end here
-    state.maps = training.compiled_maps(state.model, profile.batch) if recipe.compiled else state.model.maps
+    state.maps = fast_maps.compiled_maps(state.model, profile.batch) if recipe.compiled else state.model.maps
     state.model.train()
     generator = torch.Generator().manual_seed(seed)
 

@@ -1,6 +1,6 @@
 """`python -m studies.strangers`: what `predict` does with distorted and spoilt files of knees that its
 networks have not seen, and how far its trust can be trusted: results/strangers.csv, trust.csv,
-trust_knees.csv and conformal.csv."""
+trust_knees.csv, conformal.csv and measurement_intervals.csv."""
 
 import argparse
 import json
@@ -17,10 +17,11 @@ from kneel_lib.data.cohort import Cohort
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.runs import commit
 from kneel_lib.files import write_text
+from kneel_lib.pipeline import quality
 from kneel_lib.pipeline.predict import Networks, load_pretrained
 from kneel_lib.pipeline.quality import TRUST
 from kneel_lib.progress import Progress
-from studies.strangers import trust
+from studies.strangers import intervals, trust
 from studies.strangers.distortions import RIGHT, SPOILT
 from studies.strangers.measure import Told, ask, labelled, summary
 
@@ -67,6 +68,11 @@ def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None
     ratios, found = trust.error_ratios(told), [one for one in told if one.knee]
     regions = {"region_ratios": np.round(trust.conformal(ratios), 4).tolist()}
     write_text(TRUST, json.dumps({**trust.fit(signs), **regions, **about}, indent=1) + "\n")
+    quality.read_trust.cache_clear()  # intervals of measurements are made of the new regions
+    errors = intervals.errors(found)
+    factors = {"measurement_ratios": intervals.ratios(errors)}
+    write_text(TRUST, json.dumps({**quality.read_trust(), **factors}, indent=1) + "\n")
+    write(labelled(intervals.table(errors, list(signs["subject_id"])), **about), "measurement_intervals")
     write(labelled(conformal_table(found, ratios, list(signs["subject_id"])), **about), "conformal")
     judged = trust.unseen(signs)
     write(labelled(trust.reliability(signs, judged), **about), "trust")

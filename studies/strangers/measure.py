@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,15 @@ SURE = 0.9
 
 @dataclass(frozen=True)
 class Told:
-    """What came of one file: its answer if there is one, and its errors (16,) in mm at the true spacing,
-    mm_per_px."""
+    """What came of one file: its answer if there is one, its errors (16,) in mm at the true spacing,
+    mm_per_px, and where the landmarks truly are, (16, 2) in its pixels."""
 
     side: str
     knee: Knee | None
     others: int
     errors_mm: np.ndarray
     mm_per_px: float = 1.0
+    places: np.ndarray = field(default_factory=lambda: np.full((landmarks.COUNT, 2), np.nan))
 
 
 def as_files(cohort: Cohort) -> Iterator[tuple[np.ndarray, np.ndarray, str, float]]:
@@ -67,7 +68,7 @@ def answer_of(
         return Told(side, None, 0, np.full(landmarks.COUNT, np.nan))
     errors = [np.linalg.norm(knee.points_px - places, axis=1) * mm_per_px for knee in knees]
     nearest = int(np.argmin([error.mean() for error in errors]))
-    return Told(side, knees[nearest], len(knees) - 1, errors[nearest], mm_per_px)
+    return Told(side, knees[nearest], len(knees) - 1, errors[nearest], mm_per_px, places)
 
 
 def summary(told: Sequence[Told]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.profiles import PROFILES, Profile
 from kneel_lib.experiment.rows import SETTINGS
-from kneel_lib.network import training
+from kneel_lib.network import fast_maps, training
 from kneel_lib.network.ranges import NONE
 
 pytestmark = pytest.mark.trains
@@ -172,13 +172,16 @@ def test_only_long_trainings_in_bf16_are_compiled(monkeypatch):
         kind: {
             name
             for name, profile in PROFILES.items()
-            if training.worth_compiling(profile, 423 // profile.batch, "cpu")
+            if fast_maps.worth_compiling(
+                torch.zeros(profile.batch, 1, profile.size_px, profile.size_px),
+                profile.epochs * (423 // profile.batch),
+            )
         }
         for kind in ("bf16", "fp32")
-        if not monkeypatch.setattr(training, "precision", lambda device: kind)
-        and not monkeypatch.setattr(training.shutil, "which", lambda name: name)
+        if not monkeypatch.setattr(fast_maps, "precision", lambda device: kind)
+        and not monkeypatch.setattr(fast_maps.shutil, "which", lambda name: name)
     }
-    assert compiles == {"bf16": {"native", "paper"}, "fp32": set()}
+    assert compiles == {"bf16": {"native", "study_native", "paper"}, "fp32": set()}
 
 
 def one_step_losses(rois, backend):
@@ -191,7 +194,7 @@ def one_step_losses(rois, backend):
     for compiled in (False, True):
         state = training.start(setting, TINY, 2, 0, "cpu")
         if compiled:
-            state.maps = training.compiled_maps(state.model, TINY.batch, backend)
+            state.maps = fast_maps.compiled_maps(state.model, TINY.batch, backend)
         generator = torch.Generator().manual_seed(0)
         losses.append(
             [
@@ -253,3 +256,45 @@ def test_no_picture_is_made_on_the_host_when_training_is_elsewhere(name):
     assert max(shape.numel() for shape in host.shapes) <= 8 * 3 * 3, (
         "only a batch's random numbers and matrices may come from the host"
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU: none here")
+@pytest.mark.parametrize("name", ["best_nodropout", "nodropout", "mixup_standard"])
+def test_cuda_graphs_train_as_plain_maps_do(rois, name):
+    setting = replace(SETTINGS[name], dropout=0.0)
+    images, points = (torch.from_numpy(part).cuda() for part in (rois.images, rois.landmarks_px))
+    losses = []
+    for graphed in (False, True):
+        state = training.start(setting, TINY, 2, 0, "cuda")
+        assert state.maps != state.model.maps
+        if not graphed:
+            state.maps = state.model.maps
+        generator = torch.Generator().manual_seed(0)
+        losses.append(
+            [
+                float(training.step(state, setting, TINY, images[:count], points[:count], generator))
+                for count in (8, 8, 5, 8)
+            ]
+        )
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def test_batches_of_another_size_take_the_plain_maps_and_graphs_take_turns(monkeypatch):
+    calls = []
+
+    def capture(parts, samples):
+        return tuple(
+            lambda images, part=part, number=number: calls.append(number) or part(images)
+            for number, part in enumerate(parts)
+        )
+
+    monkeypatch.setattr(torch.cuda, "make_graphed_callables", capture)
+    model = training.make_network(SETTINGS["best"], TINY)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    sample = torch.zeros(8, 1, TINY.size_px, TINY.size_px)
+    maps = fast_maps.graphed_maps(model, sample, calls=2)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    model.eval()
+    for batch in (sample, sample[:3], sample, sample):
+        assert torch.equal(maps(batch), model.maps(batch))
+    assert calls == [0, 1, 0]

@@ -62,7 +62,6 @@ def test_a_mirrored_picture_of_the_other_side_gives_the_mirrored_knee(radiograph
     right = locate_knee(radiograph, tiny_networks[0], PLACE, "R")
     left = locate_knee(other, tiny_networks[0], there, "L")
     assert np.abs(landmarks.mirrored(left.points_px, last) - right.points_px).max() < 0.1
-    assert left.joint_space_px["medial"] == pytest.approx(right.joint_space_px["medial"], abs=0.2)
 
 
 def test_the_spread_over_views_is_in_mm_of_the_file_or_of_the_plateau(radiograph, tiny_networks):

@@ -18,6 +18,7 @@ from kneel_lib.experiment.rows import NORMALISED, SEARCH
 from kneel_lib.experiment.spec import plan
 from kneel_lib.pipeline import predict, pretrained
 from kneel_lib.pipeline.locate import locate_knee
+from kneel_lib.pipeline.measurements import NAMES
 from kneel_lib.pipeline.search import Place
 from kneel_lib.simulation.search_fields import search_fields
 
@@ -208,10 +209,18 @@ def test_a_knees_rows_have_millimetres_where_the_spacing_is_known(mm_per_px, coh
     assert np.allclose(rows[["x_px", "y_px"]], knee.points_px, atol=0.006)
     assert rows["reason"][0] == "; ".join([*knee.doubts, *knee.notes]) and not rows["trusted"].any()
     (said,) = json.loads((tmp_path / "landmarks.json").read_text())["knees"]
-    assert set(said["joint_space_share"]) == {"medial", "lateral"}
+    measured = pd.read_csv(tmp_path / "measurements.csv")
+    assert tuple(measured["measurement"]) == NAMES == tuple(said["measurements"])
+    assert set(measured["unit"]) == ({"px", "px2"} if mm_per_px is None else {"mm", "mm2"}) | {"degree"}
     if mm_per_px is None:
         assert rows[["x_mm", "y_mm"]].isna().all(axis=None)
-        assert said["joint_space_mm"] is None and said["landmarks_mm"] is None
+        assert said["landmarks_mm"] is None
     else:
         assert np.allclose(rows[["x_mm", "y_mm"]], 0.5 * rows[["x_px", "y_px"]], atol=0.006)
-        assert set(said["joint_space_mm"]) == {"medial", "lateral"}
+
+
+def test_an_answer_from_before_there_were_measurements_is_asked_for_again(folder, weights, tmp_path):
+    asked, file = predict.Asked(tmp_path, weights=weights), folder / "c.png"
+    entry = {"state": predict.state_of(file), "asked": asked.question, "knees": [{"measurements": {}}]}
+    assert predict.holds(entry, file, asked)
+    assert not predict.holds({**entry, "knees": [{"side": "R"}]}, file, asked)

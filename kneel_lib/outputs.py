@@ -1,0 +1,93 @@
+"""What else is made of predict's answers, for other software and for people: pictures and tables to correct
+(via/), DICOM structured reports (sr/), a PDF (summary.pdf).
+
+Made of the answers that were kept (answers.jsonl), after all files were answered: what goes wrong here costs
+no answer, and `--resume` makes it again. Each output is imported when it is asked for.
+"""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from kneel_lib.data.radiographs import file_format
+from kneel_lib.errors import KneelError
+from kneel_lib.pipeline.predict import ANSWERS, find_files, name_of, read_answers
+
+Entry = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The kept answers below `output` about the file or the files below `path`."""
+
+    path: Path
+    output: Path
+
+    @cached_property
+    def files(self) -> dict[str, Path]:
+        """{name in the answers: file}."""
+        return {name_of(file, self.path): file for file in find_files(self.path, self.output)}
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        """The entries of these files, in their order."""
+        kept = read_answers(self.output / ANSWERS)
+        return [kept[name] for name in self.files if name in kept]
+
+    @property
+    def found(self) -> list[Entry]:
+        """The entries with a knee."""
+        return [entry for entry in self.entries if entry["knees"]]
+
+    def file(self, entry: Entry) -> Path:
+        return self.files[entry["file"]]
+
+
+def write_outputs(names: Collection[str], path: Path | str, output: Path | str) -> list[str]:
+    """Write the outputs of these names (of OUTPUTS); returns what went wrong, a line a file."""
+    answers = Answers(Path(path), Path(output))
+    return [trouble for name in OUTPUTS if name in names for trouble in OUTPUTS[name](answers)]
+
+
+def write_via(answers: Answers) -> list[str]:
+    """Pictures, via.csv and via.json, to correct in the VGG Image Annotator."""
+    from kneel_lib.pipeline.corrections import write_picture, write_tables
+
+    rows, troubles = each(answers.found, lambda one: write_picture(one, answers.file(one), answers.output))
+    write_tables([row for part in rows for row in part], answers.output)
+    return troubles
+
+
+def write_reports(answers: Answers) -> list[str]:
+    """A structured report of each DICOM file, sr/<file>.dcm."""
+    from kneel_lib.pipeline.structured_report import write_report
+
+    images = [entry for entry in answers.found if file_format(answers.file(entry)) == "DICOM"]
+    if len(images) < len(answers.found):
+        print(f"{len(answers.found) - len(images)} pictures have no structured report: it is for DICOM files")
+    folder = answers.output / "sr"
+    return each(images, lambda one: write_report(one, answers.file(one), folder / f"{one['file']}.dcm"))[1]
+
+
+def write_pdf(answers: Answers) -> list[str]:
+    """summary.pdf of all files."""
+    from kneel_lib.figures.summary import write_summary
+
+    write_summary(answers.entries, answers.files, answers.output / "summary.pdf")
+    return []
+
+
+OUTPUTS: dict[str, Callable[[Answers], list[str]]] = {"via": write_via, "sr": write_reports, "pdf": write_pdf}
+
+
+def each(entries: list[Entry], task: Callable[[Entry], Any]) -> tuple[list[Any], list[str]]:
+    """(what a task made of each entry, what went wrong): a `KneelError` stays with its file."""
+    made, troubles = [], []
+    for entry in entries:
+        try:
+            made.append(task(entry))
+        except KneelError as error:
+            troubles.append(str(error))
+    return made, troubles

@@ -1,0 +1,53 @@
+"""`python -m studies.labels`: whose truth? Writes results/annotation_stages.csv, error_split.csv and
+label_floor.csv from the recorded runs, the crops' labels and both stages of the annotation."""
+
+import argparse
+import sys
+
+import pandas as pd
+
+from kneel_lib import paths
+from kneel_lib.cli import carry_out
+
+SYSTEMS = {"crops_first": ("best", "rfrv_clm", "clm_igo"), "crops_voted": ("best", "rfrv_clm")}
+"""{cohort: settings that are recorded on five folds of it at profile native}, the network first."""
+
+
+def write_tables(options: argparse.Namespace) -> int:
+    from kneel_lib.experiment.store import recorded_runs
+    from kneel_lib.reporting.export import write_table
+    from studies.labels import edits, floor, split
+    from studies.labels.predictions import System
+    from studies.labels.stages import load_stages
+
+    runs = recorded_runs()
+    systems = {
+        cohort: [System(cohort, setting, "native") for setting in settings]
+        for cohort, settings in SYSTEMS.items()
+    }
+    stages = load_stages()
+    compared = [
+        edits.head_to_head(stages, system, runs) for several in systems.values() for system in several
+    ]
+    made = {
+        "annotation_stages.csv": pd.concat([edits.edit_rows(stages), *compared], ignore_index=True),
+        "label_floor.csv": pd.concat(
+            [floor.floor_table(runs, cohort, several) for cohort, several in systems.items()],
+            ignore_index=True,
+        ),
+        "error_split.csv": split.split_table(runs),
+    }
+    for name, table in made.items():
+        write_table(table, paths.RESULTS / name)
+        print(f"{len(table)} rows in {paths.shown(paths.RESULTS / name)}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this study; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m studies.labels", description=__doc__)
+    return carry_out(parser.parse_args(arguments), write_tables)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
