@@ -9,14 +9,16 @@ ARGUMENTS ?=
 LAB ?= lab1
 STUDENTS ?=
 FROM ?= returned
+BOOK ?= build/book
+SLIDES ?= build/slides
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # glibc keeps the memory that a training step frees, instead of faulting it in anew (a twentieth of a step); read at start.
-run test check benchmark: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
+run test check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
 
-.PHONY: run check test format report notebooks verify benchmark course collect grade clean
+.PHONY: run check test format report notebooks verify benchmark book slides lab course collect grade clean
 
 run: .venv/.ready
 	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) --engine $(ENGINE) --jobs $(JOBS) $(ARGUMENTS)
@@ -57,6 +59,22 @@ collect: .venv/.ready-course
 grade: .venv/.ready-course
 	$(BIN)/python -m course grade $(LAB)
 
+# The web book: stored notebooks and pages, nothing executed, nothing from another host. A warning is an error.
+book: .venv/.ready-book
+	$(BIN)/python -m sphinx -q -E -W --keep-going -c docs -d $(BOOK)-read . $(BOOK)
+	@echo "the book: $(BOOK)/index.html"
+
+# Chapters 00 to 04 as reveal.js slides.
+slides: .venv/.ready-book
+	$(BIN)/python docs/slides.py $(SLIDES)
+
+# JupyterLab on the notebooks: this environment's kernel and no other, and no question to the network.
+lab: export JUPYTER_PREFER_ENV_PATH = 1
+lab: .venv/.ready
+	$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb \
+		--KernelSpecManager.allowed_kernelspecs="{'python3'}" --LabApp.extension_manager=readonly --LabApp.news_url=None \
+		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGUMENTS)
+
 .venv/.ready: requirements.txt requirements-nodeps.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements.txt
@@ -68,8 +86,12 @@ grade: .venv/.ready-course
 	$(PIP) -r requirements.txt -r requirements-course.txt
 	touch $@
 
-.venv/.ready-test: .venv/.ready requirements-test.txt requirements-course.txt
-	$(PIP) -r requirements.txt -r requirements-course.txt -r requirements-test.txt
+.venv/.ready-book: .venv/.ready requirements-book.txt
+	$(PIP) -r requirements.txt -r requirements-book.txt
+	touch $@
+
+.venv/.ready-test: .venv/.ready requirements-test.txt requirements-course.txt requirements-book.txt
+	$(PIP) -r requirements.txt -r requirements-course.txt -r requirements-book.txt -r requirements-test.txt
 	touch $@
 
 clean:

@@ -1,0 +1,108 @@
+"""The book as `make book` builds it, a server on this machine for its pages, and a real browser."""
+
+import functools
+import http.server
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from kneel_lib import paths
+
+
+def command(target, *arguments):
+    """`make TARGET` with the environment that runs the tests, which has what the target needs."""
+    ready = [word for name in ("", "-book") for word in ("-o", f".venv/.ready{name}")]
+    return ["make", "--no-print-directory", *ready, f"BIN={Path(sys.executable).parent}", target, *arguments]
+
+
+def make(target, *arguments, **environment):
+    """What became of `make TARGET`."""
+    return subprocess.run(
+        command(target, *arguments),
+        cwd=paths.ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        """A test has no log of what was asked for."""
+
+
+@contextmanager
+def served(folder):
+    """The address of a server for this folder."""
+    server = http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def chromium():
+    """Debian's Chromium, without a window."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not program:
+        pytest.skip("no Chromium on this machine: no page was opened (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page that has been opened, and what went wrong while it was."""
+
+    def __init__(self, browser, address, path):
+        self.faults = []
+        self.page = browser.new_page(viewport={"width": 1300, "height": 900})
+        self.page.on(
+            "console", lambda message: message.type == "error" and self.note("console", message.text)
+        )
+        self.page.on("pageerror", lambda error: self.note("error", error))
+        self.page.on("requestfailed", lambda request: self.note("not loaded", request.url))
+        self.page.on("response", self.look)
+        self.page.on(
+            "request",
+            lambda request: (
+                request.url.startswith((address, "data:", "blob:"))
+                or self.note("from another host", request.url)
+            ),
+        )
+        self.page.goto(address + path, wait_until="load")
+        self.page.evaluate(
+            """async () => {
+              await window.MathJax?.startup?.promise;
+              for (const picture of document.images) picture.loading = "eager";
+              await Promise.allSettled([...document.images].map(picture => picture.decode()));
+            }"""
+        )
+
+    def note(self, kind, what):
+        self.faults.append(f"{kind}: {what}")
+
+    def look(self, response):
+        if response.status >= 400:
+            self.note(str(response.status), response.url)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *arguments):
+        self.page.close()
