@@ -9,7 +9,6 @@ import pandas as pd
 
 from kneel_lib.data.folds import FOLDS
 from kneel_lib.errors import KneelError
-from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.experiment.spec import SIMULATED
 from kneel_lib.files import write_text
 from kneel_lib.reporting import comparisons, selection, tables
@@ -120,7 +119,7 @@ def results_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame, settled: pd.
             folds = f"{row['folds']} folds" if row["folds"] > 1 else "1 fold"
             with_ema = averaged.get(tuple(row[keys])) if table is summary else None
             lines.append(
-                f"| {SETTINGS[row['setting']].label}{note} | real crops, {row['knees']} knees, {folds}, "
+                f"| {tables.own_label(row['setting'])}{note} | real crops, {row['knees']} knees, {folds}, "
                 f"seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "
                 f"{row['out']:.1f} | {row['mre_mm']:.2f} | {row['median_mm']:.2f} | "
                 f"{'-' if with_ema in (None, row['mre_mm']) else f'{with_ema:.2f}'} |"

@@ -172,11 +172,14 @@ def recorded_rows(runs: list[Run]) -> pd.DataFrame:
 
 
 def row_labels(names: Iterable[str]) -> list[str]:
-    """How the paper's table names these settings, or where it has no such row, how ours does; the name itself
-    of a recorded row that is none of ours any more."""
+    """How the paper's table names these settings, or where it has no such row, how ours does."""
     paper = paper_table().set_index("setting")["label"]
-    ours = {name: setting.label for name, setting in SETTINGS.items()}
-    return [paper.get(name) or ours.get(name, name) for name in names]
+    return [paper.get(name) or own_label(name) for name in names]
+
+
+def own_label(name: str) -> str:
+    """How our tables name a row; one that is recorded, but none of today's rows, by its name."""
+    return SETTINGS[name].label if name in SETTINGS else name
 
 
 def chosen_rows(runs: list[Run], names: Sequence[str]) -> pd.DataFrame:
