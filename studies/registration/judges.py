@@ -25,8 +25,6 @@ JUDGES = (
     ("crops_templates", "rfrv_clm", "native"),
     ("crops_voted", "best", "native"),
     ("crops_voted", "rfrv_clm", "native"),
-    ("crops", "best", "study"),
-    ("crops", "rfrv_clm", "native"),
     ("crops", "clm_igo", "native"),
 )
 """(cohort whose labels it was trained on, setting, profile) of each system that has five folds."""
