@@ -8,6 +8,9 @@ WORKERS ?= logical
 ARGUMENTS ?=
 BOOK ?= build/book
 SLIDES ?= build/slides
+LAB ?= lab1
+STUDENTS ?=
+FROM ?= returned
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
@@ -15,7 +18,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --
 # glibc keeps the memory that a training step frees, instead of faulting it in anew (a twentieth of a step); read at start.
 run test check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
 
-.PHONY: run check test format report notebooks verify benchmark book slides lab clean
+.PHONY: run check test format report notebooks verify benchmark book slides lab course collect grade clean
 
 run: .venv/.ready
 	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) --engine $(ENGINE) --jobs $(JOBS) $(ARGUMENTS)
@@ -62,6 +65,16 @@ lab: .venv/.ready
 		--KernelSpecManager.allowed_kernelspecs="{'python3'}" --LabApp.extension_manager=readonly --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGUMENTS)
 
+# The labs (course/README.md): student versions of all six; what came back of one; its grades.
+course: .venv/.ready-course
+	$(BIN)/python -m course build $(if $(STUDENTS),--students $(STUDENTS))
+
+collect: .venv/.ready-course
+	$(BIN)/python -m course collect $(LAB) $(FROM)
+
+grade: .venv/.ready-course
+	$(BIN)/python -m course grade $(LAB)
+
 .venv/.ready: requirements.txt requirements-nodeps.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements.txt
@@ -73,8 +86,12 @@ lab: .venv/.ready
 	$(PIP) -r requirements.txt -r requirements-book.txt
 	touch $@
 
-.venv/.ready-test: .venv/.ready requirements-test.txt requirements-book.txt
-	$(PIP) -r requirements.txt -r requirements-test.txt -r requirements-book.txt
+.venv/.ready-course: .venv/.ready requirements-course.txt
+	$(PIP) -r requirements.txt -r requirements-course.txt
+	touch $@
+
+.venv/.ready-test: .venv/.ready requirements-test.txt requirements-book.txt requirements-course.txt
+	$(PIP) -r requirements.txt -r requirements-book.txt -r requirements-course.txt -r requirements-test.txt
 	touch $@
 
 clean:

@@ -21,8 +21,14 @@ DISTRIBUTION = {
 }
 """Names on the package index where they differ from those that are imported."""
 
-OWN = {"kneel_lib", "studies", "browsing", "conftest", "dicom_writer"}
-FILES = ("requirements.txt", "requirements-nodeps.txt", "requirements-test.txt", "requirements-heatmap.txt")
+OWN = {"kneel_lib", "studies", "course", "browsing", "conftest", "dicom_writer", "wrong_answers"}
+FILES = (
+    "requirements.txt",
+    "requirements-nodeps.txt",
+    "requirements-test.txt",
+    "requirements-heatmap.txt",
+    "requirements-course.txt",
+)
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -57,14 +63,14 @@ EXTRAS = {name: listed(lines) for name, lines in PROJECT["optional-dependencies"
 PLAIN = listed(PROJECT["dependencies"])
 
 
-@pytest.mark.parametrize("folder", ["kneel_lib", "studies", "tests"])
+@pytest.mark.parametrize("folder", ["kneel_lib", "studies", "course", "tests"])
 def test_pyproject_lists_all_that_is_imported(folder):
     extras = {name for extra, rows in EXTRAS.items() if folder == "tests" or extra != "test" for name in rows}
     assert imported(folder) <= PLAIN.keys() | extras
 
 
 def test_every_listed_extra_beside_the_tests_has_somebody_who_imports_it():
-    asked = imported("kneel_lib") | imported("studies")
+    asked = imported("kneel_lib") | imported("studies") | imported("course")
     for extra, rows in EXTRAS.items():
         assert extra == "test" or asked & rows.keys(), f"nothing imports the extra [{extra}]"
 
@@ -83,6 +89,6 @@ def test_the_versions_that_were_tried_are_those_that_pyproject_asks_for():
 
 def test_what_the_study_does_not_run_comes_with_the_tests_alone():
     small = required("requirements.txt").keys() | required("requirements-nodeps.txt").keys()
-    assert not small & {"ray", "dask", "pytest", "ruff", "mypy"}
+    assert not small & {"ray", "dask", "pytest", "ruff", "mypy", "nbgrader"}
     assert {"ray", "dask"} <= required("requirements-test.txt").keys()
     assert "-r requirements.txt" in (paths.ROOT / "environment.yml").read_text()

@@ -10,7 +10,15 @@ from kneel_lib import paths
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = sorted(
     path
-    for pattern in ("*.md", "docs/*.md", "data/*.md", "results/*.md", "kneel_lib/**/*.md", "notebooks/*")
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "data/*.md",
+        "results/*.md",
+        "kneel_lib/**/*.md",
+        "course/*.md",
+        "notebooks/*",
+    )
     for path in paths.ROOT.glob(pattern)
     if path.suffix in (".md", ".ipynb")
 )

@@ -1,5 +1,5 @@
-"""`python -m studies.labels`: whose truth? Writes results/annotation_stages.csv, error_split.csv and
-label_floor.csv from the recorded runs, the crops' labels and both stages of the annotation."""
+"""`python -m studies.labels`: whose truth? Writes annotation_stages.csv, error_split.csv, label_floor.csv and
+conformal_regions.csv under results/ from the recorded runs, the labels and both stages of the annotation."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ SYSTEMS = {"crops_first": ("best", "rfrv_clm", "clm_igo"), "crops_voted": ("best
 def write_tables(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.store import recorded_runs
     from kneel_lib.reporting.export import write_table
-    from studies.labels import edits, floor, split
+    from studies.labels import edits, floor, regions, split
     from studies.labels.predictions import System
     from studies.labels.stages import load_stages
 
@@ -34,6 +34,9 @@ def write_tables(options: argparse.Namespace) -> int:
         "label_floor.csv": pd.concat(
             [floor.floor_table(runs, cohort, several) for cohort, several in systems.items()],
             ignore_index=True,
+        ),
+        "conformal_regions.csv": pd.concat(
+            [regions.region_table(runs, cohort) for cohort in systems], ignore_index=True
         ),
         "error_split.csv": split.split_table(runs),
     }

@@ -80,9 +80,8 @@ def load_stages(folder: Path | None = None) -> Stages:
         second.append((scale * mirrored_if_left(after[key], key[1]) + shift) * ROI_SPACING_MM)
         moved.append((before[key] != after[key]).any(axis=1))
     knees = pd.DataFrame(known, columns=["subject_id", "side"])
-    return Stages(
-        knees.assign(kl=[grades[key] for key in known]), np.stack(first), np.stack(second), np.stack(moved)
-    )
+    grade = pd.Series([grades[key] for key in known])
+    return Stages(knees.assign(kl=grade), np.stack(first), np.stack(second), np.stack(moved))
 
 
 def mirrored_if_left(points: np.ndarray, side: str) -> np.ndarray:

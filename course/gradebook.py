@@ -1,0 +1,165 @@
+"""The course in nbgrader: student versions, returned files, points. No server is needed: files are handed
+out and come back in any way, each named after its student."""
+
+import filecmp
+import logging
+import shutil
+import warnings
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+from nbgrader.apps import NbGraderAPI
+from nbgrader.plugins.zipcollect import FileNameCollectorPlugin
+from traitlets.config import Config, PyFileConfigLoader
+
+from kneel_lib import paths
+from kneel_lib.errors import KneelError, find
+from kneel_lib.progress import Progress
+
+HERE = Path(__file__).parent
+SOURCES = HERE / "source"
+LABS = tuple(sorted(folder.name for folder in SOURCES.iterdir() if folder.is_dir()))
+CONFIG = "nbgrader_config.py"
+
+
+def source_of(lab: str) -> Path:
+    """The one source notebook of a lab; `KneelError` for a lab that is not there."""
+    (path,) = (SOURCES / find(lab, LABS, "lab")).glob("*.ipynb")
+    return path
+
+
+def default_root() -> Path:
+    """Where the course is built unless the teacher says it: build/course (not committed)."""
+    return paths.ROOT / "build" / "course"
+
+
+def settings(root: Path) -> Config:
+    """The settings in the course's folder, which a teacher may have changed."""
+    if not (root / CONFIG).is_file():
+        raise KneelError(f"{root} holds no course: build one there first, `python -m course build`")
+    config = PyFileConfigLoader(CONFIG, path=str(root)).load_config()
+    config.CourseDirectory.root = str(root.resolve())
+    return config
+
+
+def quiet_api(root: Path) -> NbGraderAPI:
+    """nbgrader on the course's folder; it tells what went wrong in its answers."""
+    api = NbGraderAPI(config=settings(root))
+    api.log.setLevel(logging.ERROR)
+    return api
+
+
+def build(root: Path, students: Path | None = None) -> list[Path]:
+    """Make the student version of every lab in root/release, and the gradebook; returns the versions' paths.
+
+    students: a csv with a column `id` (and perhaps first_name, last_name, email), for those who should stand
+    in the grades before they have returned anything. What was returned and graded before is kept.
+    """
+    table = read_students(students) if students else None
+    root.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(SOURCES, root / "source", dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*"))
+    if not (root / CONFIG).is_file():
+        shutil.copy(HERE / CONFIG, root / CONFIG)
+    api = quiet_api(root)
+    for lab in LABS:
+        succeed(api.generate_assignment(lab, force=True), f"{lab} could not be turned into a student version")
+    if table is not None:
+        enrol(api, table)
+    return [root / "release" / lab / source_of(lab).name for lab in LABS]
+
+
+def read_students(path: Path) -> pd.DataFrame:
+    """A row a student, with a column `id`; `KneelError` where there is none, or no such table."""
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise KneelError(f"{path} is no table of students that can be read ({error})") from None
+    if "id" not in table:
+        raise KneelError(f"{path} has no column 'id': it has {', '.join(table.columns)}")
+    return table
+
+
+def enrol(api: NbGraderAPI, table: pd.DataFrame) -> None:
+    """Put students into the gradebook, or change what it says of them."""
+    known = [name for name in ("first_name", "last_name", "email") if name in table]
+    with api.gradebook as gradebook:
+        for row in table.to_dict("records"):
+            gradebook.update_or_create_student(row["id"], **{name: row[name] for name in known})
+
+
+def collect(root: Path, lab: str, returned: Path) -> list[str]:
+    """Take in the notebooks STUDENT_LAB....ipynb below a folder; returns the students, sorted.
+
+    Files of other labs are left alone, and so is a file that was taken in before and has not changed. Raises
+    `KneelError` where there is none of this lab.
+    """
+    name = source_of(lab).name
+    plugin = FileNameCollectorPlugin(config=settings(root))
+    students = []
+    for file in sorted(Path(returned).rglob("*.ipynb")):
+        found = plugin.collect(file.name)
+        if found is None or f"{found['file_id']}.ipynb" != name:
+            continue
+        target = root / "submitted" / found["student_id"] / lab / name
+        take_in(file, target)
+        students.append(found["student_id"])
+    if not students:
+        raise KneelError(f"no file below {returned} is called STUDENT_{name}: rename those that came back")
+    return sorted(set(students))
+
+
+def take_in(file: Path, target: Path) -> None:
+    """Copy a returned file with the time at which it came: by it nbgrader knows what is still to grade."""
+    if target.is_file() and filecmp.cmp(file, target, shallow=False):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, target)
+    (target.parent / "timestamp.txt").write_text(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S.%f} UTC")
+
+
+def grade(root: Path, lab: str, students: Iterable[str] = ()) -> pd.DataFrame:
+    """Run and grade what came back of a lab since it was last graded, or of these students, write a feedback
+    page each and root/grades.csv; returns the rows of this lab: student, lab, points, of.
+
+    Raises `KneelError` where nobody has returned it, and, when all others are graded, for notebooks that
+    could not be run.
+    """
+    api = quiet_api(root)
+    returned = api.get_submitted_students(find(lab, LABS, "lab"))
+    for student in students:
+        find(student, sorted(returned), f"student who has returned {lab}")
+    if not returned:
+        raise KneelError(f"nobody has returned {lab} yet: `python -m course collect` takes files in")
+    waiting = sorted(students) or sorted(returned - api.get_autograded_students(lab))
+    progress, failed = Progress(f"grading {lab}", len(waiting), unit="notebook"), []
+    for number, student in enumerate(waiting):
+        with warnings.catch_warnings(action="ignore"):  # of its database, about nbgrader's own code
+            graded, page = api.autograde(lab, student), api.generate_feedback(lab, student)
+        if not (graded["success"] and page["success"]):
+            failed.append(student)
+        progress.advance(number + 1)
+    progress.close()
+    table = grades(api)
+    table.to_csv(root / "grades.csv", index=False)
+    if failed:
+        raise KneelError(f"{lab} of {', '.join(failed)} could not be run: is it a notebook of this lab?")
+    return table[table["lab"] == lab].reset_index(drop=True)
+
+
+def grades(api: NbGraderAPI) -> pd.DataFrame:
+    """A row a returned lab: student, lab, points, of (the most there is)."""
+    rows = []
+    with api.gradebook as gradebook:
+        for lab in gradebook.assignments:
+            for row in gradebook.submission_dicts(lab.name):
+                rows.append((row["student"], lab.name, row["score"], row["max_score"]))
+    return pd.DataFrame(sorted(rows), columns=["student", "lab", "points", "of"])
+
+
+def succeed(answer: dict[str, object], otherwise: str) -> None:
+    """`KneelError` with the last line of nbgrader's log where it says that it failed."""
+    if not answer["success"]:
+        said = str(answer.get("error") or answer.get("log") or "").strip().splitlines()
+        raise KneelError(f"{otherwise}: {said[-1] if said else 'nbgrader does not say why'}")

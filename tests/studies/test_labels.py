@@ -1,0 +1,153 @@
+"""Whose truth? Both stages of an annotation, the split of errors, and the floor, on labels that are made here."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kneel_lib import landmarks, outlines, paths
+from kneel_lib.data.crops import annotation_path
+from kneel_lib.errors import KneelError
+from studies.labels import edits, floor, regions, stages
+
+
+def via_table(knees):
+    """A VIA table of points: {(file, side): (16, 2) pixels}."""
+    rows = [
+        {
+            "filename": f"{file}.png",
+            "region_id": number,
+            "region_shape_attributes": json.dumps({"name": "point", "cx": x, "cy": y}),
+            "region_attributes": json.dumps(
+                {"Bone": "T" if number in landmarks.TIBIA else "F", "Side": side}
+            ),
+        }
+        for (file, side), points in knees.items()
+        for number, (x, y) in enumerate(np.asarray(points).tolist())
+    ]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def release(tmp_path):
+    """(folder with the published table and both stages, the published points in ROI pixels): a right and a
+    left knee at 0.15 mm a pixel, of which a person moved landmark 8 of the left one by 12 pixels."""
+    random = np.random.default_rng(0)
+    published = {("1", "R"): random.integers(50, 400, (16, 2)), ("2", "L"): random.integers(50, 400, (16, 2))}
+    after = {
+        key: 2.0 * points * [-1 if key[1] == "L" else 1, 1] + [2000, 300] for key, points in published.items()
+    }
+    before = {key: points.copy() for key, points in after.items()}
+    before["2", "L"][8] += [12, 0]
+    (tmp_path / "oai_annotation_stages").mkdir()
+    for name, table in zip(stages.FILES, (before, after)):
+        via_table(table).to_csv(tmp_path / "oai_annotation_stages" / name, index=False)
+    rows = [
+        {
+            "subject_id": int(who),
+            "side": side,
+            "kl": 3,
+            "tibia": ",".join(map(str, points[:9].ravel())),
+            "femur": ",".join(map(str, points[9:].ravel())),
+        }
+        for (who, side), points in published.items()
+    ]
+    annotation_path(tmp_path).parent.mkdir()
+    pd.DataFrame(rows).to_csv(annotation_path(tmp_path), index=False)
+    return tmp_path, published
+
+
+def test_stages_lie_in_mm_of_the_published_rois_and_know_what_was_moved(release):
+    folder, published = release
+    found = stages.load_stages(folder)
+    assert list(found.knees["subject_id"]) == ["1", "2"] and list(found.knees["kl"]) == [3, 3]
+    assert found.second == pytest.approx(np.stack(list(published.values())) * 0.3)
+    assert found.moved.sum() == 1 and found.moved[1, 8]
+    # twelve pixels of 0.15 mm to the right are 1.8 mm to the left in a left knee that is mirrored
+    assert found.first[1, 8] - found.second[1, 8] == pytest.approx([-1.8, 0.0])
+
+
+def test_a_missing_stage_says_where_it_can_be_had(tmp_path):
+    with pytest.raises(KneelError, match="git show 4d6c9dd"):
+        stages.load_stages(tmp_path)
+
+
+def test_a_table_of_something_else_is_named(release):
+    folder, _ = release
+    path = folder / "oai_annotation_stages" / stages.FILES[1]
+    table = pd.read_csv(path)
+    table.loc[3, "region_attributes"] = "{}"
+    table.to_csv(path, index=False)
+    with pytest.raises(KneelError, match="refined.csv is no VIA table of points"):
+        stages.load_stages(folder)
+
+
+def test_edits_are_counted_by_landmark_and_grade(release):
+    found = stages.load_stages(release[0])
+    table = edits.edit_rows(found).set_index(["landmark", "kl"])
+    assert table.loc[("all", "all"), "moved_percent"] == pytest.approx(100 / 32)
+    assert table.loc[("all", "all"), "knees_touched_percent"] == 50
+    assert table.loc[(8, "all"), "moved_percent"] == 50 and table.loc[(7, "all"), "moved_percent"] == 0
+    assert table.loc[(8, "all"), "median_mm"] == pytest.approx(1.8)
+    across, along = outlines.split_errors(found.first, found.second)
+    share = across[1, 8] ** 2 / (across[1, 8] ** 2 + along[1, 8] ** 2)
+    assert table.loc[(8, "all"), "across_share"] == pytest.approx(share)
+
+
+def test_the_shared_error_of_unlike_systems_is_that_of_the_labels():
+    random = np.random.default_rng(3)
+    shape = 400, landmarks.COUNT, 2
+    label = random.normal(0, 0.6, shape)
+    errors = {
+        name: label + random.normal(0, own, shape)
+        for name, own in {"best": 0.3, "forest": 0.7, "clm": 0.9}.items()
+    }
+    knees = pd.DataFrame({"subject_id": range(400), "kl": np.arange(400) % 5})
+
+    cohort = SimpleNamespace(knees=knees)
+    rows = pd.DataFrame(floor.shared_rows(errors, cohort))
+    of_all = rows[rows["kl"] == "all"]
+    assert of_all["rms_mm"].to_numpy() == pytest.approx(0.6 * np.sqrt(2), abs=0.03)
+    assert ((of_all["low"] < 0.6 * np.sqrt(2)) & (of_all["high"] > 0.6 * np.sqrt(2))).all()
+    found = pd.DataFrame(floor.floor_rows(errors, cohort)).set_index("kl").loc["all"]
+    perfect = np.linalg.norm(label, axis=2).mean()
+    assert found["mre_mm"] == pytest.approx(perfect, abs=0.03)
+    assert found["above_mm"] == pytest.approx(
+        np.linalg.norm(errors["best"], axis=2).mean() - perfect, abs=0.03
+    )
+
+
+def test_recorded_tables_say_what_the_files_say(crops):
+    """The numbers of the repository, counted again from the downloads."""
+    found = stages.load_stages()
+    table = pd.read_csv(paths.RESULTS / "annotation_stages.csv")
+    whole = table[(table["what"] == "edits") & (table["landmark"] == "all") & (table["kl"] == "all")].iloc[0]
+    assert whole["points"] == found.moved.size
+    assert whole["moved_percent"] == pytest.approx(100 * found.moved.mean(), abs=1e-3)
+    assert len(found.knees) == 748
+
+
+def test_ellipses_hold_what_they_promise_and_are_smaller_than_circles_where_points_slide():
+    random = np.random.default_rng(5)
+    parts = random.normal(0, [0.4, 1.2], (4000, landmarks.COUNT, 2))
+    known, unseen = parts[:500], parts[500:]
+    areas = {}
+    for shape, make in regions.SHAPES.items():
+        axes = make(known)
+        assert 100 * regions.covered(unseen, axes).mean() == pytest.approx(90, abs=1)
+        areas[shape] = axes.prod(axis=1).mean()
+    assert areas["ellipse"] < 0.75 * areas["circle"]
+
+
+def test_too_few_calibration_knees_promise_nothing():
+    assert np.isinf(regions.conformal_quantile(np.zeros((8, 3)))).all()
+    assert regions.conformal_quantile(np.arange(9.0)) == 8
+
+
+def test_parts_are_seen_from_the_prediction():
+    points = np.zeros((1, 16, 2))
+    points[..., 0] = np.arange(16) * 5.0
+    parts = regions.parts_of(points, points + [0.3, 2.0])
+    assert np.abs(parts[..., 0]) == pytest.approx(2.0) and np.abs(parts[..., 1]) == pytest.approx(0.3)
