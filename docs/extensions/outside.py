@@ -1,4 +1,4 @@
-"""Links to what the book has not: a page of the repository is downloaded, a folder is named without a link."""
+"""Links to what the book has not: a page elsewhere is downloaded, a folder named without a link."""
 
 import re
 from pathlib import Path
