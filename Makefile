@@ -6,11 +6,11 @@ ENGINE ?= sequential
 JOBS ?= 1
 WORKERS ?= logical
 ARGUMENTS ?=
-BOOK ?= build/book
-SLIDES ?= build/slides
 LAB ?= lab1
 STUDENTS ?=
 FROM ?= returned
+BOOK ?= build/book
+SLIDES ?= build/slides
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
@@ -49,6 +49,16 @@ verify: .venv/.ready
 benchmark: .venv/.ready
 	$(BIN)/python -m studies.speed
 
+# The labs (course/README.md): student versions of all six; what came back of one; its grades.
+course: .venv/.ready-course
+	$(BIN)/python -m course build $(if $(STUDENTS),--students $(STUDENTS))
+
+collect: .venv/.ready-course
+	$(BIN)/python -m course collect $(LAB) $(FROM)
+
+grade: .venv/.ready-course
+	$(BIN)/python -m course grade $(LAB)
+
 # The web book: stored notebooks and pages, nothing executed, nothing from another host. A warning is an error.
 book: .venv/.ready-book
 	$(BIN)/python -m sphinx -q -E -W --keep-going -c docs -d $(BOOK)-read . $(BOOK)
@@ -65,16 +75,6 @@ lab: .venv/.ready
 		--KernelSpecManager.allowed_kernelspecs="{'python3'}" --LabApp.extension_manager=readonly --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGUMENTS)
 
-# The labs (course/README.md): student versions of all six; what came back of one; its grades.
-course: .venv/.ready-course
-	$(BIN)/python -m course build $(if $(STUDENTS),--students $(STUDENTS))
-
-collect: .venv/.ready-course
-	$(BIN)/python -m course collect $(LAB) $(FROM)
-
-grade: .venv/.ready-course
-	$(BIN)/python -m course grade $(LAB)
-
 .venv/.ready: requirements.txt requirements-nodeps.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements.txt
@@ -82,16 +82,16 @@ grade: .venv/.ready-course
 	$(PIP) --no-deps --no-build-isolation -e .
 	touch $@
 
-.venv/.ready-book: .venv/.ready requirements-book.txt
-	$(PIP) -r requirements.txt -r requirements-book.txt
-	touch $@
-
 .venv/.ready-course: .venv/.ready requirements-course.txt
 	$(PIP) -r requirements.txt -r requirements-course.txt
 	touch $@
 
-.venv/.ready-test: .venv/.ready requirements-test.txt requirements-book.txt requirements-course.txt
-	$(PIP) -r requirements.txt -r requirements-book.txt -r requirements-course.txt -r requirements-test.txt
+.venv/.ready-book: .venv/.ready requirements-book.txt
+	$(PIP) -r requirements.txt -r requirements-book.txt
+	touch $@
+
+.venv/.ready-test: .venv/.ready requirements-test.txt requirements-course.txt requirements-book.txt
+	$(PIP) -r requirements.txt -r requirements-course.txt -r requirements-book.txt -r requirements-test.txt
 	touch $@
 
 clean:

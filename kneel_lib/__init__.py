@@ -3,3 +3,8 @@
 ground <- data <- simulation, network, baselines <- experiment <- pipeline, reporting <- figures <- report,
 notebook_runner, cli <- notebooks, studies.
 """
+
+import os
+
+for _name, _value in {"ORT_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}.items():
+    os.environ.setdefault(_name, _value)  # both libraries tell their makers of every run unless told not to

@@ -2,6 +2,8 @@
 onnx | record | report | notebooks | verify`."""
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -148,6 +150,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command of the command line; returns the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows no such letter shows its escape
+            stream.reconfigure(errors="backslashreplace")
     options = parse(arguments)
     room = "use" if options.command in USES else "commands"
     module = import_module(f"kneel_lib.{room}")  # not before the line is read: `--help` needs no torch
@@ -160,6 +165,9 @@ def carry_out(options: argparse.Namespace, command: Callable[[argparse.Namespace
         return command(options)
     except KneelError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # nobody reads what we say any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
         kept = "what was finished is kept (epochs and runs too: the same command goes on from there)"

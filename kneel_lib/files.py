@@ -2,6 +2,8 @@
 and folders that one process makes at a time."""
 
 import os
+import platform
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
@@ -15,13 +17,18 @@ from safetensors import SafetensorError
 
 from kneel_lib.errors import KneelError
 
+MACHINE = f"{zlib.crc32(platform.node().encode()):08x}"
+"""This machine's name in names of temporary files: a disk may be shared."""
+
+TEMPORARY = re.compile(r"[0-9a-f]{8}\.([0-9a-f]{8})\.(\d+)\.tmp")
+
 
 def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
     """Let `write(temporary path)` make the file, then move it into place:
     a killed process leaves the old one."""
     path = Path(path)
     short = f"{zlib.crc32(os.fsencode(path.name)):08x}"  # fits wherever the name itself fits
-    temporary = path.with_name(f"{short}.{os.getpid()}.tmp")
+    temporary = path.with_name(f"{short}.{MACHINE}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
@@ -36,6 +43,26 @@ def write_whole(path: Path | str, write: Callable[[Path], object]) -> None:
             temporary.unlink()
 
 
+def sweep(folder: Path | str, below: bool = True) -> None:
+    """Remove the temporary files that killed processes of this machine left in a folder, and below it."""
+    for path in sorted(Path(folder).rglob("*.tmp") if below else Path(folder).glob("*.tmp")):
+        match = TEMPORARY.fullmatch(path.name)
+        if match and match[1] == MACHINE and not is_alive(int(match[2])):
+            with suppress(OSError):
+                path.unlink()
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process with this id runs here."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # another user's, or no id
+        return True
+    return True
+
+
 def last_line(text: object) -> str:
     """The last line that says something, of a text or of an exception (some hold the whole traceback of
     another)."""
@@ -45,7 +72,23 @@ def last_line(text: object) -> str:
 
 def write_text(path: Path | str, text: str) -> None:
     """A text file, written whole or not at all."""
-    write_whole(path, lambda temporary: temporary.write_text(text))
+    write_whole(path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
+def inside(folder: Path | str, name: str, table: Path | str) -> Path:
+    """The file of this name, which a table says, in a folder; `KneelError` where it would lie elsewhere: an
+    absolute name, one with .., or a symbolic link that leads out of the folder."""
+    path = Path(folder, name)
+    try:
+        stays = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
+    except ValueError:  # no name of a file has a zero byte
+        stays = False
+    if not stays:
+        raise KneelError(
+            f"{table} names '{name}', which leads out of {folder}: name files below it, and give the folder "
+            "in which they really are"
+        )
+    return path
 
 
 def make_writable(folder: Path | str) -> None:

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,26 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from kneel_lib import paths
+from kneel_lib.data.folds import FOLDS
+from kneel_lib.data.tables import said
 from kneel_lib.errors import KneelError
+from kneel_lib.experiment.cohorts import NAMES
+from kneel_lib.experiment.profiles import PROFILES
+from kneel_lib.experiment.rows import DATASETS, SETTINGS
+from kneel_lib.experiment.spec import MOST_SEED
 from kneel_lib.figures.publishing import WITHOUT_PICTURES
 from kneel_lib.files import last_line, make_writable, write_whole
 
 HASH_KEY = "kneel_code_sha256"
 MOST = 4
+
+PAPERMILL = """
+from runpy import run_module
+from kneel_lib.processes import end_with_parent
+end_with_parent()
+run_module("papermill", run_name="__main__", alter_sys=True)
+"""
+"""`python -m papermill` that ends with us, also where we are killed; a kernel ends with its papermill."""
 
 
 def notebook_paths(names: Sequence[str] | None = None) -> list[Path]:
@@ -51,24 +66,84 @@ def declared_parameters(path: Path) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Allowed:
+    """What a notebook's parameter may be: said to who gives another value, and tested."""
+
+    said: str
+    holds: Callable[[Any], bool]
+
+
+def from_to(low: int, high: int) -> Allowed:
+    """A whole number between two, both allowed."""
+    return Allowed(f"a whole number from {low} to {high}", lambda value: low <= value <= high)
+
+
+def name_among(names: Collection[str]) -> Allowed:
+    return Allowed(f"one of {', '.join(names)}", lambda value: value in names)
+
+
+def list_of(said: str, holds: Callable[[Any], bool]) -> Allowed:
+    """A list of different entries, one at least."""
+    return Allowed(
+        f"a list of one or more different entries, each {said}",
+        lambda values: (
+            len(values) > 0 and all(map(holds, values)) and all(values.count(value) == 1 for value in values)
+        ),
+    )
+
+
+def names_among(names: Collection[str]) -> Allowed:
+    return list_of(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
+
+
+ALLOWED = {
+    "profile": name_among(PROFILES),
+    "cohort": name_among(("auto", *NAMES)),
+    "seed": from_to(0, MOST_SEED),
+    "fold": from_to(0, FOLDS - 1),
+    "models": from_to(1, FOLDS),
+    "rounds": from_to(1, 1000),
+    "steps": from_to(1, 100_000),
+    "settings": names_among(SETTINGS),
+    "datasets": names_among(DATASETS),
+    "counts": list_of(
+        "a whole number of labelled knees from 2 to 100000",
+        lambda value: type(value) is int and 2 <= value <= 100_000,
+    ),
+}
+"""{parameter of the notebooks: its values}; others may have any of their default's type."""
+
+
 def check_parameters(given: dict[str, Any], notebooks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
-    """{notebook: the given parameters it declares};
-    `KneelError` for a name that none declares, or a value of another type."""
+    """{notebook: the given parameters it declares}; `KneelError` for a name that none declares, a value of
+    another type, or one that is not `ALLOWED`."""
     declared = {path: declared_parameters(path) for path in notebooks}
     known = sorted({name for parameters in declared.values() for name in parameters})
     for name, value in given.items():
         if name not in known:
-            raise KneelError(f"no notebook has a parameter '{name}': there are {', '.join(known)}")
+            raise KneelError(f"no notebook has a parameter '{name[:SHOWN]}': there are {', '.join(known)}")
         for path, parameters in declared.items():
             if name in parameters and not same_type(value, parameters[name]):
                 raise KneelError(
                     f"parameter {name} of {path.name} must be of type {type(parameters[name]).__name__}, "
-                    f"like {parameters[name]!r}: got {value!r}"
+                    f"like {parameters[name]!r}: got {shown(value)}"
                 )
+        if name in ALLOWED and not ALLOWED[name].holds(value):
+            raise KneelError(f"parameter {name}: {shown(value)}, allowed is {ALLOWED[name].said}")
     return {
         path: {name: given[name] for name in parameters if name in given}
         for path, parameters in declared.items()
     }
+
+
+def shown(value: object) -> str:
+    """A parameter's value as a message shows it: as Python writes it, unless it is long."""
+    short = not isinstance(value, int) or abs(value) < 10**SHOWN
+    return repr(value) if short and len(repr(value)) <= SHOWN else said(value)
+
+
+SHOWN = 60
 
 
 def same_type(value: object, default: object) -> bool:
@@ -79,11 +154,11 @@ def same_type(value: object, default: object) -> bool:
 def parse_parameter(text: str) -> tuple[str, Any]:
     """("name", value) of "name=value"; the value is a Python literal, else plain text."""
     name, separator, value = text.partition("=")
-    if not separator:
-        raise KneelError(f"parameter '{text}': write name=value")
+    if not separator or not name:
+        raise KneelError(f"parameter '{text[:SHOWN]}': write name=value")
     try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+        return name, ast.literal_eval(value.strip())
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return name, value
 
 
@@ -134,7 +209,7 @@ def run_notebook(
     prefix: put before each line that it prints. threads: how many it computes with (None: as it likes).
     """
     how = "--no-progress-bar --log-output --log-level WARNING --kernel python3 --stdout-file /dev/stdout"
-    command: list[str | Path] = [sys.executable, "-m", "papermill", path, target, *how.split()]
+    command: list[str | Path] = [sys.executable, "-c", PAPERMILL, path, target, *how.split()]
     for name, value in parameters.items():
         command += ["--parameters_yaml", json.dumps({name: value})]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}

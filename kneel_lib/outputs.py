@@ -13,7 +13,8 @@ from typing import Any
 
 from kneel_lib.data.radiographs import file_format
 from kneel_lib.errors import KneelError
-from kneel_lib.pipeline.predict import ANSWERS, find_files, name_of, read_answers
+from kneel_lib.pipeline.input_files import find_files
+from kneel_lib.pipeline.predict import ANSWERS, read_answers
 
 Entry = dict[str, Any]
 
@@ -28,7 +29,8 @@ class Answers:
     @cached_property
     def files(self) -> dict[str, Path]:
         """{name in the answers: file}."""
-        return {name_of(file, self.path): file for file in find_files(self.path, self.output)}
+        found = find_files(self.path, self.output)
+        return {name: file for name, (file, why) in found.items() if not why}
 
     @cached_property
     def entries(self) -> list[Entry]:

@@ -3,10 +3,26 @@
 import os
 from pathlib import Path
 
+from kneel_lib.errors import KneelError
+
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "data"
 NOTEBOOKS = ROOT / "notebooks"
 RESULTS = ROOT / "results"
+
+
+def chosen(variable: str, default: Path) -> Path:
+    """The folder that an environment variable names, else the default; `KneelError` if it can be none."""
+    given = os.environ.get(variable) or str(default)
+    try:
+        folder = Path(given).expanduser().resolve()
+        folder.is_dir()  # asks the system, to which a name may be too long
+        return folder
+    except (OSError, RuntimeError, ValueError) as error:  # ~nobody, links in a circle
+        raise KneelError(
+            f"{variable} is '{given[:200]}', which can be no folder ({str(error)[:200]}): "
+            "set it to another one"
+        ) from None
 
 
 def downloads() -> Path:
@@ -16,28 +32,26 @@ def downloads() -> Path:
     The last one is for several checkouts that share one copy. If none is there, data/downloads is named.
     """
     if os.environ.get("KNEEL_DATA"):
-        return Path(os.environ["KNEEL_DATA"]).expanduser().resolve()
+        return chosen("KNEEL_DATA", DATA)
     places = (DATA / "downloads", ROOT.parent / "shared" / "data")
     return next((place for place in places if (place / "oai_crops").is_dir()), places[0])
 
 
 def runs() -> Path:
     """The working store of runs: KNEEL_RUNS, else runs/ in the project (not committed)."""
-    return Path(os.environ.get("KNEEL_RUNS") or ROOT / "runs").expanduser().resolve()
+    return chosen("KNEEL_RUNS", ROOT / "runs")
 
 
 def output(cohort: str, profile: str) -> Path:
     """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/<cohort>-<profile>/ in the
     project."""
-    return (
-        Path(os.environ.get("KNEEL_OUTPUT") or ROOT / "output").expanduser().resolve() / f"{cohort}-{profile}"
-    )
+    return chosen("KNEEL_OUTPUT", ROOT / "output") / f"{cohort}-{profile}"
 
 
 def cache() -> Path:
     """Files that are made from a seed and can be made again: KNEEL_CACHE, else build/ in the project (not
     committed)."""
-    return Path(os.environ.get("KNEEL_CACHE") or ROOT / "build").expanduser().resolve()
+    return chosen("KNEEL_CACHE", ROOT / "build")
 
 
 def shown(path: Path | str) -> Path:

@@ -15,6 +15,7 @@ from kneel_lib.figures import network as network_figures
 from kneel_lib.figures import results as result_figures
 from kneel_lib.figures import style
 from kneel_lib.figures.baselines import final_against_initial
+from kneel_lib.files import sweep
 from kneel_lib.reporting import comparisons, label_tables, pipeline_tables, selection, tables
 from kneel_lib.reporting.ensembles import ensemble_table
 from kneel_lib.reporting.export import write_table
@@ -34,6 +35,9 @@ def build_report(root: Path = paths.ROOT) -> list[Path]:
     root: the folder that these lie in; the pages are there already. Returns the files that were written.
     Needs neither images nor training.
     """
+    sweep(root, below=False)
+    for name in ("results", "figures", "notebooks"):
+        sweep(root / name)
     recorded = recorded_runs()
     if not recorded:
         raise KneelError(

@@ -3,6 +3,7 @@ returns the exit code."""
 
 import signal
 import sys
+import warnings
 from argparse import Namespace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from kneel_lib.pipeline.pretrained import named_networks
 
 def predict(options: Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(f"stopped; answers so far are under {options.output}"))
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, lambda *_: sys.exit(f"stopped; answers so far are under {options.output}"))
+    warnings.filterwarnings("ignore", ".* adjusting the input task iterator")  # joblib, when it is stopped
     asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume
     failed = predict_all(*asked)
     troubles = write_outputs(

@@ -1,7 +1,10 @@
 import os
 import re
+import subprocess
+import sys
 
 import nbformat
+import psutil
 import pytest
 
 from kneel_lib import notebook_runner, paths
@@ -130,6 +133,100 @@ def test_notebooks_that_run_side_by_side_share_the_cores_and_name_their_lines(no
     )
 
 
+@pytest.mark.trains
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_notebooks_end_with_a_driver_that_is_killed(notebooks):
+    endless = "import os\nfrom pathlib import Path\nPath(target).write_text(str(os.getpid()))\nprint('on', flush=True)\nwhile True:\n    pass"
+    (path,) = notebook_runner.notebook_paths(["00"])
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[1].source = endless
+    nbformat.write(notebook, path)
+    code = (
+        "import sys; from pathlib import Path; from kneel_lib import notebook_runner, paths\n"
+        "paths.NOTEBOOKS = Path(sys.argv[1])\n"
+        "notebook_runner.run_notebooks({}, sys.argv[2], ['00'])"
+    )
+    command = [sys.executable, "-c", code, path.parent, notebooks / "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        for line in driver.stdout:
+            if line == "on\n":
+                break
+        children = psutil.Process(driver.pid).children(recursive=True)
+        driver.kill()
+    assert int((notebooks / "00_first.txt").read_text()) in [child.pid for child in children]
+    assert not psutil.wait_procs(children, timeout=60)[1]
+
+
 def test_an_engine_that_spreads_runs_gets_one_notebook_at_a_time():
     assert notebook_runner.side_by_side("ray") == notebook_runner.side_by_side("processes") == 1
     assert 1 <= notebook_runner.side_by_side("sequential") <= notebook_runner.MOST
+
+
+STUDY = {  # what the study's own notebooks declare
+    "profile": "quick",
+    "cohort": "auto",
+    "seed": 0,
+    "fold": 0,
+    "models": 1,
+    "rounds": 1,
+    "settings": ["wing"],
+    "counts": [25],
+    "datasets": ["A"],
+}
+
+
+@pytest.mark.parametrize(
+    "name, value, allowed",
+    [
+        ("fold", 7, "a whole number from 0 to 4"),
+        ("fold", -1, "a whole number from 0 to 4"),
+        ("seed", -1, "a whole number from 0 to 4294967295"),
+        ("seed", 10**400, "a whole number from 0 to 4294967295"),
+        ("models", 0, "a whole number from 1 to 5"),
+        ("models", 6, "a whole number from 1 to 5"),
+        ("rounds", 0, "a whole number from 1 to 1000"),
+        ("profile", "huge", "one of smoke, quick"),
+        ("cohort", "mine", "one of auto, crops"),
+        ("settings", [], "a list of one or more different entries, each one of"),
+        ("settings", ["wingg"], "a list of one or more different entries, each one of"),
+        ("settings", ["wing", "wing"], "a list of one or more different entries"),
+        ("settings", [["wing"]], "a list of one or more different entries"),
+        (
+            "counts",
+            [0],
+            "a list of one or more different entries, each a whole number of labelled knees from 2",
+        ),
+        (
+            "counts",
+            [True],
+            "a list of one or more different entries, each a whole number of labelled knees from 2",
+        ),
+        ("datasets", ["C"], "a list of one or more different entries, each one of A, B"),
+    ],
+)
+def test_a_value_out_of_range_is_one_line_with_name_value_and_what_is_allowed(name, value, allowed):
+    with pytest.raises(KneelError) as caught:
+        notebook_runner.check_parameters({name: value}, notebook_runner.notebook_paths())
+    message = str(caught.value)
+    assert message.startswith(f"parameter {name}: ") and f"allowed is {allowed}" in message
+    assert "\n" not in message and (value == 10**400 or repr(value) in message)
+
+
+def test_every_parameter_of_the_study_has_what_is_allowed_and_its_default_is():
+    notebooks = notebook_runner.notebook_paths()
+    for path in notebooks:
+        declared = notebook_runner.declared_parameters(path)
+        assert declared.keys() <= notebook_runner.ALLOWED.keys(), path
+        notebook_runner.check_parameters(declared, [path])
+    assert notebook_runner.check_parameters(STUDY, notebooks)
+
+
+@pytest.mark.parametrize("text", ["seed", "=1", ""])
+def test_a_parameter_without_name_or_value(text):
+    with pytest.raises(KneelError, match="write name=value"):
+        notebook_runner.parse_parameter(text)
+
+
+@pytest.mark.parametrize("value", ["-" * 100_000 + "1", "[" * 5000, "9" * 5000, "__import__('os')"])
+def test_what_is_no_literal_stays_text(value):
+    assert notebook_runner.parse_parameter(f"seed={value}") == ("seed", value)

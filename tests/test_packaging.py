@@ -21,7 +21,16 @@ DISTRIBUTION = {
 }
 """Names on the package index where they differ from those that are imported."""
 
-OWN = {"kneel_lib", "studies", "course", "browsing", "conftest", "dicom_writer", "wrong_answers"}
+OWN = {
+    "kneel_lib",
+    "studies",
+    "course",
+    "browsing",
+    "conftest",
+    "dicom_writer",
+    "hostile_files",
+    "wrong_answers",
+}
 FILES = (
     "requirements.txt",
     "requirements-nodeps.txt",

@@ -8,13 +8,17 @@ An npz without objects: no pickle, and a damaged one is made again.
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge
 
 from kneel_lib.data.cohort import Cohort
+from kneel_lib.data.json_records import read_json
 from kneel_lib.errors import KneelError
 from kneel_lib.files import load_arrays, write_arrays
 
@@ -25,6 +29,7 @@ READERS = (
     "data/radiographs",
     "data/rois",
     "data/roi_fields",
+    "data/tables",
     "imaging",
     "landmarks",
 )
@@ -59,6 +64,7 @@ def save(cohort: Cohort, path: Path) -> None:
     shape."""
     header = {
         "name": cohort.name,
+        "fingerprint": cohort.fingerprint,
         "nominal_mm_per_px": cohort.nominal_mm_per_px,
         "shapes": [image.shape for image in cohort.images],
         "knees": cohort.knees.to_dict(orient="split", index=False),
@@ -67,17 +73,32 @@ def save(cohort: Cohort, path: Path) -> None:
     write_arrays(path, header=np.array(json.dumps(header)), landmarks_mm=cohort.landmarks_mm, pixels=pixels)
 
 
+@dataclass(frozen=True)
+class Header:
+    """What `save` writes beside the arrays."""
+
+    name: str
+    fingerprint: str
+    nominal_mm_per_px: float
+    shapes: list[tuple[Annotated[int, Ge(1)], Annotated[int, Ge(1)]]]
+    knees: dict[str, Any]
+
+
 def load(path: Path) -> Cohort | None:
-    """The cohort that `save` wrote, or None if the file is damaged."""
+    """The cohort that `save` wrote, or None if the file is damaged or anything in it was changed."""
     arrays = load_arrays(path, ("header", "landmarks_mm", "pixels"))
-    if arrays is None:
+    if arrays is None or [arrays[name].dtype for name in ("landmarks_mm", "pixels")] != [
+        np.float64,
+        np.uint8,
+    ]:
         return None
     try:
-        header = json.loads(str(arrays["header"]))
-        ends = np.cumsum([height * width for height, width in header["shapes"]])
+        header = read_json(str(arrays["header"]), Header, path, "it is made again")
+        ends = np.cumsum([height * width for height, width in header.shapes])
         parts = np.split(arrays["pixels"], ends[:-1])
-        images = tuple(part.reshape(shape) for part, shape in zip(parts, header["shapes"]))
-        knees, spacing = pd.DataFrame(**header["knees"]), header["nominal_mm_per_px"]
-        return Cohort(header["name"], knees, images, arrays["landmarks_mm"], spacing)
-    except (ValueError, KeyError, TypeError):
+        images = tuple(part.reshape(shape) for part, shape in zip(parts, header.shapes))
+        knees = pd.DataFrame(header.knees["data"], columns=header.knees["columns"])
+        cohort = Cohort(header.name, knees, images, arrays["landmarks_mm"], header.nominal_mm_per_px)
+        return cohort if cohort.fingerprint == header.fingerprint else None
+    except (ValueError, KeyError, TypeError, OverflowError, KneelError):
         return None

@@ -13,6 +13,7 @@ from kneel_lib import landmarks
 from kneel_lib.errors import KneelError
 
 COLUMNS = ("subject_id", "side", "kl", "split", "mm_per_px")
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,12 @@ def check_table(cohort: Cohort) -> None:
     knees = cohort.knees
     bad = {
         "a side other than L or R": ~knees["side"].isin(["L", "R"]),
+        "no subject": knees["subject_id"].isna(),
+        "a split other than train, val or test": ~knees["split"].isin(SPLITS),
         "a KL grade outside 0 to 4": ~knees["kl"].isin(range(5)),
-        "a pixel spacing outside 0.05 to 2 mm": ~knees["mm_per_px"].between(0.05, 2),
+        "a pixel spacing outside 0.05 to 2 mm": ~pd.to_numeric(knees["mm_per_px"], errors="coerce").between(
+            0.05, 2
+        ),
         "a second row for the same knee": knees.duplicated(["subject_id", "side"]),
     }
     for what, rows in bad.items():
@@ -119,6 +124,7 @@ def check_landmarks(cohort: Cohort) -> None:
     outside = ((points < -0.25 * shapes) | (points > 1.25 * shapes)).any(axis=(1, 2))
     for what, rows in {
         "no landmark 4, around which ROIs are cut": np.isnan(points[:, landmarks.CENTRE]).any(axis=1),
+        "a landmark that is not finite": np.isinf(points).any(axis=(1, 2)),
         "landmarks that do not run from lateral to medial": np.concatenate(orders, axis=1).any(axis=1),
         "landmarks far outside its picture": outside,
     }.items():

@@ -73,7 +73,9 @@ def stream_sizes(dataset: Any) -> list[tuple[int, int]]:
     start = stream.find(b"\xff\x4f\xff\x51")
     if start < 0:
         return []
-    right, bottom, left, top = struct.unpack(">4I", stream[start + 8 : start + 24])
+    right, bottom, left, top, *_, components = struct.unpack(">8IH", stream[start + 8 : start + 42])
+    if components != 1:
+        raise ValueError(f"its JPEG 2000 stream has {components} components")
     return [(bottom - top, right - left)]
 
 

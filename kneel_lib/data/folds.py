@@ -57,7 +57,7 @@ def split_rows(cohort: Cohort, fold: int | str) -> tuple[np.ndarray, np.ndarray]
 
 def fold_number(fold: int | str) -> int:
     """A fold of cross-validation, 0 to 4; `KneelError` for any other."""
-    if fold not in range(FOLDS):
+    if isinstance(fold, bool) or not isinstance(fold, (int, np.integer)) or fold not in range(FOLDS):
         raise KneelError(
             f"fold {fold} does not exist: folds are 0 to {FOLDS - 1}, and val where the cohort has that split"
         )

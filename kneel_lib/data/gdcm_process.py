@@ -4,11 +4,13 @@ lost then should be one file and not the run.
 `decoded` is called here, `main` runs over there: it reads the stream from its input and writes the pixels.
 """
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-LIMIT_S, LIMIT_BYTES = 120, 4 * 2**30
+LIMIT_S, LIMIT_BYTES = 30, 5 * 2**28
+"""Below those of the reader that asks for the pixels (`reader_process.Bounds`)."""
 
 
 def decoded(stream: bytes, syntax: str, height: int, width: int, bits: int) -> bytes:
@@ -61,5 +63,6 @@ def limit_memory() -> None:
 
 
 if __name__ == "__main__":
+    signal.alarm(LIMIT_S)  # also where nobody waits any more
     limit_memory()
     main(sys.argv[1], *(int(word) for word in sys.argv[2:]))

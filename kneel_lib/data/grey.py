@@ -21,6 +21,9 @@ from kneel_lib.errors import KneelError
 
 GREATEST_FILE_BYTES = 256 * 2**20
 GREATEST_PIXELS, GREATEST_SIDE_PX, LEAST_SIDE_PX = 60_000_000, 20_000, 64
+GREATEST_ASPECT = 12
+"""No film is so many times as long as wide; the search looks at a strip in squares, hundreds of them."""
+
 SPACING_RANGE_MM = (0.02, 1.0)
 PERCENTILES = (5, 99)
 GREATEST_GREY = 1e30
@@ -104,10 +107,16 @@ def too_large(path: Path | str, size: str) -> str:
     return f"{path} has {size}: more than {GREATEST_FILE_BYTES >> 20} MiB is no radiograph of knees"
 
 
+def too_much_memory(path: Path | str) -> str:
+    """What is said of a file whose reading fills the memory that it may take."""
+    return f"{path} asks for more memory than a radiograph of knees: it is damaged, or made to do harm"
+
+
 def check_pixels(path: Path | str, width: int, height: int) -> None:
     """Raise `KneelError` unless a radiograph may have that many pixels."""
     sides = min(width, height), max(width, height)
-    if sides[0] < LEAST_SIDE_PX or sides[1] > GREATEST_SIDE_PX or width * height > GREATEST_PIXELS:
+    strip = sides[1] > GREATEST_ASPECT * sides[0]
+    if sides[0] < LEAST_SIDE_PX or sides[1] > GREATEST_SIDE_PX or width * height > GREATEST_PIXELS or strip:
         raise KneelError(f"{path} has {width} x {height} pixels: that is no radiograph of knees")
 
 
@@ -134,6 +143,8 @@ def guarded(path: Path | str, trouble: str, read: Callable[[], Any]) -> Any:
             return read()
     except KneelError:
         raise
+    except MemoryError:
+        raise KneelError(too_much_memory(path)) from None
     except Exception as error:
         raise KneelError(f"{path} {trouble} ({reason(error)})") from None
 

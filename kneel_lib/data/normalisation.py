@@ -18,6 +18,10 @@ MEDIAN_RANGE = (0.05, 0.95)
 """Where the stretched median is brought to the middle from: beyond, the gamma would tear the picture apart.
 """
 
+LONG_STEP, AVERAGED_STEPS = 36, 12
+"""Pixels from one sample to the next from where on a picture is averaged first, and the steps that are left
+then. A whole radiograph of 4300 pixels is looked at in steps of 34."""
+
 
 def normalised_cut(
     image: np.ndarray,
@@ -46,11 +50,9 @@ def sample(
     first = np.clip(np.floor(origin_px).astype(int) - reach, 0, size - 1)
     last = np.clip(np.ceil(origin_px + step_px * side).astype(int) + reach, first + 1, size)
     part: np.ndarray = np.ascontiguousarray(image[first[1] : last[1], first[0] : last[0]], np.float32)
-    if step_px > 1.2:
-        part = cv2.GaussianBlur(part, (0, 0), 0.5 * np.sqrt(step_px**2 - 1))
     x, y = origin_px - first
     matrix = np.array([[step_px, 0, x], [0, step_px, y]])
-    square = cv2.warpAffine(part, matrix, (side, side), flags=BILINEAR, borderMode=cv2.BORDER_REPLICATE)
+    square = lowpass_sample(part, matrix, side)
     if inside is None:
         steps = np.arange(side) * step_px
         columns, rows = (
@@ -59,6 +61,26 @@ def sample(
         return square, rows[:, None] & columns[None]
     counted = np.ascontiguousarray(inside[first[1] : last[1], first[0] : last[0]], np.uint8)
     return square, cv2.warpAffine(counted, matrix, (side, side), flags=BILINEAR) > 0
+
+
+def lowpass_sample(part: np.ndarray, matrix: np.ndarray, side: int) -> np.ndarray:
+    """`side` x `side` values of a float32 picture, bilinear, with a low-pass before where it samples down.
+
+    matrix: (2, 3), takes them to the picture without turning it. Steps beyond LONG_STEP are taken in a
+    picture that was averaged down first: the same to a grey value, and not minutes for the largest pictures.
+    """
+    step = matrix[0, 0]
+    by = int(step // AVERAGED_STEPS) if step > LONG_STEP and min(part.shape) > LONG_STEP else 1
+    variance = (step**2 - 1) / 4 - (by**2 - 1) / 12  # of the low-pass, less what averaging is of it
+    if by > 1:
+        height, width = part.shape[0] // by, part.shape[1] // by
+        whole = part[: height * by, : width * by]
+        part = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA))
+        matrix = matrix / by
+        matrix[:, 2] -= (by - 1) / (2 * by)
+    if step > 1.2:
+        part = cv2.GaussianBlur(part, (0, 0), np.sqrt(variance) / by)
+    return cv2.warpAffine(part, matrix, (side, side), flags=BILINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def normalise(square: np.ndarray, inside: np.ndarray, margin_px: int = 0) -> np.ndarray:

@@ -8,6 +8,7 @@ are in pixels of the 466 px ROI around it, in which a left knee is already mirro
 """
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 
 from kneel_lib import landmarks
-from kneel_lib.data.cohort import Cohort, check_cohort
-from kneel_lib.data.crops import ROI_SPACING_MM, read_roi_points, read_table
-from kneel_lib.data.dicom import read_dicom
-from kneel_lib.data.radiographs import Radiograph
+from kneel_lib.data.cohort import SPLITS, Cohort, check_cohort
+from kneel_lib.data.crops import ANNOTATION, ROI_SPACING_MM, read_roi_points
+from kneel_lib.data.radiographs import Radiograph, read_radiograph
+from kneel_lib.data.tables import PATH, SUBJECT, Rule, Schema, matching, one_of, read_table
 from kneel_lib.errors import KneelError
+from kneel_lib.files import inside
 from kneel_lib.imaging import cut
 
 CutKnee = tuple[dict[str, Any], np.ndarray, np.ndarray]
@@ -29,6 +31,22 @@ CutKnee = tuple[dict[str, Any], np.ndarray, np.ndarray]
 
 RoiPoints = dict[Any, np.ndarray]
 """{(subject, side): landmarks in pixels of the ROI}."""
+
+CONTENTS = Schema(
+    {
+        "Folder": PATH,
+        "ParticipantID": SUBJECT,
+        "SeriesDescription": Rule("str", "text", lambda cells: cells.notna(), empty=True),
+    }
+)
+ANNOTATIONS = replace(
+    ANNOTATION,
+    columns={
+        **ANNOTATION.columns,
+        "center": matching(r"-?\d{1,6}(\.\d+)?,-?\d{1,6}(\.\d+)?", "the ROI's middle in pixels as x,y"),
+        "split": one_of(*SPLITS, required=False),
+    },
+)
 
 SERIES = "Bilateral PA Fixed Flexion Knee"
 ROI_PX, PAD_PX = 466, 100
@@ -62,23 +80,18 @@ def annotated_radiographs(
     """([(file, its annotation rows)], {(subject_id, side): (16, 2) ROI pixels}) of a release;
     raises what `load_oai` says of its tables."""
     folder = Path(folder)
-    listed = read_table(folder / "contents.csv", ("Folder", "ParticipantID", "SeriesDescription"))
+    listed = read_table(folder / "contents.csv", CONTENTS)
     wanted = listed[listed["SeriesDescription"] == SERIES].drop_duplicates("ParticipantID")
-    contents = wanted.set_index("ParticipantID")["Folder"]
-    knees = read_table(annotations, ("subject_id", "side", "kl", "tibia", "femur", "center"))
-    if contents.isna().any():
-        raise KneelError(
-            f"{folder / 'contents.csv'} names no folder for subject {contents.index[contents.isna()][0]} "
-            f"({contents.isna().sum()} such rows)"
-        )
-    absent = [row for row in knees.itertuples() if row.subject_id not in contents.index]
+    contents = dict(zip(wanted["ParticipantID"].astype(str), wanted["Folder"]))
+    knees = read_table(annotations, ANNOTATIONS)
+    absent = [row for row in knees.itertuples() if str(row.subject_id) not in contents]
     if absent:
         raise KneelError(
             f"{folder / 'contents.csv'} lists no '{SERIES}' of subject {absent[0].subject_id} ({len(absent)} "
             "annotated knees without one)"
         )
     groups = [
-        (folder / contents[subject] / "001", rows)
+        (inside(folder, f"{contents[str(subject)]}/001", folder / "contents.csv"), rows)
         for subject, rows in knees.groupby("subject_id", sort=False)
     ]
     return groups, read_roi_points(annotations)
@@ -102,7 +115,7 @@ def gather(name: str, made: list[CutKnee]) -> Cohort:
 
 def cut_knees(path: Path, rows: pd.DataFrame, points: RoiPoints) -> list[CutKnee]:
     """[(table row, picture, landmarks in mm)] of the annotated knees in one radiograph."""
-    radiograph = read_dicom(path)
+    radiograph = read_radiograph(path)
     knees = []
     for row in rows.itertuples():
         points_mm = radiograph_points_mm(radiograph, row, points[row.subject_id, row.side])
@@ -126,12 +139,7 @@ def described(row: Any, mm_per_px: float) -> dict[str, Any]:
 def radiograph_points_mm(radiograph: Radiograph, row: Any, roi_px: np.ndarray) -> np.ndarray:
     """Landmarks in mm from the centre of the radiograph's first pixel, (16, 2), from an annotation row and
     its points in the ROI."""
-    try:
-        centre = np.array([float(part) for part in str(row.center).split(",")]).reshape(2) - PAD_PX
-    except ValueError:
-        raise KneelError(
-            f"annotation of {row.subject_id}{row.side}: center '{row.center}' is not x,y"
-        ) from None
+    centre = np.array(row.center.split(","), float) - PAD_PX
     inside = roi_px if row.side == "R" else landmarks.mirrored(roi_px, ROI_PX - 1)
     points_mm = (inside + centre - ROI_PX // 2 + 0.5) * ROI_SPACING_MM - radiograph.spacing_mm / 2
     check_inside(radiograph, points_mm, row.subject_id, row.side)

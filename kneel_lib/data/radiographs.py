@@ -1,40 +1,23 @@
 """Reading one radiograph from a file that a stranger made, told by its content, whatever its name ends in: a
-grey picture and its pixel spacing, or one clear error."""
+grey picture and its pixel spacing, or one clear error, within bounds of memory and time."""
 
 from pathlib import Path
 
-from kneel_lib.data.dicom import read_dicom
-from kneel_lib.data.dicom_files import has_preamble, is_dicom
-from kneel_lib.data.grey import Radiograph, read_head, stretch
-from kneel_lib.data.pictures import picture_format, read_picture
-from kneel_lib.errors import KneelError
+from kneel_lib.data.formats import file_format
+from kneel_lib.data.grey import Radiograph, stretch
+from kneel_lib.data.reader_process import BOUNDS, Bounds, read_apart
 
 __all__ = ["Radiograph", "file_format", "read_radiograph", "stretch"]
 
-READERS = {"DICOM": read_dicom, **dict.fromkeys(("PNG", "JPEG", "TIFF", "BMP", "WEBP"), read_picture)}
-
 
 def read_radiograph(
-    path: Path | str, mm_per_px: float | None = None, *, spacing_needed: bool = True
+    path: Path | str, mm_per_px: float | None = None, *, spacing_needed: bool = True, bounds: Bounds = BOUNDS
 ) -> Radiograph:
     """The `Radiograph` in a file. mm_per_px: the pixel spacing of a picture, which cannot say it itself, or
-    of a DICOM file that does not. spacing_needed: whether a file without one is refused, or has None.
+    of a DICOM file that does not. spacing_needed: whether a file without one is refused, or has None. bounds:
+    how much memory and time its bytes may cost.
 
-    Raises `KneelError` for a file that is neither, for a picture without a spacing, and for all that
-    `read_dicom` and `read_picture` refuse.
+    Raises `KneelError` for a file that is neither, for a picture without a spacing, for all that `read_dicom`
+    and `read_picture` refuse, and for a file that asks for more than the bounds or crashes a codec.
     """
-    reader = READERS.get(file_format(path))
-    if reader is None:
-        raise KneelError(
-            f"{path} is neither DICOM nor a picture that can be read: "
-            "give a DICOM, PNG, JPEG, TIFF, BMP or WebP file"
-        )
-    return reader(path, mm_per_px, spacing_needed=spacing_needed)
-
-
-def file_format(path: Path | str) -> str:
-    """A name in READERS by a file's first bytes, "" for any other; `KneelError` where it cannot be read."""
-    head = read_head(path)
-    if has_preamble(head):
-        return "DICOM"
-    return picture_format(head) or ("DICOM" if is_dicom(head) else "")
+    return read_apart(path, mm_per_px, spacing_needed, bounds)

@@ -18,8 +18,8 @@ from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.dicom import read_dicom
 from kneel_lib.data.oai import CutKnee, RoiPoints, annotated_radiographs, described, radiograph_points_mm
+from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.imaging import cut
 
 ROI_FIELD_MM = 1.0
@@ -67,7 +67,7 @@ def load_halves(folder: Path | str, annotations: Path | str, name: str, jobs: in
 
 def cut_halves(path: Path, rows: pd.DataFrame, points: RoiPoints) -> list[CutKnee]:
     """[(table row, half, landmarks in mm of the half)] of the annotated knees in one radiograph."""
-    radiograph = read_dicom(path)
+    radiograph = read_radiograph(path)
     parts, knees = halves(radiograph.image, radiograph.spacing_mm), []
     for row in rows.itertuples():
         image, origin_mm = parts[row.side]

@@ -10,20 +10,24 @@ picture of a file that VIA cannot show: then the source is read, whose pixels li
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from annotated_types import Ge, Le
 from joblib import Parallel, delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.crops import ROI_SPACING_MM, read_table
+from kneel_lib.data.crops import ROI_SPACING_MM
+from kneel_lib.data.json_records import read_json
 from kneel_lib.data.oai import CutKnee, check_inside, gather, knee_picture
 from kneel_lib.data.radiographs import read_radiograph
+from kneel_lib.data.tables import PATH, Rule, Schema, names_a_subject, read_table, said
 from kneel_lib.errors import KneelError
-from kneel_lib.files import write_text
+from kneel_lib.files import inside, write_text
 
 COLUMNS = (
     "filename",
@@ -35,6 +39,34 @@ COLUMNS = (
     "region_attributes",
 )
 BONES = {"tibia": landmarks.TIBIA, "femur": landmarks.FEMUR}
+
+JSON = Rule("str", "a json object as VIA 2 writes it", lambda cells: cells.str.startswith("{"))
+REGIONS = Schema(
+    {"filename": PATH, "region_shape_attributes": JSON, "region_attributes": JSON},
+    where="save the project's annotations as csv in VIA 2",
+)
+MOST_PX = 100_000.0
+"""No radiograph is as wide or high."""
+
+Along = list[Annotated[float, Ge(-MOST_PX), Le(MOST_PX)]]
+
+
+@dataclass(frozen=True)
+class Polyline:
+    """What is read of a region's shape, in pixels of the file."""
+
+    all_points_x: Along
+    all_points_y: Along
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is read of a region's attributes."""
+
+    bone: str = ""
+    side: str = ""
+    kl: str | int | None = None
+    subject: str | int | None = None
 
 
 def via_rows(
@@ -78,83 +110,90 @@ def read_via(path: Path | str) -> dict[tuple[str, str], tuple[str, int, np.ndarr
     bones: dict[tuple[str, str], dict[str, Any]] = {}
     regions = project_regions(path) if Path(path).suffix.lower() == ".json" else csv_regions(path)
     for place, filename, shape, attributes in regions:
-        bone, side = (str(attributes.get(name, "")).strip() for name in ("bone", "side"))
-        if bone.lower() not in BONES or side.upper()[:1] not in ("L", "R"):
+        described = read_json(attributes, Described, f"{place}, column region_attributes", DRAW)
+        bone, side = described.bone.strip().lower(), described.side.strip().upper()
+        if bone not in BONES or side not in SIDES:
             raise KneelError(
                 f"{place}: region_attributes must name bone (tibia or femur) and side (L or R), they are "
-                f"{json.dumps(attributes)}"
+                f"{said(attributes)}"
             )
-        key = filename, side.upper()[0]
-        described = str(attributes.get("subject") or filename), grade(place, attributes.get("kl"))
-        if bone.lower() in bones.setdefault(key, {}):
+        key = filename, SIDES[side]
+        subject = described.subject if described.subject not in (None, "") else filename
+        if subject is not filename and not names_a_subject(str(subject)):
+            raise KneelError(
+                f"{place}, column region_attributes, subject: {said(subject)}, allowed is a number or a name"
+            )
+        if bone in bones.setdefault(key, {}):
             raise KneelError(f"{place}: a second {bone} for {key[0]}, side {key[1]}")
-        bones[key][bone.lower()] = described, polyline(place, shape, len(BONES[bone.lower()]), key[1])
+        bones[key][bone] = (
+            (str(subject), grade(place, described.kl)),
+            polyline(place, shape, len(BONES[bone]), key[1]),
+        )
     return {key: joined(path, key, parts) for key, parts in bones.items()}
 
 
-Region = tuple[str, str, dict[str, Any], dict[str, Any]]
-"""(place in the file, name of the annotated file, shape, region's attributes)."""
+Region = tuple[str, str, str, str]
+"""(place in the file, name of the annotated file, shape and attributes as json)."""
 
 
 def csv_regions(path: Path | str) -> Iterator[Region]:
     """The regions of a VIA csv; rows of pictures without one are left out."""
-    table = read_table(path, ("filename", "region_shape_attributes", "region_attributes"))
-    for line, row in enumerate(table.itertuples(), start=2):
-        place = f"{path}, line {line}"
-        shape, attributes = parsed(place, row.region_shape_attributes), parsed(place, row.region_attributes)
-        said = getattr(row, "file_attributes", None)
-        about = parsed(place, said) if isinstance(said, str) else {}
-        if shape or attributes:
-            yield place, str(about.get("source") or row.filename), shape, attributes
+    for row in read_table(path, REGIONS).itertuples():
+        place = f"{path}, line {row.Index}"
+        shape, attributes = str(row.region_shape_attributes), str(row.region_attributes)
+        about = getattr(row, "file_attributes", None)
+        source = parsed(place, about).get("source") if isinstance(about, str) and about else None
+        if parsed(place, shape) or parsed(place, attributes):
+            yield place, str(source or row.filename), shape, attributes
 
 
 def project_regions(path: Path | str) -> Iterator[Region]:
     """The regions of a VIA project, or of annotations that VIA exported as json."""
     try:
-        held = json.loads(Path(path).read_text("utf-8"))
-        pictures = held.get("_via_img_metadata", held).values()
-        for picture in pictures:
-            name = str(picture["file_attributes"].get("source") or picture["filename"])
-            for number, region in enumerate(picture["regions"]):
-                place = f"{path}, {name}, region {number}"
-                yield place, name, region["shape_attributes"], region["region_attributes"]
+        text = Path(path).read_bytes()
     except OSError as error:
         raise KneelError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise KneelError(
-            f"{path} is no project and no annotations of VIA 2: save it with VIA again"
-        ) from None
-
-
-def parsed(place: str, text: Any) -> dict[str, Any]:
-    """A json object inside a csv cell."""
+    held = read_json(text, dict[str, Any], path, AGAIN)
     try:
-        value = json.loads(text)
-    except (TypeError, ValueError):
-        value = None
-    if not isinstance(value, dict):
-        raise KneelError(f"{place}: '{text}' is not a json object as VIA 2 writes it")
-    return value
+        for picture in held.get("_via_img_metadata", held).values():
+            name = str(picture["file_attributes"].get("source") or picture["filename"])
+            for number, region in enumerate(picture["regions"]):
+                shape, attributes = (
+                    json.dumps(region[part]) for part in ("shape_attributes", "region_attributes")
+                )
+                yield f"{path}, {name}, region {number}", name, shape, attributes
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise KneelError(f"{path} is no project and no annotations of VIA 2: {AGAIN}") from None
 
 
-def grade(place: str, value: Any) -> int:
+AGAIN = "save it with VIA again"
+DRAW = "draw two polylines a knee, as data/README.md says"
+SIDES = {"L": "L", "R": "R", "LEFT": "L", "RIGHT": "R"}
+
+
+def parsed(place: str, text: str) -> dict[str, Any]:
+    """A json object inside a csv cell."""
+    return read_json(text, dict[str, Any], f"{place}: {said(text)}", "VIA 2 writes a json object there")
+
+
+def grade(place: str, value: str | int | None) -> int:
     """A KL grade 0 to 4, or -1 where it is not given."""
     if value in (None, "", "-1"):
         return -1
     if str(value) not in list("01234"):
-        raise KneelError(f"{place}: kl '{value}' is not a Kellgren-Lawrence grade 0 to 4")
-    return int(value)
+        raise KneelError(f"{place}: kl {said(value)} is not a Kellgren-Lawrence grade 0 to 4")
+    return int(str(value))
 
 
-def polyline(place: str, shape: dict[str, Any], count: int, side: str) -> np.ndarray:
+def polyline(place: str, shape: str, count: int, side: str) -> np.ndarray:
     """The points of a region, (count, 2), turned so that they run from lateral to medial."""
-    try:
-        points = np.array([shape["all_points_x"], shape["all_points_y"]], float).T
-    except (KeyError, TypeError, ValueError):
+    line = read_json(shape, Polyline, f"{place}, column region_shape_attributes", "draw a polyline")
+    if len(line.all_points_x) != len(line.all_points_y):
         raise KneelError(
             f"{place}: the region has no all_points_x and all_points_y of equal length: draw a polyline"
-        ) from None
-    if points.shape != (count, 2) or not np.isfinite(points).all():
+        )
+    points = np.array([line.all_points_x, line.all_points_y], float).T
+    if points.shape != (count, 2):
         raise KneelError(f"{place}: {len(points)} points, expected {count}")
     runs_right = points[-1, 0] > points[0, 0]
     return points if runs_right == (side == "R") else points[::-1]
@@ -165,6 +204,11 @@ def joined(path: Path | str, key: tuple[str, str], parts: dict[str, Any]) -> tup
     missing = [bone for bone in BONES if bone not in parts]
     if missing:
         raise KneelError(f"{path}: no {missing[0]} for {key[0]}, side {key[1]}")
+    if parts["tibia"][0] != parts["femur"][0]:
+        raise KneelError(
+            f"{path}: tibia and femur of {key[0]}, side {key[1]}, have different kl or subject: "
+            f"{parts['tibia'][0]} and {parts['femur'][0]}"
+        )
     (subject, kl), tibia = parts["tibia"]
     return subject, kl, np.concatenate([tibia, parts["femur"][1]])
 
@@ -195,7 +239,7 @@ def load_via(
             )
         groups.setdefault(filename, []).append((side, subject, grade_of_knee, points))
     made = Parallel(jobs)(
-        delayed(cut_file)(Path(folder) / filename, knees, mm_per_px, split)
+        delayed(cut_file)(inside(folder, filename, annotations), knees, mm_per_px, split)
         for filename, knees in groups.items()
     )
     return gather(name, [knee for part in made for knee in part])

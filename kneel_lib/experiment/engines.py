@@ -31,8 +31,20 @@ from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import UNSEEN, Beginning, RunSpec, beginning_of, plan
 from kneel_lib.experiment.store import Run, find_run
 from kneel_lib.files import last_line, locked, write_whole
+from kneel_lib.processes import end_with_parent
 
 ATTEMPTS = 3
+
+LOOPBACK = "127.0.0.1"
+"""Who reaches a Ray or Dask can run what he likes there: without a cluster, both are of this machine alone.
+"""
+
+RAY_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+"""Whatever its name says: without it Ray takes a loopback address for one that others should reach instead,
+and listens to everybody. It is read when Ray is imported."""
+
+ALONE = {"_node_ip_address": LOOPBACK, "include_dashboard": False}
+
 Packed = tuple[str, dict[str, bytes]]
 """(address in a store, {file name: bytes}) of a finished run."""
 
@@ -192,6 +204,8 @@ def make_packed(job: Job) -> Packed:
     What goes wrong in the run itself would go wrong again: it becomes a `KneelError`, so that only lost
     workers are tried again.
     """
+    if job.store:  # a process of this machine, which joblib started
+        end_with_parent()
     torch.set_num_threads(job.threads)
     with use_store(job.store):
         for packed in job.before:
@@ -252,11 +266,13 @@ def on_processes(workers: int) -> Iterator[WorkOff]:
 def on_ray(workers: int) -> Iterator[WorkOff]:
     """Ray: a cluster that is there (`KNEEL_CLUSTER`), else one of this machine for as long as it takes. In
     rounds, since its pool hands results out only at the end."""
+    address = os.environ.get("KNEEL_CLUSTER")
+    if not address:
+        os.environ.setdefault(*RAY_ALONE)
     ray, joblib_part = need("ray"), need("ray.util.joblib", "ray")
     joblib_part.register_ray()
-    address = os.environ.get("KNEEL_CLUSTER")
     ray.init(
-        **({"address": address} if address else {"num_cpus": workers, "include_dashboard": False}),
+        **({"address": address} if address else {**ALONE, "num_cpus": workers}),
         log_to_driver=False,
         logging_level="ERROR",
         ignore_reinit_error=True,
@@ -284,7 +300,7 @@ def on_dask(workers: int) -> Iterator[WorkOff]:
     with ExitStack() as stack:
         cluster = address or stack.enter_context(
             distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host=LOOPBACK
             )
         )
         stack.enter_context(distributed.Client(cluster))

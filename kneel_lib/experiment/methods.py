@@ -139,7 +139,7 @@ def fit_network(task: Task, rois: Rois, outputs: int) -> training.State:
         outputs,
     )
     if path.is_file():
-        state = checkpoint.restore_state(state, path)
+        state = checkpoint.restore_state(state, path, profile.epochs)
     elif task.first is not None:
         take_over(task.first, state)
     progress = Progress(task.spec.said, profile.epochs, state.epoch)
@@ -153,7 +153,7 @@ def fit_network(task: Task, rois: Rois, outputs: int) -> training.State:
     state = training.train(setting, profile, rois, task.spec.generator_seed, task.device, state, after_epoch)
     progress.close()
     if setting.picked:
-        state.model.load_state_dict(checkpoint.load_tensors(task.work / PICKED)[0])
+        checkpoint.load_weights(state.model, task.work / PICKED)
     return training.finish(setting, state)
 
 

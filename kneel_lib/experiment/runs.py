@@ -23,10 +23,11 @@ from kneel_lib.data.folds import choose_labels, split_rows, take_knees
 from kneel_lib.data.rois import CENTRES, Rois
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment.methods import METHODS, WORKING_FILES, Task, cut_as
+from kneel_lib.experiment.predictions import COORDINATES, EMA, FINAL
 from kneel_lib.experiment.profiles import Profile
 from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import RunSpec, as_data, beginning_of, plan
-from kneel_lib.experiment.store import COORDINATES, EMA, FINAL, WEIGHTS, Run, find_run, load_run
+from kneel_lib.experiment.store import FILES, WEIGHTS, Run, described_files, find_run, load_run
 from kneel_lib.experiment.trained import load_network
 from kneel_lib.files import locked, make_folder, write_text
 from kneel_lib.network import checkpoint
@@ -141,6 +142,7 @@ def keep(
     write_text(work / "predictions.csv", predictions.to_csv(index=False, float_format="%.3f"))
     if model is not None:
         checkpoint.save_weights(model, work / WEIGHTS)
+    manifest = {**manifest, "files": described_files(work, (*FILES, WEIGHTS))}
     write_text(work / "manifest.json", json.dumps(manifest, indent=1) + "\n")
     try:
         if folder.exists():  # not whole, or without the weights that are wanted now

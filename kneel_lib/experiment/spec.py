@@ -29,6 +29,9 @@ SIMULATED, UNSEEN = "simulated", "simulated_unseen"
 """The cohort, and the start of a setting, of knees that are drawn; and the start of those whose shapes hold
 nothing of the held-out subjects."""
 
+MOST_SEED = 2**32 - 1
+"""Above it numpy takes another road."""
+
 STARTS = ROI.name, SIMULATED, UNSEEN, *SETTINGS
 """What a setting can start from: another kind of training, or the network of a row."""
 
@@ -185,6 +188,9 @@ def plan(
     the place of the one that the setting names. source: train on all of this cohort, and try on all of
     `cohort`. Raises `KneelError` for what cannot be run.
     """
+    check_number("seed", seed, 0, MOST_SEED)
+    if labels is not None:
+        check_number("labels", labels, 2, len(cohort))
     chosen = take_knees(cohort, profile.knees)
     check_pictures(setting, source or cohort)
     if source is not None:
@@ -203,6 +209,15 @@ def plan(
         labels,
         start,
     )
+
+
+def check_number(name: str, value: object, low: int, high: int) -> None:
+    """Raise `KneelError` unless a parameter is a whole number between two, both allowed."""
+    if type(value) is not int or not low <= value <= high:
+        shown = (
+            repr(value)[:40] if type(value) is not int or abs(value) < 10**40 else "a number far too large"
+        )
+        raise KneelError(f"{name}: {shown}, allowed is a whole number from {low} to {high}")
 
 
 def check_pictures(setting: Setting, cohort: Cohort) -> None:

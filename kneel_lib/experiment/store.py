@@ -4,10 +4,13 @@ recorded.
 In the working store (`paths.runs()`) a run's folder holds spec.json (what the hash is of), manifest.json
 (where and how it came about), history.csv, predictions.csv (out-of-fold) and weights.safetensors. Under
 results/runs a file <cohort>/<profile>/<setting>.parquet holds the predictions of all recorded runs of one
-row, without weights; specs, manifests and histories are in its metadata (json, deflated).
+row, without weights; specs, manifests and histories are in its metadata (json, deflated). A manifest says of
+each file what it held when it was written: the run's own of the working store, and results/runs/manifest.csv
+(`listing`) of the recorded files. Whoever reads a run gets it whole, or one line that says what is not.
 """
 
 import base64
+import io
 import json
 import zlib
 from collections.abc import Collection, Iterable
@@ -21,21 +24,34 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kneel_lib import landmarks, paths
+from kneel_lib import paths
+from kneel_lib.data.crops import sha256
 from kneel_lib.errors import KneelError
+from kneel_lib.experiment.audit import check_errors, check_history
+from kneel_lib.experiment.listing import check_listed, list_record, listing, name_of, recorded_files
+from kneel_lib.experiment.predictions import (
+    AGAIN,
+    COORDINATES,
+    EMA,
+    FINAL,
+    check_cells,
+    check_rows,
+    errors_of,
+)
+from kneel_lib.experiment.predictions import points_of as points_of
 from kneel_lib.experiment.profiles import PROFILES, profile_for
 from kneel_lib.experiment.rows import NAMED
 from kneel_lib.experiment.spec import RECIPE, RunSpec, as_data, from_data
-from kneel_lib.files import write_whole
+from kneel_lib.files import last_line, sweep, write_whole
+from kneel_lib.simulation import search_fields
 
 WEIGHTS = "weights.safetensors"
-FINAL, EMA = "final", "ema"
-"""In the column weights of predictions: what the run ends with, and the EMA weights kept beside it."""
+FILES = ("spec.json", "history.csv", "predictions.csv")
+"""What `load_run` reads beside the manifest."""
 
 NETWORKS = ("network", "roi", "search")
 """Methods whose runs hold a network's weights."""
 
-COORDINATES = [f"{axis}{number}" for number in range(landmarks.COUNT) for axis in "xye"]
 UNITS_A_MM = {"x": 100, "y": 100, "e": 1000}
 """Recorded predictions are whole numbers: places in hundredths of a mm, errors in thousandths."""
 
@@ -67,20 +83,6 @@ class Run:
         return bool((self.predictions["weights"] == EMA).any())
 
 
-def points_of(predictions: pd.DataFrame) -> np.ndarray:
-    """The (rows, 16, 2) points of a predictions table, in mm of the picture's frame."""
-    return np.stack([of_landmarks(predictions, axis) for axis in "xy"], axis=2)
-
-
-def errors_of(predictions: pd.DataFrame) -> np.ndarray:
-    """The (rows, 16) errors in mm of a predictions table."""
-    return of_landmarks(predictions, "e")
-
-
-def of_landmarks(predictions: pd.DataFrame, axis: str) -> np.ndarray:
-    return predictions[[f"{axis}{number}" for number in range(landmarks.COUNT)]].to_numpy(float)
-
-
 def find_run(spec: RunSpec, weights: bool = False) -> Run | None:
     """The finished run of this spec, from the working store or the recorded ones, or None.
 
@@ -94,16 +96,62 @@ def find_run(spec: RunSpec, weights: bool = False) -> Run | None:
 
 
 def load_run(folder: Path) -> Run:
-    """A finished run from its folder; `KneelError` if a file is missing or damaged."""
+    """A finished run from its folder; `KneelError` if a file is missing, damaged, changed since it was
+    written, or of another run."""
     folder = Path(folder)
     try:
         spec, manifest = (json.loads((folder / f"{name}.json").read_text()) for name in ("spec", "manifest"))
+        check_files(folder, manifest)
         history, predictions = (pd.read_csv(folder / f"{name}.csv") for name in ("history", "predictions"))
-        return Run(folder, from_data(spec), manifest, history, predictions)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        run = Run(folder, from_data(spec), manifest, history, predictions)
+        if folder.parts[-4:] != run.spec.address.parts:
+            raise ValueError(f"its spec.json is that of {run.spec.address}")
+        check_cells(predictions, folder / "predictions.csv", is_searched(run.spec))
+    except NOT_WHOLE as error:
         raise KneelError(
-            f"{folder} is not a whole run ({error}): delete it; it is made again when it is asked for"
+            f"{folder} is not a whole run ({last_line(error)}): delete it; "
+            "it is made again when it is asked for"
         ) from None
+    return checked(run, folder)
+
+
+NOT_WHOLE = (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
+"""What reading something else in the place of a run may raise."""
+
+
+def is_searched(spec: RunSpec) -> bool:
+    return search_fields.NAME in (spec.cohort, spec.target)
+
+
+def checked(run: Run, place: Path) -> Run:
+    """The run, if what it says of itself is so; else `KneelError`."""
+    said = f"{place}, {run.spec.name}"
+    if not isinstance(run.manifest.get("train_seconds"), (int, float)):
+        raise KneelError(f"{said}: the manifest says no train_seconds: {AGAIN}")
+    check_history(run.history, run.spec, said)
+    check_rows(run.predictions, run.spec, said)
+    check_errors(run.predictions, run.spec, said)
+    return run
+
+
+def described_files(folder: Path, names: Iterable[str]) -> dict[str, Any]:
+    """{file name: {"sha256": of its content, "rows": of a csv}}, what a manifest says of a run's files."""
+    return {
+        name: {"sha256": sha256(folder / name)}
+        | ({"rows": len(pd.read_csv(folder / name))} if name.endswith(".csv") else {})
+        for name in names
+        if (folder / name).is_file()
+    }
+
+
+def check_files(folder: Path, manifest: Any, names: Collection[str] = FILES) -> None:
+    """Raise ValueError for the first file of a run that is not as its manifest says. Manifests of older runs
+    say nothing of files."""
+    listed = manifest.get("files", {})
+    for name in names:
+        if name in listed and sha256(folder / name) != listed[name]["sha256"]:
+            rows = f"{listed[name]['rows']} rows and " if "rows" in listed[name] else ""
+            raise ValueError(f"{name} has not the {rows}content that manifest.json says")
 
 
 def working_runs(store: Path | None = None) -> list[Run]:
@@ -113,9 +161,11 @@ def working_runs(store: Path | None = None) -> list[Run]:
 
 
 def recorded_runs() -> list[Run]:
-    """Every run under results/runs, sorted by its address."""
-    files = sorted((paths.RESULTS / "runs").glob("*/*/*.parquet"))
-    runs = [run for path in files for run in recorded_in(path).values()]
+    """Every run under results/runs, sorted by its address; `KneelError` if a file is not as it was
+    recorded."""
+    folder = paths.RESULTS / "runs"
+    files = {*folder.glob("*/*/*.parquet"), *(folder / name for name in recorded_files())}
+    runs = [run for path in sorted(files) for run in recorded_in(path).values()]
     return sorted(runs, key=lambda run: str(run.spec.address))
 
 
@@ -125,40 +175,57 @@ def record_of(spec: RunSpec) -> Path:
 
 
 def recorded_in(path: Path) -> dict[str, Run]:
-    """{hash: run} of one recorded file; none where there is no such file."""
-    return read_record(path, path.stat().st_mtime_ns) if path.is_file() else {}
+    """{hash: run} of one recorded file; none where there is no such file, and none is listed."""
+    if path.is_file():
+        return read_record(path, path.stat().st_mtime_ns)
+    if name_of(path) in recorded_files():
+        raise KneelError(f"{path} is not there, but listed in {listing().name}: get it again from git")
+    return {}
 
 
 @cache
 def read_record(path: Path, changed_ns: int) -> dict[str, Run]:
-    """`recorded_in` of a file as it is since `changed_ns`; `KneelError` if it is damaged."""
+    """`recorded_in` of a file as it is since `changed_ns`; `KneelError` if it is damaged, or not as the
+    manifest of recorded files says."""
     try:
-        with pq.ParquetFile(path) as file:
+        content = path.read_bytes()
+        with pq.ParquetFile(io.BytesIO(content)) as file:
             table, packed = file.read(), file.metadata.metadata[b"runs"]
         described = json.loads(zlib.decompress(base64.b64decode(packed)))
+        check_listed(path, content, len(described), table.num_rows)
         predictions = table.to_pandas()
         for name in COORDINATES:
             predictions[name] = predictions[name].astype(float) / UNITS_A_MM[name[0]]
+        strange = set(predictions["run"].astype(str)) - described.keys()
+        if strange:
+            raise ValueError(f"it has predictions of a run {min(strange)}, which it does not describe")
+        check_cells(predictions, path, path.parts[-3] == search_fields.NAME)
         return {
-            name: read_run(path, run, predictions[predictions["run"] == name])
+            name: read_run(path, name, run, predictions[predictions["run"] == name])
             for name, run in described.items()
         }
-    except (OSError, ValueError, TypeError, KeyError, zlib.error, pa.ArrowException) as error:
-        raise KneelError(f"{path} is not a whole record of runs ({error}): get it again from git") from None
+    except (*NOT_WHOLE, zlib.error, pa.ArrowException) as error:
+        raise KneelError(
+            f"{path} is not a whole record of runs ({last_line(error)}): get it again from git"
+        ) from None
 
 
 def other_columns(predictions: pd.DataFrame) -> list[str]:
     return [str(name) for name in predictions.columns if name not in COORDINATES]
 
 
-def read_run(path: Path, described: dict[str, Any], rows: pd.DataFrame) -> Run:
-    """A recorded run, its predictions as they were when it was finished, from its own rows of the file."""
+def read_run(path: Path, name: str, described: dict[str, Any], rows: pd.DataFrame) -> Run:
+    """A recorded run, its predictions as they were when it was finished, from its own rows of the file.
+    name: the hash that it is recorded under."""
     spec = from_data(described["spec"])
+    if spec.hash != name or record_of(spec).parts[-3:] != path.parts[-3:]:
+        raise ValueError(f"what it calls run {name} is configured as {spec.address}")
     predictions = rows.drop(columns="run").reset_index(drop=True).assign(fold=spec.held_out)
     numbers = pd.to_numeric(predictions["subject_id"], errors="coerce")
     if (numbers.astype("Int64").astype(str) == predictions["subject_id"]).all():
         predictions["subject_id"] = numbers.astype(int)  # as a csv is read
-    return Run(path, spec, described["manifest"], pd.DataFrame(described["history"]), predictions)
+    history = pd.DataFrame(described["history"])
+    return checked(Run(path, spec, described["manifest"], history, predictions), path)
 
 
 def write_record(path: Path, runs: Iterable[Run]) -> None:
@@ -197,6 +264,7 @@ def write_record(path: Path, runs: Iterable[Run]) -> None:
             writer.add_key_value_metadata({"runs": packed})
 
     write_whole(path, write)
+    list_record(path)
 
 
 def record(
@@ -205,6 +273,7 @@ def record(
     """Put the finished runs of these profiles (and of these settings alone, if given) from the working store
     under results/runs, without weights. Runs that today's code would not make are left out. Returns the new
     ones."""
+    sweep(paths.RESULTS / "runs")
     new: dict[Path, list[Run]] = {}
     for run in working_runs(store):
         wanted = run.spec.profile.name in profiles and (not settings or run.spec.setting.name in settings)

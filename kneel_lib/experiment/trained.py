@@ -10,7 +10,7 @@ from kneel_lib.data.folds import split_rows, take_knees
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.spec import RunSpec
-from kneel_lib.experiment.store import WEIGHTS, Run
+from kneel_lib.experiment.store import WEIGHTS, Run, check_files
 from kneel_lib.network import checkpoint, training
 
 if TYPE_CHECKING:
@@ -47,8 +47,12 @@ def load_network(run: Run) -> torch.nn.Module:
             f"{run.folder} holds no weights (recorded runs keep predictions only): ask for the run with "
             "weights=True, which trains it here"
         )
+    try:
+        check_files(run.folder, run.manifest, (WEIGHTS,))
+    except ValueError as error:
+        raise KneelError(f"{run.folder} is not a whole run ({error}): delete it; it is made again") from None
     model = build_network(run.spec)
-    model.load_state_dict(checkpoint.load_tensors(path)[0])
+    checkpoint.load_weights(model, path)
     return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 

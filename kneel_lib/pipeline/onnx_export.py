@@ -3,7 +3,6 @@ grey ROIs in, landmarks in ROI pixels out, nothing left to do around them."""
 
 import json
 import logging
-import os
 import warnings
 import zlib
 from dataclasses import dataclass
@@ -111,7 +110,6 @@ class OnnxNetwork:
 def load(path: Path | str, threads: int = 0) -> OnnxNetwork:
     """The `OnnxNetwork` of an exported file; `KneelError` if it is none.
     threads: how many to compute with, 0 for all."""
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,

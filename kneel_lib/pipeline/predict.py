@@ -5,10 +5,12 @@ Answers are kept file by file as they come (answers.jsonl), so that whatever end
 most, and `resume` goes on where it ended.
 """
 
+import hashlib
 import json
 import os
-import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -16,20 +18,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
-from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError
-from kneel_lib.files import make_writable, write_text, write_whole
+from kneel_lib.files import make_writable, sweep, write_text, write_whole
 from kneel_lib.pipeline import onnx_export
+from kneel_lib.pipeline.answer_tables import write_tables
+from kneel_lib.pipeline.input_files import find_files, printable
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import locate, overlay
-from kneel_lib.pipeline.measurement_table import described_measurements, measurement_table
+from kneel_lib.pipeline.measurement_table import described_measurements
 from kneel_lib.pipeline.pretrained import FOLDER, load_networks
-from kneel_lib.pipeline.search import MISSING
+from kneel_lib.processes import end_with_parent
 from kneel_lib.progress import Progress
 
 Networks = tuple[Sequence[Any], Sequence[Any]]
@@ -39,26 +41,14 @@ NEEDED = ("landmarks", "search")
 """The kinds of networks that an answer needs."""
 
 ANSWERS = "answers.jsonl"
-COLUMNS = (
-    "file",
-    "side",
-    "landmark",
-    "name",
-    "x_px",
-    "y_px",
-    "x_mm",
-    "y_mm",
-    "spread_mm",
-    "region_px",
-    "trusted",
-    "trust",
-    "reason",
-)
 MANY = 200
 """From so many files on, writing the networks for onnxruntime (most of a minute, once) is worth it."""
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
+ATTEMPTS = 3
+"""How often processes may be killed before the files that are left are given up."""
+
+GREATEST_PATH = 3000
+"""Bytes of an overlay's path from which on it goes into the uppermost folder: Linux takes 4095."""
 
 
 @dataclass(frozen=True)
@@ -95,24 +85,6 @@ def check_pretrained(networks: Any) -> Any:
     return networks
 
 
-def find_files(path: Path | str, output: Path | str | None = None) -> list[Path]:
-    """The file itself, or every file below a folder (hidden ones and those below `output` left out), sorted;
-    `KneelError` where there is none."""
-    path, own = Path(path), output and Path(output).resolve()
-    if path.is_file():
-        return [path]
-    files = sorted(
-        file
-        for file in path.rglob("*")
-        if file.is_file()
-        and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        and own not in file.resolve().parents
-    )
-    if not files:
-        raise KneelError(f"{path} is no file and no folder with files")
-    return files
-
-
 def predict_file(
     path: Path | str, networks: Networks, mm_per_px: float | None = None, side: str = ""
 ) -> tuple[Radiograph, list[Knee]]:
@@ -143,42 +115,58 @@ def predict_all(
     for kind in NEEDED:
         check_pretrained(list(asked.weights.glob(f"{kind}-*.safetensors")))
     make_writable(output)
+    sweep(output)
     known = read_answers(asked.output / ANSWERS) if resume else {}
-    named = {name_of(file, path): file for file in files}
-    todo = {name: file for name, file in named.items() if not holds(known.get(name, {}), file, asked)}
-    kept = {name: entry for name, entry in known.items() if name in named and name not in todo}
-    write_text(asked.output / ANSWERS, "".join(json.dumps(entry) + "\n" for entry in kept.values()))
+    kept = {name: refusal(name, why) for name, (_, why) in files.items() if why}
+    named = {name: file for name, (file, why) in files.items() if not why}
+    done = {name: known[name] for name in named if name in known and holds(known[name], named[name], asked)}
+    write_text(asked.output / ANSWERS, "".join(json.dumps(entry) + "\n" for entry in done.values()))
+    todo = {name: file for name, file in named.items() if name not in done}
     asked = replace(asked, fast=onnx_export.can_run(asked.weights, write=len(todo) >= MANY))
-    progress = Progress("predicting", len(named), len(kept), unit="file")
+    kept |= done
     try:
-        with open(asked.output / ANSWERS, "a", encoding="utf-8") as log:
-            for entry in each_answer(todo, asked, jobs):
+        keep_answers(each_answer(todo, asked, jobs), asked.output / ANSWERS, kept, len(files))
+    finally:
+        write_tables(asked.output, [kept[name] for name in files if name in kept])
+    return {name: kept[name]["problem"] for name in files if name in kept and kept[name]["problem"]}
+
+
+def keep_answers(
+    entries: Iterator[dict[str, Any]], path: Path, kept: dict[str, dict[str, Any]], total: int
+) -> None:
+    """Write entries to the file of answers, and into `kept`, as they come; say each problem."""
+    for entry in kept.values():
+        say_problem(entry)
+    progress = Progress("predicting", total, len(kept), unit="file")
+    try:
+        with open(path, "a", encoding="utf-8") as log:
+            for entry in entries:
                 log.write(json.dumps(entry) + "\n")
                 log.flush()
                 kept[entry["file"]] = entry
-                if entry["problem"]:
-                    print(f"error: {entry['problem']}", flush=True)
-                progress.advance(len(kept))
+                say_problem(entry)
+                with suppress(OSError):  # nobody reads what we say: the answers are kept all the same
+                    progress.advance(len(kept))
     except OSError as error:
         raise KneelError(
-            f"cannot keep answers in {asked.output} ({error.strerror or error}): free some space; --resume "
+            f"cannot keep answers in {path.parent} ({error.strerror or error}): free some space; --resume "
             "goes on from there"
         ) from None
     finally:
-        progress.close()
-        write_tables(asked.output, [kept[name] for name in named if name in kept])
-    return {name: entry["problem"] for name, entry in kept.items() if entry["problem"]}
+        with suppress(OSError):
+            progress.close()
 
 
-def name_of(file: Path, path: Path | str) -> str:
-    """How a file is named in answers: relative to the folder that was asked for, `as_text`."""
-    name = file.name if file == Path(path) else str(file.relative_to(path))
-    return as_text(name)
+def say_problem(entry: dict[str, Any]) -> None:
+    """One line about a file without an answer."""
+    if entry["problem"]:
+        with suppress(OSError):
+            print(f"error: {entry['problem']}", flush=True)
 
 
-def as_text(name: str) -> str:
-    """Bytes of a file's name that are no text, shown as such: no table and no terminal takes them."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def refusal(name: str, why: str, **more: Any) -> dict[str, Any]:
+    """The entry of a file without an answer."""
+    return {"file": name, "state": [], "asked": [], "knees": [], "problem": printable(why), **more}
 
 
 def state_of(file: Path) -> list[int]:
@@ -191,9 +179,9 @@ def state_of(file: Path) -> list[int]:
 
 
 def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
-    """Whether an entry is the whole answer to this question about the file as it is now: one of before there
-    were measurements is not."""
-    whole = all("measurements" in knee for knee in entry.get("knees", ()))
+    """Whether an entry is the whole answer to this question about the file as it is now: one that could not
+    be written, or is of before there were measurements, is not."""
+    whole = all("measurements" in knee for knee in entry.get("knees", ())) and not entry.get("unfinished")
     return whole and entry.get("state") == state_of(file) and entry.get("asked") == asked.question
 
 
@@ -210,12 +198,30 @@ def read_answers(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def each_answer(files: dict[str, Path], asked: Asked, jobs: int) -> Iterator[dict[str, Any]]:
-    """The entry of each file as it comes, from as many processes."""
+    """The entry of each file as it comes, from as many processes; where one of them is killed, what is left
+    is asked of half as many."""
+    left, jobs = dict(files), effective_n_jobs(jobs)
     if jobs == 1 or len(files) < 2:
         yield from (answer(name, file, asked) for name, file in files.items())
         return
-    parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
-    yield from parallel(delayed(answer)(name, file, asked) for name, file in files.items())
+    for _ in range(ATTEMPTS):
+        parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
+        try:
+            for entry in parallel([delayed(answer_apart)(name, file, asked) for name, file in left.items()]):
+                del left[entry["file"]]
+                yield entry
+            return
+        except BrokenProcessPool:
+            jobs = max(jobs // 2, 2)
+    for name, file in left.items():
+        why = f"{file} was not answered: processes were killed {ATTEMPTS} times; try --resume with --jobs 1"
+        yield refusal(name, why, unfinished=True)
+
+
+def answer_apart(name: str, file: Path, asked: Asked) -> dict[str, Any]:
+    """`answer` in a process that works for another one, and ends with it."""
+    end_with_parent()
+    return answer(name, file, asked)
 
 
 @cache
@@ -230,73 +236,37 @@ def networks_of(folder: Path, fast: bool) -> Networks:
 
 
 def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
-    """The entry of one file: its knees as plain data, or the problem, which stays with the file."""
-    entry: dict[str, Any] = {"file": name, "state": state_of(file), "asked": asked.question}
-    entry |= {"knees": [], "problem": ""}
+    """The entry of one file: its knees as plain data, or the problem, which stays with the file. It is
+    `unfinished` where the file is not to blame."""
+    entry = refusal(name, "", state=state_of(file), asked=asked.question)
     try:
         networks = networks_of(asked.weights, asked.fast)
         radiograph, knees = predict_file(file, networks, asked.mm_per_px, asked.side)
         entry["knees"] = [described(name, knee) for knee in knees]
         entry["spacing_from"] = radiograph.spacing_from
-        write_picture(overlay_path(asked.output, name), overlay(radiograph, knees))
+        picture = overlay(radiograph, knees)
     except KneelError as error:
-        entry["problem"] = as_text(str(error))
+        return entry | {"problem": printable(str(error)), "unfinished": not os.access(file, os.R_OK)}
     except Exception as error:  # whatever a stranger's file leads to must not cost the others their answers
         said = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
-        entry["problem"] = as_text(said)
+        return entry | {"problem": printable(said)}
+    try:
+        write_picture(overlay_path(asked.output, name), picture)
+    except KneelError as error:
+        return entry | {"problem": printable(str(error)), "unfinished": True}
     return entry
 
 
 def overlay_path(output: Path, name: str) -> Path:
-    """Where a file's overlay goes; a name that is too long for a file is cut."""
+    """Where a file's overlay goes: no folder has a name as an overlay may have, and what a disk does not take
+    is cut."""
     *folders, last = name.split("/")
-    if len(os.fsencode(last)) > 200:
-        last = f"{last[:40]}-{zlib.crc32(os.fsencode(last)):08x}"
-    return Path(output, "overlays", *folders, f"{last}.png")
-
-
-def write_tables(output: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """landmarks.csv, measurements.csv and landmarks.json of all entries."""
-    for name, table in (("landmarks", landmark_table(entries)), ("measurements", measurement_table(entries))):
-        write_text(output / f"{name}.csv", without_formulas(table).to_csv(index=False, float_format="%.3f"))
-    written = {
-        "knees": [knee for entry in entries for knee in entry["knees"]],
-        "failed": {entry["file"]: entry["problem"] for entry in entries if entry["problem"]},
-    }
-    write_text(output / "landmarks.json", json.dumps(written, indent=1) + "\n")
-
-
-def landmark_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """A row a landmark: the file's own pixels, and mm from its first pixel's centre where the spacing is
-    known. A file without a knee, or a knee that was expected and not found, has one row with the reason."""
-    rows = [row for entry in entries for row in rows_of(entry)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with names and reasons that a spreadsheet would take for formulas marked as text."""
-    columns = [name for name in ("file", "reason") if name in table]
-    marked = {
-        name: [f"'{text}" if str(text).startswith(FORMULA) else text for text in table[name]]
-        for name in columns
-    }
-    return table.assign(**marked)
-
-
-def rows_of(entry: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """The rows of one file."""
-    if entry["problem"]:
-        yield (entry["file"], "", "", "", *[np.nan] * 6, False, np.nan, entry["problem"])
-    for note in {note for knee in entry["knees"] for note in knee["notes"] if note.startswith(MISSING)}:
-        yield (entry["file"], "", "", "", *[np.nan] * 6, False, np.nan, note)
-    for knee in entry["knees"]:
-        reason = "; ".join([*knee["doubts"], *knee["notes"]])
-        regions = [np.nan] * landmarks.COUNT if knee["region_px"] is None else knee["region_px"]
-        for number, point in enumerate(knee["landmarks_px"]):
-            mm = [np.nan, np.nan] if knee["landmarks_mm"] is None else knee["landmarks_mm"][number]
-            unsure = knee["spread_mm"][number], regions[number]
-            said = (knee["trusted"], knee["trust"], reason)
-            yield (entry["file"], knee["side"], number, landmarks.NAMES[number], *point, *mm, *unsure, *said)
+    apart = [f"{folder}~" if folder.rstrip("~").endswith(".png") else folder for folder in folders]
+    path = Path(output, "overlays", *apart, f"{last}.png")
+    if len(os.fsencode(path)) < GREATEST_PATH and max(len(os.fsencode(part)) for part in path.parts) <= 240:
+        return path
+    digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    return Path(output, "overlays", f"{last[:40]}-{digest}.png")
 
 
 def described(name: str, knee: Knee) -> dict[str, Any]:

@@ -19,10 +19,9 @@ import pandas as pd
 from kneel_lib import landmarks, metrics, paths
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import crop_path, load_crops
-from kneel_lib.data.dicom import read_dicom
 from kneel_lib.data.oai import annotated_radiographs, described, radiograph_points_mm
-from kneel_lib.data.radiographs import Radiograph
-from kneel_lib.errors import find
+from kneel_lib.data.radiographs import Radiograph, read_radiograph
+from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.cohorts import load_cohort, roi_cohort_name
 from kneel_lib.experiment.engines import get_table
@@ -63,7 +62,7 @@ def load_cases(dataset: str, simulated_knees: int | None = None) -> tuple[str, i
 
 def radiograph_case(path: Path, rows: pd.DataFrame, points: Any) -> Case:
     """The `Case` of a bilateral radiograph."""
-    radiograph = read_dicom(path)
+    radiograph = read_radiograph(path)
     truth = [
         radiograph_points_mm(radiograph, row, points[row.subject_id, row.side]) for row in rows.itertuples()
     ]
@@ -135,6 +134,8 @@ def get_team(
     """
     real = dataset not in POPULATIONS
     folds = ["val"] if real else list(range(profile.folds) if folds is None else folds)
+    if not folds:
+        raise KneelError("no fold model to average: name one fold at least, 0 to 4 (models: 1 to 5)")
     cohort = load_cohort("crops" if real else "simulated", profile.simulated)
     setting = SETTINGS["rfrv_clm"] if method == "rfrv_clm" else BEST
     found = get_table(

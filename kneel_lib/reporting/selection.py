@@ -10,6 +10,7 @@ import pandas as pd
 
 from kneel_lib import paths
 from kneel_lib.data.crops import TABLES
+from kneel_lib.data.tables import Schema, matching, number, one_of, read_table
 from kneel_lib.experiment.rows import DATASETS, SETTINGS, STAGES
 from kneel_lib.experiment.spec import SIMULATED, UNSEEN
 from kneel_lib.experiment.store import EMA, FINAL, Run
@@ -21,9 +22,28 @@ Groups = dict[tuple[str, str, str], list[Run]]
 """Runs by (cohort, profile, setting)."""
 
 
+PERCENT = {
+    name: number(0, 100)
+    for radius in ("1", "1.5", "2", "2.5")
+    for name in (f"pck_{radius}", f"pck_{radius}_sd")
+} | {"out": number(0, 100)}
+NAME = matching(r"[a-z][a-z0-9_.]*", "a row's name in small letters, digits, _ and .")
+LABEL = matching(r".{1,80}", "text of 80 characters at most")
+PAPER = {
+    1: Schema({"setting": NAME, "label": LABEL, **PERCENT}, ("setting",), 24, "get it again from git"),
+    2: Schema(
+        {"dataset": one_of("A", "B"), "method": NAME, "label": LABEL, **PERCENT},
+        ("dataset", "method"),
+        6,
+        "get it again from git",
+    ),
+}
+"""The paper's tables as they are committed."""
+
+
 def paper_table(number: int = 1) -> pd.DataFrame:
     """The paper's Table 1 or 2 as a table, a row a setting (percentages; *_sd over the two bones)."""
-    return pd.read_csv(paths.DATA / f"paper_table{number}.csv")
+    return read_table(paths.DATA / f"paper_table{number}.csv", PAPER[number]).reset_index(drop=True)
 
 
 def pooled_predictions(runs: list[Run], roi: str = "truth") -> pd.DataFrame:

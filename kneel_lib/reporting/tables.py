@@ -172,9 +172,11 @@ def recorded_rows(runs: list[Run]) -> pd.DataFrame:
 
 
 def row_labels(names: Iterable[str]) -> list[str]:
-    """How the paper's table names these settings, or where it has no such row, how ours does."""
+    """How the paper's table names these settings, or where it has no such row, how ours does; the name itself
+    of a recorded row that is none of ours any more."""
     paper = paper_table().set_index("setting")["label"]
-    return [paper.get(name) or SETTINGS[name].label for name in names]
+    ours = {name: setting.label for name, setting in SETTINGS.items()}
+    return [paper.get(name) or ours.get(name, name) for name in names]
 
 
 def chosen_rows(runs: list[Run], names: Sequence[str]) -> pd.DataFrame:

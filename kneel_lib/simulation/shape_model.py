@@ -13,16 +13,21 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le, Len
 
 from kneel_lib import landmarks, paths
-from kneel_lib.data.crops import annotation_path, load_crops, read_annotation, read_table
+from kneel_lib.data.crops import ANNOTATION, annotation_path, load_crops, read_annotation
 from kneel_lib.data.folds import make_folds
+from kneel_lib.data.json_records import read_json
+from kneel_lib.data.tables import read_table, read_text
+from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text
 
 NAME = "shape_model.json"
+GRADES = tuple("01234")
 KEPT_VARIANCE = 0.999
 FARTHEST = 3.0
 """Samples beyond this many standard deviations along a mode are drawn again."""
@@ -30,6 +35,24 @@ FARTHEST = 3.0
 LEAST_GAP_MM = 0.0
 FACING = ((1, 10), (2, 11), (6, 13), (7, 14))
 """Pairs of landmarks (tibia, femur) that face each other over the joint space."""
+
+
+FARTHEST_MM = 500.0
+"""No landmark lies as far from the tibial centre, and no deviation is as large."""
+
+Coordinate = Annotated[float, Ge(-FARTHEST_MM), Le(FARTHEST_MM)]
+Shape = Annotated[list[tuple[Coordinate, Coordinate]], Len(landmarks.COUNT, landmarks.COUNT)]
+MOST_MODES = 2 * landmarks.COUNT
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One grade's model as the json holds it."""
+
+    knees: Annotated[int, Ge(2), Le(1_000_000)]
+    mean_mm: Shape
+    modes: Annotated[list[Shape], Len(1, MOST_MODES)]
+    deviations_mm: Annotated[list[Annotated[float, Ge(0), Le(FARTHEST_MM)]], Len(1, MOST_MODES)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +108,7 @@ def published_shapes(path: Path | str, without: Collection[Any] = ()) -> dict[An
     """{KL grade: (n, 16, 2) mm from landmark 4} of the published annotations, but for those of the subjects
     `without`."""
     offsets = read_annotation(path)
-    table = read_table(path, ["subject_id", "side", "kl"])
+    table = read_table(path, ANNOTATION)
     table = table[~table["subject_id"].isin(without)]
     return {
         kl: np.stack([offsets[row.subject_id, row.side] for row in rows.itertuples()])
@@ -114,14 +137,22 @@ def unseen_name(fold: int | str) -> str:
 
 @cache
 def load(name: str = NAME) -> dict[int, ShapeModel]:
-    """{KL grade: `ShapeModel`} from the committed file of this name."""
+    """{KL grade: `ShapeModel`} from the committed file of this name; `KneelError` if it is not whole."""
+    path, again = paths.DATA / name, "get it again from git"
+    kept = read_json(read_text(path, again), dict[str, Kept], path, again)
+    if sorted(kept) != list(GRADES):
+        raise KneelError(f"{path} has models of the grades {', '.join(kept)}, expected are 0 to 4: {again}")
+    for kl, entry in kept.items():
+        if len(entry.modes) != len(entry.deviations_mm):
+            raise KneelError(
+                f"{path}, {kl}: {len(entry.modes)} modes and {len(entry.deviations_mm)} deviations, "
+                f"there must be as many: {again}"
+            )
     return {
         int(kl): ShapeModel(
-            int(kl),
-            entry["knees"],
-            *(np.array(entry[name]) for name in ("mean_mm", "modes", "deviations_mm")),
+            int(kl), entry.knees, *map(np.array, (entry.mean_mm, entry.modes, entry.deviations_mm))
         )
-        for kl, entry in json.loads((paths.DATA / name).read_text()).items()
+        for kl, entry in kept.items()
     }
 
 

@@ -13,9 +13,8 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.crops import TABLES, read_registration
+from kneel_lib.data.crops import read_registration
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run
 from studies.labels.predictions import System, answers
@@ -79,7 +78,7 @@ def voted_table(cohort, runs):
     if MAKES[cohort.name] != "crops":
         return as_table(crops, placement, check_mm), placement
     placement = in_gauge_of(crops_of(load_cohort("crops_first")).truth, placement, crops.offsets_mm)
-    older = read_registration(paths.DATA / TABLES["crops_first"])
+    older = read_registration("crops_first")
     unseen = older[~older["split"].isin(crops.knees["split"])]
     return pd.concat([as_table(crops, placement, check_mm), unseen], ignore_index=True), placement
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,17 +9,10 @@ from kneel_lib import landmarks, paths
 from kneel_lib.data import cache
 from kneel_lib.data import crops as crops_module
 from kneel_lib.data.cohort import check_cohort
-from kneel_lib.data.crops import (
-    CHECKSUMS,
-    list_checksums,
-    load_crops,
-    read_annotation,
-    read_crop,
-    read_table,
-    verify,
-)
+from kneel_lib.data.crops import CHECKSUMS, list_checksums, load_crops, read_annotation, read_crop, verify
 from kneel_lib.data.folds import make_folds
 from kneel_lib.data.rois import cut_rois, displacements_mm
+from kneel_lib.data.tables import KNEE, SIDE, SUBJECT, Schema, read_table
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.cohorts import load_cohort
 
@@ -112,20 +106,21 @@ def test_published_annotations_are_read_in_mm_from_landmark_4(tmp_path):
         and offsets[9] == pytest.approx([-12, -16.2])
     )
     file.write_text('subject_id,side,kl,tibia,femur\n9000001,L,2,"1,2,3","4,5"\n')
-    with pytest.raises(KneelError, match="line 2: expected 9 tibial and 7 femoral points"):
+    with pytest.raises(KneelError, match="line 2, column tibia: '1,2,3', allowed is 9 points in pixels"):
         read_annotation(file)
 
 
 def test_a_table_without_a_column_or_without_a_file(tmp_path):
     file = tmp_path / "table.csv"
+    knees = Schema({"subject_id": SUBJECT, "side": SIDE}, KNEE)
     with pytest.raises(KneelError, match="table.csv is not there: data/README.md"):
-        read_table(file, ["side"])
+        read_table(file, knees)
     file.write_text("subject_id,kl\n1,2\n")
     with pytest.raises(KneelError, match=r"has no column side \(it has subject_id, kl\)"):
-        read_table(file, ["subject_id", "side"])
+        read_table(file, knees)
     file.write_text("")
     with pytest.raises(KneelError, match="cannot be read as csv"):
-        read_table(file, ["side"])
+        read_table(file, knees)
 
 
 def test_a_file_that_is_no_picture(tmp_path):
@@ -219,3 +214,49 @@ def test_a_kept_cohort_whose_header_is_damaged_is_made_again(cohort, tmp_path, h
     arrays = dict(np.load(path)) | {"header": np.array(header)}
     np.savez(path, **arrays)
     assert cache.load(path) is None
+
+
+def changed_header(**changes):
+    return lambda arrays: (
+        arrays | {"header": np.array(json.dumps(json.loads(str(arrays["header"])) | changes))}
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed_header(nominal_mm_per_px=None),
+        changed_header(nominal_mm_per_px=0.5),
+        changed_header(nominal_mm_per_px=10**400),
+        changed_header(name="another"),
+        changed_header(shapes=[[112, 110]] * 24),
+        changed_header(shapes=[[-1, 112], *[[110, 112]] * 23]),
+        changed_header(shapes=[[10**400, 1]]),
+        changed_header(shapes=None),
+        changed_header(knees=[]),
+        changed_header(knees={"columns": ["side"], "data": [["L"]] * 24}),
+        lambda arrays: arrays | {"header": np.array("[" * 100_000)},
+        lambda arrays: arrays | {"header": np.array(3.0)},
+        lambda arrays: arrays | {"landmarks_mm": arrays["landmarks_mm"][:, :15]},
+        lambda arrays: arrays | {"landmarks_mm": arrays["landmarks_mm"][:-1]},
+        lambda arrays: arrays | {"landmarks_mm": arrays["landmarks_mm"].astype(np.float32)},
+        lambda arrays: arrays | {"landmarks_mm": arrays["landmarks_mm"].astype(complex)},
+        lambda arrays: arrays | {"landmarks_mm": arrays["landmarks_mm"] + 0.1},
+        lambda arrays: arrays | {"landmarks_mm": arrays["landmarks_mm"].astype(str)},
+        lambda arrays: arrays | {"pixels": arrays["pixels"][:-1]},
+        lambda arrays: arrays | {"pixels": arrays["pixels"].astype(np.int8)},
+        lambda arrays: arrays | {"pixels": arrays["pixels"] > 3},
+        lambda arrays: arrays | {"pixels": arrays["pixels"][::-1]},
+    ],
+)
+def test_a_kept_cohort_in_which_anything_was_changed_is_made_again(cohort, tmp_path, change):
+    path = tmp_path / "kept.npz"
+    cache.save(cohort, path)
+    np.savez(path, **change(dict(np.load(path))))
+    assert cache.load(path) is None
+
+
+def test_a_kept_cohort_that_is_no_file_is_made_again(cohort, tmp_path):
+    (tmp_path / "folder.npz").mkdir()
+    (tmp_path / "loop.npz").symlink_to(tmp_path / "loop.npz")
+    assert cache.load(tmp_path / "folder.npz") is None and cache.load(tmp_path / "loop.npz") is None

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from kneel_lib.data import normalisation
 from kneel_lib.data.normalisation import normalise, normalised_cut, sample
 
 ROWS, COLUMNS = np.mgrid[:140, :160].astype(np.float32)
@@ -79,3 +80,15 @@ def test_sampling_a_part_is_sampling_the_whole(step):
 def test_sampling_down_does_not_let_fine_stripes_through():
     stripes = (200 * (COLUMNS % 2)).astype(np.float32)
     assert sample(stripes, None, np.array([20.0, 10.0]), 4.0, 24)[0].std() < 10
+
+
+@pytest.mark.parametrize("step_px", [40.0, 61.3, 100.0])
+def test_a_large_picture_that_is_averaged_first_gives_the_same_values(step_px, monkeypatch):
+    random = np.random.default_rng(0)
+    image = random.normal(size=(3000, 2500)).astype(np.float32).cumsum(axis=0).cumsum(axis=1)
+    image *= 255 / np.ptp(image)
+    given = image, None, np.array([-100.0, 30.0]), step_px, 32
+    fast, inside = normalisation.sample(*given)
+    monkeypatch.setattr(normalisation, "LONG_STEP", np.inf)
+    exact, _ = normalisation.sample(*given)
+    assert np.abs(fast - exact)[inside].max() < 1.5 and np.ptp(exact[inside]) > 50

@@ -56,10 +56,13 @@ def test_polylines_drawn_the_other_way_round_are_turned(folder, tmp_path):
     [
         (lambda t: t.drop(columns="region_attributes"), "has no column region_attributes"),
         (lambda t: t.assign(region_attributes="{}"), "line 2: region_attributes must name bone"),
-        (lambda t: t.assign(region_shape_attributes="nonsense"), "line 2: 'nonsense' is not a json object"),
+        (
+            lambda t: t.assign(region_shape_attributes="nonsense"),
+            "line 2, column region_shape_attributes: 'nonsense', allowed is a json",
+        ),
         (
             lambda t: t.assign(region_shape_attributes='{"name": "rect", "x": 1}'),
-            "line 2: the region has no all_points_x",
+            "line 2, column region_shape_attributes has no all_points_x",
         ),
         (
             lambda t: t.assign(region_shape_attributes='{"all_points_x": [1, 2], "all_points_y": [1, 2]}'),
@@ -135,3 +138,74 @@ def test_a_file_that_is_no_picture_is_one_error(tmp_path):
     Image.new("L", (20, 20)).save(tmp_path / "small.png")
     with pytest.raises(KneelError, match="has 20 x 20 pixels"):
         radiographs.read_radiograph(tmp_path / "small.png", 0.3)
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+def changed_cell(table, column, change):
+    """The table with the json object in the first row's cell changed."""
+    value = change(json.loads(table[column].iloc[0]))
+    text = value if isinstance(value, str) else json.dumps(value)
+    return table.assign(**{column: [text, *table[column][1:]]})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda shape: '{"all_points_x": ' + DEEP[:1000] + "}",
+        lambda shape: '{"a":' * 20_000 + "1" + "}" * 20_000,
+        lambda shape: "[1]",
+        lambda shape: "null",
+        lambda shape: shape | {"all_points_x": [float("nan"), *shape["all_points_x"][1:]]},
+        lambda shape: shape | {"all_points_x": [float("inf"), *shape["all_points_x"][1:]]},
+        lambda shape: shape | {"all_points_x": [10**400, *shape["all_points_x"][1:]]},
+        lambda shape: json.dumps(shape).replace(str(shape["all_points_x"][0]), "9" * 5000),
+        lambda shape: shape | {"all_points_x": ["12", *shape["all_points_x"][1:]]},
+        lambda shape: shape | {"all_points_x": [True, *shape["all_points_x"][1:]]},
+        lambda shape: shape | {"all_points_x": [[x] for x in shape["all_points_x"]]},
+        lambda shape: shape | {"all_points_x": 5},
+        lambda shape: shape | {"all_points_x": shape["all_points_x"][:-1]},
+        lambda shape: shape | {"all_points_x": [x + 1e7 for x in shape["all_points_x"]]},
+    ],
+)
+def test_json_of_a_region_that_is_no_polyline_is_one_line(folder, tmp_path, change):
+    table = changed_cell(pd.read_csv(folder / "via.csv"), "region_shape_attributes", change)
+    table.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(KneelError, match="bad.csv, line 2") as caught:
+        via.read_via(tmp_path / "bad.csv")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"bone": 3},
+        {"bone": "patella"},
+        {"side": "Rubbish"},
+        {"side": ["R"]},
+        {"kl": 2.5},
+        {"kl": [2]},
+        {"kl": 10**400},
+        {"kl": float("inf")},
+        {"subject": [1]},
+        {"subject": "../../x"},
+    ],
+)
+def test_attributes_of_a_region_that_are_not_allowed_are_one_line(folder, tmp_path, attributes):
+    table = changed_cell(
+        pd.read_csv(folder / "via.csv"), "region_attributes", lambda whole: whole | attributes
+    )
+    table.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(KneelError, match="bad.csv, line 2"):
+        via.read_via(tmp_path / "bad.csv")
+
+
+@pytest.mark.parametrize("attributes", [{"subject": "other"}, {"kl": "-1"}])
+def test_the_bones_of_a_knee_agree_on_its_subject_and_grade(folder, tmp_path, attributes):
+    table = changed_cell(
+        pd.read_csv(folder / "via.csv"), "region_attributes", lambda whole: whole | attributes
+    )
+    table.to_csv(tmp_path / "bad.csv", index=False)
+    with pytest.raises(KneelError, match="have different kl or subject"):
+        via.read_via(tmp_path / "bad.csv")

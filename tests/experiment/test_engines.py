@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -112,6 +114,28 @@ def test_what_fails_in_a_run_is_said_once_and_not_taken_for_a_lost_worker(cohort
             [SETTINGS["best"]], SMOKE, cohort, [0], device="nonsense", engine="processes", workers=2
         )
     assert "a worker was lost" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("engine", ["ray", "dask"])
+def test_an_engine_of_this_machine_alone_listens_to_nobody_else(engine, monkeypatch):
+    pytest.importorskip({"ray": "ray", "dask": "distributed"}[engine], reason=f"[{engine}] is not installed")
+    monkeypatch.delenv("KNEEL_CLUSTER", raising=False)
+    with engines.ENGINES[engine](1):
+        heard = [
+            connection.laddr.ip
+            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    assert heard and set(heard) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_no_library_tells_its_makers_of_a_run_unless_it_is_told_to():
+    code = "import os, kneel_lib; print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['ORT_DISABLE_TELEMETRY'])"
+    for given, said in (({}, "0 1"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "1 1")):
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "ORT_"))}
+        command = [sys.executable, "-c", code]
+        assert subprocess.run(command, env=kept | given, capture_output=True, text=True).stdout == said + "\n"
 
 
 @pytest.mark.parametrize("text", ["abc", "0", "-2"])

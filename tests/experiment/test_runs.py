@@ -218,9 +218,11 @@ def test_a_damaged_checkpoint_or_run_is_one_clear_error(cohort, store):
 
 def test_a_checkpoint_of_an_older_training_is_one_clear_error(cohort, tmp_path):
     state = training.start(SETTINGS["wing"], TINY, 2, 0, "cpu")
-    checkpoint.save_state(replace(state, averaged=None), tmp_path / "checkpoint.safetensors")
+    epoch = {"epoch": 1, "learning_rate": 1e-3, "loss": 0.5, "seconds": 1.0}
+    older = replace(state, averaged=None, epoch=1, history=[epoch])
+    checkpoint.save_state(older, tmp_path / "checkpoint.safetensors")
     with pytest.raises(KneelError, match="its part 'averaged' does not fit"):
-        checkpoint.restore_state(state, tmp_path / "checkpoint.safetensors")
+        checkpoint.restore_state(state, tmp_path / "checkpoint.safetensors", 3)
 
 
 def test_a_store_that_cannot_be_written_is_one_clear_error(cohort, tmp_path, monkeypatch):

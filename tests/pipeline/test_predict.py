@@ -16,7 +16,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.rows import NORMALISED, SEARCH
 from kneel_lib.experiment.spec import plan
-from kneel_lib.pipeline import predict, pretrained
+from kneel_lib.pipeline import answer_tables, input_files, predict, pretrained
 from kneel_lib.pipeline.locate import locate_knee
 from kneel_lib.pipeline.measurements import NAMES
 from kneel_lib.pipeline.search import Place
@@ -90,7 +90,7 @@ def test_each_file_without_an_answer_costs_one_line_and_one_row_with_the_reason(
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("error: ")]
     assert len(lines) == 5 and set(failed) == {"a/b.png", "a_b.png", "c.png", "cut.dcm", "notes.txt"}
     rows = table(tmp_path / "out")
-    assert list(rows.columns) == list(predict.COLUMNS) and rows["file"].tolist() == sorted(failed)
+    assert list(rows.columns) == list(answer_tables.COLUMNS) and rows["file"].tolist() == sorted(failed)
     reasons = dict(zip(rows["file"], rows["reason"]))
     assert reasons == failed and "notes.txt is neither DICOM nor a picture" in reasons["notes.txt"]
     assert all("shows no knee" in reasons[name] for name in ("a/b.png", "a_b.png", "c.png"))
@@ -124,12 +124,107 @@ def test_names_that_are_no_text_or_as_long_as_can_be_are_answered(cohort, weight
 
 
 def test_overlays_have_names_of_their_own_that_a_disk_takes():
-    paths = [
-        predict.overlay_path(Path("out"), name)
-        for name in ("a/b.png", "a_b.png", "ü" * 123 + ".png", "ü" * 122 + "x.png")
-    ]
-    assert paths[0] == Path("out/overlays/a/b.png.png") and len(set(paths)) == 4
-    assert max(len(os.fsencode(path.name)) for path in paths) < 250
+    names = ["a/b.png", "a_b.png", "ü" * 123 + ".png", "ü" * 122 + "x.png", "x", "x.png/a", "x.png~/a"]
+    names += ["/".join(["y" * 200] * 19), "/".join(["y" * 200] * 18 + ["z"])]
+    paths = [predict.overlay_path(Path("out"), name) for name in names]
+    assert paths[0] == Path("out/overlays/a/b.png.png") and len(set(paths)) == len(names)
+    assert not {*paths} & {folder for path in paths for folder in path.parents}
+    assert max(len(os.fsencode(part)) for path in paths for part in path.parts) < 250
+    assert max(len(os.fsencode(path)) for path in paths) < 4000
+
+
+def test_a_file_beside_a_folder_of_its_overlays_name_is_answered(cohort, weights, tmp_path):
+    (tmp_path / "in" / "x.png").mkdir(parents=True)
+    for name in ("x", "x.png/a"):
+        Image.fromarray(cohort.images[0]).save(tmp_path / "in" / name, "PNG")
+    failed = predict.predict_all(tmp_path / "in", tmp_path / "out", weights=weights)
+    assert set(failed) == {"x", "x.png/a"} and all("shows no knee" in why for why in failed.values())
+
+
+def test_what_is_no_file_is_said_and_costs_no_other_file(cohort, weights, tmp_path, capsys):
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    Image.fromarray(cohort.images[0]).save(folder / "sub" / "a.png")
+    for name, target in {
+        "ok": "sub/a.png",
+        "loop": "loop",
+        "lost": "nowhere",
+        "up": "..",
+        "b": "sub",
+    }.items():
+        (folder / name).symlink_to(target)
+    os.mkfifo(folder / "pipe")
+    (tmp_path / "out" / "overlays").mkdir(parents=True)
+    (folder / "own").symlink_to(tmp_path / "out")
+    failed = predict.predict_all(folder, tmp_path / "out", weights=weights)
+    printed = capsys.readouterr().out
+    for name, why in {
+        "ok": "shows no knee",
+        "sub/a.png": "shows no knee",
+        "loop": "is a symbolic link that leads nowhere",
+        "lost": "is a symbolic link that leads nowhere",
+        "up": "is a symbolic link to a folder: give that folder itself",
+        "b": "is a symbolic link to a folder",
+        "own": "is a symbolic link to a folder",
+        "pipe": "is no file",
+    }.items():
+        assert why in failed.pop(name) and f"/in/{name} {why}" in printed
+    assert not failed
+    assert predict.predict_all(folder, tmp_path / "out", weights=weights, resume=True).keys() == set(
+        table(tmp_path / "out")["file"]
+    )
+
+
+def test_a_folder_that_cannot_be_looked_into_is_said(cohort, weights, tmp_path):
+    """One whose path is longer than the system takes: others can be looked into by whoever may do all."""
+    folder, here = tmp_path / "in", os.getcwd()
+    folder.mkdir()
+    Image.fromarray(cohort.images[0]).save(folder / "a.png")
+    try:
+        os.chdir(folder)
+        for _ in range(20):
+            os.mkdir("d" * 250)
+            os.chdir("d" * 250)
+    finally:
+        os.chdir(here)
+    failed = predict.predict_all(folder, tmp_path / "out", weights=weights)
+    assert "shows no knee" in failed.pop("a.png")
+    (why,) = failed.values()
+    assert "cannot be looked into (File name too long): none of its files is read" in why
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="whoever may do all may look into any folder")
+def test_a_folder_without_the_right_to_read_it_is_said(weights, tmp_path):
+    (tmp_path / "in" / "closed").mkdir(parents=True, mode=0)
+    failed = predict.predict_all(tmp_path / "in", tmp_path / "out", weights=weights)
+    assert "closed cannot be looked into (Permission denied)" in failed["closed"]
+
+
+def test_names_of_files_are_told_apart_on_one_printable_line():
+    names = ["a\n.png", "a\\n.png", "\x1b[2J", "\u202egnp.a", os.fsdecode(b"\xff"), "\\xff", "ü.png", "\t=1"]
+    shown = [input_files.as_text(name) for name in names]
+    assert len(set(shown)) == len(names) and all(text.isprintable() for text in shown)
+    assert shown[0] == "a\\n.png" and shown[4:7] == ["\\xff", "\\\\xff", "ü.png"]
+
+
+@pytest.mark.parametrize("path", ["nowhere", "loop", "x" * 5000, "zero\0byte"])
+def test_a_path_that_leads_nowhere_is_one_clear_error(path, weights, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    with pytest.raises(KneelError, match="is no file and no folder with files"):
+        predict.predict_all(path, tmp_path / "out", weights=weights)
+
+
+def test_what_could_not_be_written_is_asked_again(folder, weights, tmp_path):
+    """A full disk is not the file's fault: its overlay is drawn when the run goes on."""
+    out = tmp_path / "out"
+    (out / "overlays").mkdir(parents=True)
+    predict.predict_all(folder, out, weights=weights)
+    noted = "".join(
+        json.dumps(entry | {"problem": "full", "unfinished": True}) + "\n" for entry in answers(out)
+    )
+    (out / predict.ANSWERS).write_text(noted)
+    assert "full" not in predict.predict_all(folder, out, weights=weights, resume=True).values()
 
 
 def test_resuming_looks_at_new_and_changed_files_alone(folder, cohort, weights, tmp_path):
@@ -203,7 +298,7 @@ def test_a_knees_rows_have_millimetres_where_the_spacing_is_known(mm_per_px, coh
     radiograph = Radiograph(tmp_path / "x.png", cohort.images[0], mm_per_px)
     knee = locate_knee(radiograph, tiny_networks[0], Place(np.array([56.0, 58.0]), 70.0, "R", 0.05), "R")
     entry = {"file": "x.png", "problem": "", "knees": [predict.described("x.png", knee)]}
-    predict.write_tables(tmp_path, [json.loads(json.dumps(entry))])
+    answer_tables.write_tables(tmp_path, [json.loads(json.dumps(entry))])
     rows = pd.read_csv(tmp_path / "landmarks.csv")
     assert rows["landmark"].tolist() == list(range(16)) and set(rows["side"]) == {"R"}
     assert np.allclose(rows[["x_px", "y_px"]], knee.points_px, atol=0.006)

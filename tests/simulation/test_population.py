@@ -155,13 +155,13 @@ def test_oai_folders_that_are_not_whole_are_one_error(cache):
     with pytest.raises(KneelError, match="its tibial centre, .* is not in .*001"):
         oai.load_oai(folder, folder / "other.csv", jobs=1)
     table.iloc[:0].to_csv(folder / "other.csv", index=False)
-    with pytest.raises(KneelError, match="the annotations name no knee"):
+    with pytest.raises(KneelError, match="other.csv has 0 rows, expected at least one"):
         oai.load_oai(folder, folder / "other.csv", jobs=1)
     contents = (folder / "contents.csv").read_text()
     pd.read_csv(folder / "contents.csv").assign(
         Folder=lambda rows: rows["Folder"].where(rows.index > 0)
     ).to_csv(folder / "contents.csv", index=False)
-    with pytest.raises(KneelError, match="contents.csv names no folder for subject"):
+    with pytest.raises(KneelError, match="contents.csv, line 2, column Folder: an empty cell"):
         oai.load_oai(folder, annotations, jobs=1)
     (folder / "contents.csv").write_text(contents)
     victim = next(folder.glob("0.S.1/*/*/*/001"))

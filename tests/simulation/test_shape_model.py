@@ -1,4 +1,5 @@
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from kneel_lib import landmarks, paths
 from kneel_lib.data.crops import annotation_path
 from kneel_lib.data.folds import FOLDS, make_folds
+from kneel_lib.errors import KneelError
 from kneel_lib.simulation import shape_model
 from kneel_lib.simulation.population import SIMULATOR
 
@@ -77,3 +79,45 @@ def test_a_changed_shape_model_comes_with_a_new_version_of_the_simulator():
     ), (
         "a shape model's file has changed: raise SIMULATOR, whose number is the only thing that kept files and runs know of it by, and put the new sum here"
     )
+
+
+def models(change):
+    whole = json.loads((paths.DATA / shape_model.NAME).read_text())
+    change(whole["2"])
+    return json.dumps(whole)
+
+
+WHOLE = (paths.DATA / shape_model.NAME).read_text()
+DAMAGED = {
+    "empty": "",
+    "not json": "x",
+    "a list": "[]",
+    "null": "null",
+    "deep": '{"2":' * 50_000 + "1" + "}" * 50_000,
+    "cut off": WHOLE[:9000],
+    "doubled": WHOLE + WHOLE,
+    "no grade": "{}",
+    "a sixth grade": WHOLE.replace('"2":', '"7":', 1),
+    "knees as text": models(lambda model: model.update(knees="148")),
+    "knees true": models(lambda model: model.update(knees=True)),
+    "knees 10**400": models(lambda model: model.update(knees=10**400)),
+    "no modes": models(lambda model: model.pop("modes")),
+    "modes null": models(lambda model: model.update(modes=None)),
+    "NaN": models(lambda model: model["mean_mm"][3].__setitem__(0, float("nan"))),
+    "inf": models(lambda model: model["modes"][3][0].__setitem__(1, float("inf"))),
+    "10**400": models(lambda model: model["mean_mm"][3].__setitem__(0, 10**400)),
+    "far": models(lambda model: model["mean_mm"].__setitem__(2, [1e9, 1e9])),
+    "15 points": models(lambda model: model["mean_mm"].pop()),
+    "ragged": models(lambda model: model["mean_mm"][2].pop()),
+    "a mode less": models(lambda model: model["modes"].pop()),
+    "negative deviation": models(lambda model: model["deviations_mm"].__setitem__(0, -5.0)),
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_shape_model_is_one_line_that_names_file_and_place(tmp_path, monkeypatch, text):
+    (tmp_path / "damaged.json").write_text(text)
+    monkeypatch.setattr(paths, "DATA", tmp_path)
+    with pytest.raises(KneelError, match="damaged.json.*get it again from git") as caught:
+        shape_model.load.__wrapped__("damaged.json")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
