@@ -32,6 +32,7 @@ extensions = [
     "extensions.docstrings",
     "extensions.glossary_links",
     "extensions.numbers",
+    "extensions.outside",
 ]
 
 # What is a page
@@ -41,6 +42,7 @@ include_patterns = [
     "docs/api/*.md",
     "notebooks/*.ipynb",
     "notebooks/*.md",
+    "course/README.md",
     "results/README.md",
     "data/README.md",
     "kneel_lib/README.md",

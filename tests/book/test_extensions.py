@@ -14,7 +14,8 @@ pytestmark = pytest.mark.trains  # it trains nothing, but each small book takes 
 CONF = """
 import sys
 sys.path.insert(0, {docs!r})
-extensions = ["myst_parser", "sphinx.ext.mathjax", "extensions.numbers", "extensions.glossary_links"]
+extensions = ["myst_parser", "sphinx.ext.mathjax", "extensions.numbers", "extensions.glossary_links", "extensions.outside"]
+exclude_patterns = ["labs"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 html_theme = "basic"
 """
@@ -67,6 +68,19 @@ As sections 1.1 and 1.2 say, equation 1.1 holds. The paper's section 4.3 says mo
     assert links == [("#first", "1.1"), ("#second", "1.2"), ("#equation-1-1", "1.1")]
     assert 'id="equation-1-1"' in made["index"] and r"\begin{split}" not in made["index"]
     assert 'href="index.html#second">1.2</a>' in made["other"]
+
+
+def test_a_page_outside_of_the_book_is_downloaded_and_a_folder_is_words(tmp_path):
+    (tmp_path / "labs").mkdir()
+    (tmp_path / "labs" / "one.md").write_text("# One\n")
+    said, made = small_book(
+        tmp_path, "# Title\n\n[The labs](labs), [one](labs/one.md), [two](two.md).\n", two="# Two\n"
+    )
+    assert said.returncode == 0, said.stderr
+    assert "<p>The labs, " in made["index"] and 'href="two.html"' in made["index"]
+    assert re.search(
+        r'<a class="[^"]*download[^"]*" download="" href="_downloads/\w+/one.md">', made["index"]
+    )
 
 
 @pytest.mark.parametrize("named", ["section 7.7", "equation 7.7"])
