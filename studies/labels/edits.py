@@ -90,7 +90,8 @@ def head_to_head(stages: Stages, system: System, runs: list[Run]) -> pd.DataFram
             {
                 "what": "nearer",
                 "system": system.setting,
-                "points_are": f"moved by {low_mm:g} to {high_mm:g} mm",
+                "points_are": "moved by "
+                + (f"{low_mm:g} to {high_mm:g} mm" if high_mm < np.inf else f"more than {low_mm:g} mm"),
                 "value": mean,
                 "low": low,
                 "high": high,
