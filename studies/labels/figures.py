@@ -70,14 +70,13 @@ def error_ellipses(shape_mm: np.ndarray, parts: Mapping[str, pd.DataFrame]) -> F
     )
     direction = outlines.tangents(shape_mm[None])[0]
     for axes, (title, table) in zip(panels.flat, parts.items()):
-        rows = table.set_index(table["landmark"].astype(int)).sort_index()
+        ordered = table.sort_values("landmark", key=lambda column: column.astype(int))
+        sizes = ordered[["along_rms_mm", "across_rms_mm"]].to_numpy(float)
         for members, colour in BONES.values():
             axes.plot(*outlines.outline(shape_mm[list(members)]).T, color="0.8", linewidth=1)
             for number in members:
                 angle = np.degrees(np.arctan2(direction[number, 1], direction[number, 0]))
-                along, across = (
-                    2 * MAGNIFIED * rows.loc[number, f"{part}_rms_mm"] for part in ("along", "across")
-                )
+                along, across = 2 * MAGNIFIED * sizes[number]
                 axes.add_patch(
                     Ellipse(tuple(shape_mm[number]), along, across, angle=angle, color=colour, alpha=0.5)
                 )

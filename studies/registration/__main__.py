@@ -26,9 +26,26 @@ def cast_votes(options):
     return 0
 
 
+def agreement_crops(options):
+    """The simulated crops of `--truth`."""
+    from kneel_lib.experiment.cohorts import load_cohort
+    from studies.registration.agreement import crops_of
+
+    return crops_of(load_cohort("simulated", options.knees))
+
+
 def register(options):
     if options.vote:
         return cast_votes(options)
+    if options.truth:
+        from kneel_lib.reporting.export import write_table
+        from studies.registration import vote_truth
+
+        crops = agreement_crops(options)
+        path = paths.RESULTS / "registration_truth.csv"
+        write_table(vote_truth.truth_rows(crops, options.jobs), path)
+        print(path)
+        return 0
     if options.judge:
         from studies.registration import judges
 
@@ -73,6 +90,11 @@ def main(arguments=None):
         "--vote",
         choices=("crops_templates", "crops_voted"),
         help="the last step: let the networks and forests trained on these labels place every knee anew",
+    )
+    parser.add_argument(
+        "--truth",
+        action="store_true",
+        help="a vote on simulated crops, against the known truth: results/registration_truth.csv",
     )
     parser.add_argument(
         "--judge",

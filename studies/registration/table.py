@@ -55,7 +55,13 @@ def place_by_templates(
 
 
 def place_by_network(crops, placement, profile=network_check.CHECK, device="cpu"):
-    """The network check's `Placement` of the crops; each half's predictions are kept."""
+    """The network check's `Placement` of the crops."""
+    points = network_points(crops, placement, profile, device)
+    return network_check.fit_placement(points, crops.offsets_mm, placement.inverted)
+
+
+def network_points(crops, placement, profile=network_check.CHECK, device="cpu"):
+    """(n, 16, 2) pixels of the crops: the checking network's answers; each half's are kept."""
     said = hashlib.sha256(
         repr((RECIPE, profile)).encode() + placement.mm_per_px.tobytes() + placement.centres_px.tobytes()
     ).hexdigest()[:12]
@@ -79,7 +85,7 @@ def place_by_network(crops, placement, profile=network_check.CHECK, device="cpu"
             kept = {"points": found}
             write_arrays(path, **kept)
         points[unseen] = kept["points"]
-    return network_check.fit_placement(points, crops.offsets_mm, placement.inverted)
+    return points
 
 
 def make_table(

@@ -10,7 +10,7 @@ import pytest
 from kneel_lib import landmarks, outlines, paths
 from kneel_lib.data.crops import annotation_path
 from kneel_lib.errors import KneelError
-from studies.labels import edits, floor, regions, stages
+from studies.labels import edits, figures, floor, regions, stages
 
 
 def via_table(knees):
@@ -30,12 +30,22 @@ def via_table(knees):
     return pd.DataFrame(rows)
 
 
+def drawn_bones(random):
+    """(16, 2) whole pixels of an ROI, each bone from lateral to medial."""
+    return np.concatenate(
+        [
+            np.stack([np.sort(random.integers(50, 400, count)), random.integers(200, 280, count)], axis=1)
+            for count in (len(landmarks.TIBIA), len(landmarks.FEMUR))
+        ]
+    )
+
+
 @pytest.fixture
 def release(tmp_path):
     """(folder with the published table and both stages, the published points in ROI pixels): a right and a
     left knee at 0.15 mm a pixel, of which a person moved landmark 8 of the left one by 12 pixels."""
     random = np.random.default_rng(0)
-    published = {("1", "R"): random.integers(50, 400, (16, 2)), ("2", "L"): random.integers(50, 400, (16, 2))}
+    published = {key: drawn_bones(random) for key in (("1", "R"), ("2", "L"))}
     after = {
         key: 2.0 * points * [-1 if key[1] == "L" else 1, 1] + [2000, 300] for key, points in published.items()
     }
@@ -151,3 +161,41 @@ def test_parts_are_seen_from_the_prediction():
     points[..., 0] = np.arange(16) * 5.0
     parts = regions.parts_of(points, points + [0.3, 2.0])
     assert np.abs(parts[..., 0]) == pytest.approx(2.0) and np.abs(parts[..., 1]) == pytest.approx(0.3)
+
+
+@pytest.fixture
+def recorded():
+    names = "annotation_stages error_split label_floor registration_votes conformal_regions"
+    return {name: pd.read_csv(paths.RESULTS / f"{name}.csv") for name in names.split()}
+
+
+def test_figures_draw_every_row_that_they_are_given(recorded):
+    stages_table = recorded["annotation_stages"]
+    left, right = figures.edit_rates(stages_table).axes
+    assert len(left.patches) == landmarks.COUNT and len(right.patches) == 5
+    assert max(bar.get_height() for bar in left.patches) == pytest.approx(30.882)
+    (axes,) = figures.nearer(stages_table[stages_table["cohort"] == "crops_first"]).axes
+    assert len(axes.containers) == 3
+    floors = figures.floor_by_grade(recorded["label_floor"]).axes
+    assert [len(panel.patches) for panel in floors] == [12, 12]
+    votes = recorded["registration_votes"]
+    (axes,) = figures.judged_tables(votes).axes
+    assert sum(line.get_marker() == "o" and len(line.get_xdata()) for line in axes.lines) == len(votes)
+    own = recorded["conformal_regions"]
+    (axes,) = figures.region_areas(own[own["cohort"] == "crops_voted"]).axes
+    assert len(axes.patches) == 2 * landmarks.COUNT
+
+
+def test_ellipses_lie_along_the_outline(recorded):
+    split = recorded["error_split"]
+    rows = split[
+        (split["cohort"] == "crops_first")
+        & (split["setting"] == "best")
+        & (split["profile"] == "native")
+        & (split["landmark"] != "all")
+    ]
+    shape = np.zeros((landmarks.COUNT, 2))
+    shape[:, 0] = np.arange(landmarks.COUNT) * 5.0
+    (axes,) = figures.error_ellipses(shape, {"best": rows}).axes
+    assert len(axes.patches) == landmarks.COUNT
+    assert all(patch.angle == 0 and patch.width > patch.height for patch in axes.patches[:9])
