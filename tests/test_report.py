@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from kneel_lib import paths, report
+from kneel_lib.data.crops import load_crops
 from kneel_lib.experiment import engines, runs
 from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import ONE_CHANGE, SETTINGS
@@ -59,9 +60,10 @@ def test_recorded_best_reaches_the_level_that_the_readme_claims():
 
 
 def test_recorded_errors_are_those_of_the_predictions(crops):
+    labelled = load_crops(name=selection.STUDY)
     truth = {
         (row.subject_id, row.side): points
-        for row, points in zip(crops.knees.itertuples(), crops.landmarks_mm)
+        for row, points in zip(labelled.knees.itertuples(), labelled.landmarks_mm)
     }
     for run in report.recorded_groups(recorded_runs(), "best"):
         for _, row in run.predictions.iterrows():
@@ -277,17 +279,17 @@ def test_tables_to_read_give_each_quantity_its_own_number_of_places():
     row = as_text(table).loc["wing"]
     assert (
         row[("paper", "pck_1")] == "31.7"
-        and row[("crops, study", "folds")] == "5"
-        and row[("crops, study", "mre_mm")] == "1.59"
+        and row[(f"{selection.STUDY}, study", "folds")] == "5"
+        and row[(f"{selection.STUDY}, study", "mre_mm")] == "1.59"
         and row[("", "setting")] == "Wing loss"
     )
-    assert as_text(table).loc["finetune", ("crops, long", "folds")] == ""
+    assert as_text(table).loc["finetune", (f"{selection.STUDY}, long", "folds")] == ""
 
 
 def test_the_recorded_column_of_table1_has_one_row_a_setting():
     recorded = recorded_runs()
     rows = tables.recorded_rows(recorded).set_index("setting")
-    assert rows.index.is_unique and set(rows["cohort"]) == {"crops"}
+    assert rows.index.is_unique and set(rows["cohort"]) == {selection.STUDY}
     assert (
         rows.loc[["wing", "best"], "profile"].tolist() == ["study", "study"]
         and rows.loc["aam_igo", "profile"] == "native"
@@ -299,7 +301,10 @@ def test_the_recorded_column_of_table1_has_one_row_a_setting():
 def test_chosen_rows_stand_in_their_order_after_the_last_epoch_and_averaged():
     table = tables.chosen_rows(selection.table1_runs(recorded_runs()), ["best", "wing", "l1"])
     assert table.index.tolist() == tables.row_labels(["best", "wing", "l1"])
-    last, averaged = table[("crops, study", "mre_mm")], table[("crops, study, EMA", "mre_mm")]
+    last, averaged = (
+        table[(f"{selection.STUDY}, study", "mre_mm")],
+        table[(f"{selection.STUDY}, study, EMA", "mre_mm")],
+    )
     assert last.iloc[0] == averaged.iloc[0] and averaged.iloc[1] < last.iloc[1]
 
 

@@ -112,7 +112,7 @@ BEST_ABLATIONS = (
 NORMALISED = change(
     BEST,
     "best_normalised",
-    "best, ROI of the knee's size, wide ranges",
+    "best, ROI as large as the knee asks",
     roi_scale="plateau",
     augmentation=STRANGERS,
 )

@@ -229,7 +229,7 @@ def test_a_bent_record_is_noticed_though_the_manifest_agrees(record, change, mes
 @pytest.fixture
 def real_record(crops, tmp_path, monkeypatch):
     """A copy of the recorded mean shape on the real crops."""
-    name = "runs/crops/native/mean_shape.parquet"
+    name = "runs/crops_first/native/mean_shape.parquet"
     path = tmp_path / "results" / name
     path.parent.mkdir(parents=True)
     shutil.copy(paths.RESULTS / name, path)

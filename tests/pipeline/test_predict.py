@@ -33,12 +33,12 @@ def weights(cohort, tmp_path_factory):
             ("landmarks", NORMALISED, TINY, cohort),
             ("search", SEARCH, replace(TINY, spacing_mm=1.0), search_fields(cohort)),
         ):
-            spec, nothing = (
-                plan(setting, profile, knees, "all"),
-                pd.DataFrame({"epoch": [0], "seconds": [0.0]}),
-            )
+            spec = plan(setting, profile, knees, "all")
+            history = pd.DataFrame({"epoch": range(1, profile.epochs + 1), "seconds": 0.0})
+            none = runs.predict_held_out(lambda rois, centre: rois, spec, knees.select([]), "truth", "final")
+            none.insert(4, "fold", spec.held_out)
             manifest = {"started": "2026-01-01T00:00:00+00:00", **runs.environment()}
-            made = runs.keep(spec, manifest, nothing, nothing, trained.build_network(spec))
+            made = runs.keep(spec, manifest, history, none, trained.build_network(spec))
             pretrained.write_pretrained(made, kind, folder)
     return folder
 
