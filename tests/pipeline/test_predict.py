@@ -37,7 +37,8 @@ def weights(cohort, tmp_path_factory):
             history = pd.DataFrame({"epoch": range(1, profile.epochs + 1), "seconds": 0.0})
             none = runs.predict_held_out(lambda rois, centre: rois, spec, knees.select([]), "truth", "final")
             none.insert(4, "fold", spec.held_out)
-            manifest = {"started": "2026-01-01T00:00:00+00:00", **runs.environment()}
+            times = {"started": "2026-01-01T00:00:00+00:00", "seconds": 0.0, "train_seconds": 0.0}
+            manifest = {**times, "parameters": 0, **runs.environment()}
             made = runs.keep(spec, manifest, history, none, trained.build_network(spec))
             pretrained.write_pretrained(made, kind, folder)
     return folder
