@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from kneel_lib import landmarks, paths
 from kneel_lib.data import cache
@@ -17,7 +18,7 @@ from kneel_lib.data.crops import (
     read_table,
     verify,
 )
-from kneel_lib.data.folds import make_folds
+from kneel_lib.data.folds import choose_labels, make_folds
 from kneel_lib.data.rois import cut_rois, displacements_mm
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.cohorts import load_cohort
@@ -219,3 +220,18 @@ def test_a_kept_cohort_whose_header_is_damaged_is_made_again(cohort, tmp_path, h
     arrays = dict(np.load(path)) | {"header": np.array(header)}
     np.savez(path, **arrays)
     assert cache.load(path) is None
+
+
+@pytest.mark.parametrize("side", ["R", "L"])
+def test_an_inverted_crop_is_turned_round_and_a_left_one_is_mirrored(tmp_path, side):
+    stored = (np.arange(12 * 9).reshape(12, 9) * 2).astype(np.uint8)
+    Image.fromarray(stored).save(tmp_path / "crop.png")
+    shown = stored[:, ::-1] if side == "L" else stored
+    plain, inverted = (read_crop(tmp_path / "crop.png", {"side": side, "inverted": n}) for n in (0, 1))
+    assert np.array_equal(plain, shown) and np.array_equal(inverted, 255 - shown)
+
+
+def test_few_labels_are_others_with_another_seed(cohort):
+    known = np.arange(40)
+    first, again, other = (set(choose_labels(known, 6, seed)) for seed in (0, 0, 1))
+    assert first == again != other and len(first) == len(other) == 6
