@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 
 from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort
@@ -22,6 +23,9 @@ from kneel_lib.pipeline.predictors import Network
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
 torch.set_num_threads(1 if WORKER else int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count())))
+
+settings.register_profile("same every time", max_examples=50, deadline=None, derandomize=True, database=None)
+settings.load_profile("same every time")
 
 
 def pytest_configure(config):
