@@ -6,6 +6,7 @@ Tests may run in several processes at once (`make test`): each has a store, a ca
 import os
 import shutil
 import tempfile
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -46,6 +47,14 @@ def pytest_collection_modifyitems(items):
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
     items.sort(key=lambda item: not any(mark.kwargs.get("long") for mark in item.iter_markers("trains")))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """No test skips in silence: a line for each reason, with how many tests it kept from running."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
 def drawn_cohort(count=24, seed=0):
@@ -98,11 +107,14 @@ def tiny_networks():
     return tuple(made)
 
 
+NO_CROPS = "the real crops are not on this machine: data/README.md says where to get them"
+
+
 @pytest.fixture(scope="session")
 def crops():
-    """The real crops; tests that need them are skipped where they are not."""
+    """The real crops; tests that need them are skipped where they are not, and the summary says how many."""
     if not (paths.downloads() / "oai_crops").is_dir():
-        pytest.skip("the real crops are not on this machine (data/README.md)")
+        pytest.skip(NO_CROPS)
     from kneel_lib.data.crops import load_crops
 
     return load_crops()

@@ -10,6 +10,7 @@ import pytest
 from kneel_lib import paths
 
 DISTRIBUTION = {
+    "cosmic_ray": "cosmic-ray",
     "cv2": "opencv-python-headless",
     "distributed": "dask",
     "gdcm": "python-gdcm",
