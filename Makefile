@@ -18,7 +18,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --
 # glibc keeps the memory that a training step frees, instead of faulting it in anew (a twentieth of a step); read at start.
 run test check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
 
-.PHONY: run check test format report notebooks verify benchmark book slides lab course collect grade clean
+.PHONY: run check test mutants format report notebooks verify benchmark book slides lab course collect grade clean
 
 run: .venv/.ready
 	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) --engine $(ENGINE) --jobs $(JOBS) $(ARGUMENTS)
@@ -32,6 +32,10 @@ check: .venv/.ready-test
 
 test: .venv/.ready-test
 	$(PYTEST)
+
+# How many small changes of the code the quick tests notice, on a sample (studies/mutants): half an hour.
+mutants: .venv/.ready-test
+	$(BIN)/python -m studies.mutants $(ARGUMENTS)
 
 format: .venv/.ready-test
 	$(BIN)/ruff check --fix

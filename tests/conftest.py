@@ -6,11 +6,13 @@ Tests may run in several processes at once (`make test`): each has a store, a ca
 import os
 import shutil
 import tempfile
+from collections import Counter
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 
 from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort
@@ -22,6 +24,9 @@ from kneel_lib.pipeline.predictors import Network
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
 
 torch.set_num_threads(1 if WORKER else int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count())))
+
+settings.register_profile("same every time", max_examples=50, deadline=None, derandomize=True, database=None)
+settings.load_profile("same every time")
 
 
 def pytest_configure(config):
@@ -42,6 +47,14 @@ def pytest_collection_modifyitems(items):
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
     items.sort(key=lambda item: not any(mark.kwargs.get("long") for mark in item.iter_markers("trains")))
+
+
+def pytest_terminal_summary(terminalreporter):
+    """No test skips in silence: a line for each reason, with how many tests it kept from running."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports)
+    for reason, count in sorted(reasons.items()):
+        terminalreporter.write_line(f"{count} skipped: {reason}")
 
 
 def drawn_cohort(count=24, seed=0):
@@ -94,11 +107,14 @@ def tiny_networks():
     return tuple(made)
 
 
+NO_CROPS = "the real crops are not on this machine: data/README.md says where to get them"
+
+
 @pytest.fixture(scope="session")
 def crops():
-    """The real crops; tests that need them are skipped where they are not."""
+    """The real crops; tests that need them are skipped where they are not, and the summary says how many."""
     if not (paths.downloads() / "oai_crops").is_dir():
-        pytest.skip("the real crops are not on this machine (data/README.md)")
+        pytest.skip(NO_CROPS)
     from kneel_lib.data.crops import load_crops
 
     return load_crops()

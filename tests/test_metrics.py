@@ -1,8 +1,15 @@
 import numpy as np
 import pytest
 
-from kneel_lib import metrics
-from kneel_lib.reporting.statistics import DRAWS, holm, mean_interval, paired_difference, resampled_means
+from kneel_lib import landmarks, metrics
+from kneel_lib.reporting.statistics import (
+    DRAWS,
+    holm,
+    interval_over_trainings,
+    mean_interval,
+    paired_difference,
+    resampled_means,
+)
 
 
 @pytest.fixture
@@ -142,3 +149,82 @@ def test_a_paired_interval_covers_the_truth_about_as_often_as_it_says():
 def test_holm_corrects_step_by_step():
     assert np.allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     assert np.allclose(holm([0.9, 0.8]), [1.0, 1.0]) and len(holm([])) == 0
+
+
+def test_a_knee_is_out_from_ten_millimetres_on(errors):
+    errors[0, 3] = 9.999
+    assert metrics.outliers_paper(errors) == 0.0
+    errors[0, 3] = 10.0
+    assert metrics.outliers_paper(errors) == 50.0
+
+
+def test_a_summary_by_hand(errors):
+    """Knee 0: tibia 0.2 and 1.6, femur 0.5 twice. Knee 1: tibia 0.5 twice, femur 3.0 and 0.2."""
+    found = metrics.summarise(errors)
+    assert [found[f"pck_{radius}"] for radius in ("1", "1.5", "2", "2.5")] == [75.0, 75.0, 100.0, 100.0]
+    assert [found[f"strict_{radius}"] for radius in ("1", "1.5", "2", "2.5")] == [75.0, 75.0, 87.5, 87.5]
+    assert found["strict_2.5_all16"] == pytest.approx(100 * 31 / 32) and found["out"] == 0.0
+    assert found["mre_mm"] == pytest.approx((28 * 0.5 + 0.2 + 1.6 + 3.0 + 0.2) / 32)
+    assert found["median_mm"] == 0.5
+
+
+def test_table_2_scores_its_own_landmarks(errors):
+    errors[:, [4, 12]] = 9.0
+    one, two = (metrics.summarise(errors, bones) for bones in (landmarks.TABLE1, landmarks.TABLE2))
+    assert one["strict_1"] == 75.0 and two["strict_1"] == pytest.approx(100 * 6 / 12)
+    assert one["pck_2.5"] == 100.0 and two["pck_2.5"] == 0.0
+
+
+def test_a_lost_knee_is_out_and_outside_of_every_radius_and_adds_nothing_to_the_means(errors):
+    with_lost = np.concatenate([errors, np.full((2, 16), np.nan)])
+    found, before = metrics.summarise(with_lost), metrics.summarise(errors)
+    assert metrics.lost_knees(with_lost).tolist() == [False, False, True, True]
+    assert found["out"] == 50.0 and found["pck_2.5"] == before["pck_2.5"] / 2
+    assert found["strict_2"] == before["strict_2"] / 2
+    assert (found["mre_mm"], found["median_mm"]) == (before["mre_mm"], before["median_mm"])
+    nothing = metrics.summarise(np.full((2, 16), np.nan))
+    assert np.isnan(nothing["mre_mm"]) and nothing["out"] == 100.0 and nothing["strict_2.5_all16"] == 0.0
+
+
+def test_a_bone_without_a_known_landmark_has_no_error(errors):
+    errors[0, [0, 8]] = np.nan
+    assert np.isnan(metrics.bone_errors(errors)[0, 0]) and metrics.bone_errors(errors)[0, 1] == 0.5
+
+
+def test_an_interval_over_trainings_is_students():
+    """Three values 1, 2, 3: t at 2 degrees of freedom is 4.3027, the standard error 1 / sqrt(3)."""
+    mean, low, high = interval_over_trainings([1.0, 2.0, 3.0])
+    assert mean == 2.0 and [low, high] == pytest.approx([2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5], abs=1e-4)
+
+
+def test_p_is_twice_the_share_on_the_other_side_with_one_draw_added():
+    """Two subjects, +3 and -1: a draw's mean is 3, 1 or -1; so p is twice the share of -1."""
+    values, subjects, draws = [3.0, -1.0], ["a", "b"], 999
+    mean, means = resampled_means(values, subjects, draws)
+    _, low, high, p = paired_difference(values, [0.0, 0.0], subjects, draws)
+    assert mean == 1.0 and set(means) == {3.0, 1.0, -1.0} and (low, high) == (-1.0, 3.0)
+    assert p == 2 * ((means == -1).sum() + 1) / 1000
+    assert paired_difference([1.0, 2.0], [1.0, 2.0], subjects, draws)[3] == 1.0
+
+
+def test_an_interval_leaves_out_two_and_a_half_percent_on_each_side():
+    values = np.random.default_rng(3).normal(2, 1, 50)
+    mean, low, high = mean_interval(values, np.arange(50))
+    _, means = resampled_means(values, np.arange(50))
+    assert mean == pytest.approx(values.mean()) and len(means) == DRAWS
+    assert (
+        (means < low).mean()
+        == pytest.approx(0.025, abs=2e-3)
+        == pytest.approx((means > high).mean(), abs=2e-3)
+    )
+
+
+def test_unknown_values_are_left_out_of_sums_and_counts():
+    mean, means = resampled_means([[1.0, np.nan], [np.nan, 3.0]], ["a", "b"], draws=50)
+    assert mean == 2.0 and set(means) == {1.0, 2.0, 3.0}
+
+
+def test_draws_are_the_same_every_time_and_others_with_another_seed():
+    values = np.random.default_rng(0).normal(0, 1, 30)
+    first, again, other = (resampled_means(values, np.arange(30), 100, seed)[1] for seed in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)

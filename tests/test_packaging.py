@@ -11,6 +11,7 @@ from kneel_lib import paths
 
 DISTRIBUTION = {
     "annotated_types": "annotated-types",
+    "cosmic_ray": "cosmic-ray",
     "cv2": "opencv-python-headless",
     "distributed": "dask",
     "gdcm": "python-gdcm",

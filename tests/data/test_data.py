@@ -4,13 +4,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from kneel_lib import landmarks, paths
 from kneel_lib.data import cache
 from kneel_lib.data import crops as crops_module
 from kneel_lib.data.cohort import check_cohort
 from kneel_lib.data.crops import CHECKSUMS, list_checksums, load_crops, read_annotation, read_crop, verify
-from kneel_lib.data.folds import make_folds
+from kneel_lib.data.folds import choose_labels, make_folds
 from kneel_lib.data.rois import cut_rois, displacements_mm
 from kneel_lib.data.tables import KNEE, SIDE, SUBJECT, Schema, read_table
 from kneel_lib.errors import KneelError
@@ -260,3 +261,18 @@ def test_a_kept_cohort_that_is_no_file_is_made_again(cohort, tmp_path):
     (tmp_path / "folder.npz").mkdir()
     (tmp_path / "loop.npz").symlink_to(tmp_path / "loop.npz")
     assert cache.load(tmp_path / "folder.npz") is None and cache.load(tmp_path / "loop.npz") is None
+
+
+@pytest.mark.parametrize("side", ["R", "L"])
+def test_an_inverted_crop_is_turned_round_and_a_left_one_is_mirrored(tmp_path, side):
+    stored = (np.arange(12 * 9).reshape(12, 9) * 2).astype(np.uint8)
+    Image.fromarray(stored).save(tmp_path / "crop.png")
+    shown = stored[:, ::-1] if side == "L" else stored
+    plain, inverted = (read_crop(tmp_path / "crop.png", {"side": side, "inverted": n}) for n in (0, 1))
+    assert np.array_equal(plain, shown) and np.array_equal(inverted, 255 - shown)
+
+
+def test_few_labels_are_others_with_another_seed(cohort):
+    known = np.arange(40)
+    first, again, other = (set(choose_labels(known, 6, seed)) for seed in (0, 0, 1))
+    assert first == again != other and len(first) == len(other) == 6

@@ -132,3 +132,36 @@ def test_jpeg_2000_gives_the_pixels_of_the_uncompressed_file(tmp_path):
         dataset.save_as(tmp_path / f"{name}.dcm")
         images.append(read_dicom(tmp_path / f"{name}.dcm").image)
     assert images[0].shape == (1760, 1760) and np.array_equal(*images)
+
+
+def test_the_detectors_and_the_files_spacing_come_before_that_of_a_scanned_film(pixels, tmp_path):
+    spacings = {"PixelSpacing": [0.3, 0.3], "NominalScannedPixelSpacing": [0.4, 0.4]}
+    path = write_radiograph(tmp_path / "a.dcm", pixels, ImagerPixelSpacing=None, **spacings)
+    radiograph = read_dicom(path)
+    assert (radiograph.mm_per_px, radiograph.spacing_from) == (0.3, "PixelSpacing")
+
+
+@pytest.mark.parametrize(
+    "columns_mm, square", [(0.2019, True), (0.1981, True), (0.2021, False), (0.1979, False)]
+)
+def test_pixels_are_square_to_one_percent(pixels, tmp_path, columns_mm, square):
+    path = write_radiograph(tmp_path / "a.dcm", pixels, ImagerPixelSpacing=[0.2, columns_mm])
+    if square:
+        assert read_dicom(path).mm_per_px == pytest.approx((0.2 + columns_mm) / 2)
+    else:
+        with pytest.raises(KneelError, match=f"not square: ImagerPixelSpacing is 0.2 x {columns_mm} mm"):
+            read_dicom(path)
+
+
+@pytest.mark.parametrize(
+    "said, side",
+    [
+        ({"ImageLaterality": "L", "Laterality": "R"}, "L"),
+        ({"ImageLaterality": "R", "Laterality": "L"}, "R"),
+        ({"ImageLaterality": "U", "Laterality": "R"}, "R"),
+        ({"Laterality": "L"}, "L"),
+        ({}, ""),
+    ],
+)
+def test_the_side_of_the_image_comes_before_that_of_the_series(pixels, tmp_path, said, side):
+    assert read_dicom(write_radiograph(tmp_path / "a.dcm", pixels, **said)).side == side

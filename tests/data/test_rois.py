@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kneel_lib import landmarks
-from kneel_lib.data.rois import PLATEAU_MM, cut_rois, plateau_mm
+from kneel_lib.data.rois import DISPLACED_MM, PLATEAU_MM, cut_rois, displacements_mm, plateau_mm
 from kneel_lib.errors import KneelError
 
 
@@ -48,3 +48,27 @@ def test_an_unknown_scale_or_kind_of_grey_values_is_refused(cohort):
         cut_rois(cohort, 64, 1.6, scale="inch")
     with pytest.raises(KneelError, match="unknown kind of grey values 'red': choose one of file, normalised"):
         cut_rois(cohort, 64, 1.6, grey="red")
+
+
+def test_fine_stripes_do_not_come_back_as_coarse_ones_in_a_roi_that_samples_down(cohort):
+    """Stripes of one pixel, seen every 2.9 pixels: without a low-pass broad ones would be seen."""
+    stripes = (200 * (np.arange(112) % 2) * np.ones((110, 1))).astype(np.uint8)
+    few = replace(cohort.select(slice(0, 4)), images=(stripes,) * 4)
+    assert cut_rois(few, 24, 0.88).images.std() > 40 and cut_rois(few, 24, 2.56).images.std() < 10
+
+
+def test_a_displaced_roi_lies_up_to_ten_millimetres_off_in_every_direction(cohort):
+    moved = displacements_mm(cohort.knees)
+    lengths, angles = np.linalg.norm(moved, axis=1), np.arctan2(moved[:, 1], moved[:, 0])
+    assert 7 < lengths.max() <= DISPLACED_MM and lengths.min() < 3
+    assert len(set(np.floor(angles / (np.pi / 2)))) == 4
+    truth, displaced = (cut_rois(cohort, 64, 1.6, centre) for centre in ("truth", "displaced"))
+    off = (truth.landmarks_px - displaced.landmarks_px)[:, landmarks.CENTRE] * 1.6
+    assert np.allclose(off, moved, atol=1e-3)
+
+
+def test_a_plateau_of_which_a_corner_is_unknown_counts_as_usual(cohort):
+    points = cohort.landmarks_mm.copy()
+    points[0, 8] = np.nan
+    assert plateau_mm(points)[0] == PLATEAU_MM
+    assert plateau_mm(points)[1:] == pytest.approx(np.linalg.norm(points[1:, 8] - points[1:, 0], axis=1))

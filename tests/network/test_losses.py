@@ -153,3 +153,80 @@ def test_jensen_shannon_is_zero_at_the_target_and_bounded():
     assert losses.heatmap_regularisation(wrong, truth, 1.0).item() > 20
     with pytest.raises(KneelError, match="unknown divergence of maps 'kl'"):
         losses.heatmap_regularisation(right, truth, 1.0, divergence="kl")
+
+
+@pytest.mark.parametrize("beyond", [[11.5, 4.0], [-0.5, 4.0], [4.0, 11.5], [4.0, -0.5]])
+def test_map_term_leaves_out_a_landmark_that_is_half_a_cell_beyond_the_outermost_cells(beyond):
+    maps = torch.randn(1, 2, 12, 12, generator=torch.Generator().manual_seed(0))
+    truth = torch.tensor([[[4.0, 4.0], beyond]]) / 12
+    alone = losses.heatmap_regularisation(maps[:, :1], truth[:, :1], 1.0)
+    assert losses.heatmap_regularisation(maps, truth, 1.0).item() == pytest.approx(alone.item())
+    on_the_edge = torch.tensor([[[4.0, 4.0], np.clip(beyond, 0, 11).tolist()]]) / 12
+    assert losses.heatmap_regularisation(maps, on_the_edge, 1.0).item() != pytest.approx(alone.item())
+
+
+def test_map_term_is_the_cross_entropy_with_a_gaussian_worked_out_cell_by_cell():
+    """Wider than high, so that x and y cannot be taken for one another."""
+    maps = torch.randn(1, 1, 4, 6, generator=torch.Generator().manual_seed(1))
+    x, y, sigma, beta = 2.3, 1.6, 0.8, 1.7
+    gaussian = np.array(
+        [[math.exp(-((j - x) ** 2 + (i - y) ** 2) / 2 / sigma**2) for j in range(6)] for i in range(4)]
+    )
+    steep = np.exp(beta * maps[0, 0].double().numpy())
+    expected = -(gaussian / gaussian.sum() * np.log(steep / steep.sum())).sum()
+    truth = torch.tensor([[[x / 6, y / 4]]])
+    assert losses.heatmap_regularisation(maps, truth, sigma, beta).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_robust_starts_at_alpha_one_and_the_released_scale():
+    """At alpha 1 the loss is Charbonnier's plus ln(c Z(1)); the released code begins with c = 0.01."""
+    loss = losses.make_loss("robust").loss
+    assert loss.alpha().shape == loss.scale().shape == (16, 2)
+    assert torch.allclose(loss.alpha(), torch.ones(16, 2)) and torch.allclose(
+        loss.scale(), torch.tensor(0.01)
+    )
+    two = losses.AdaptiveRobust(landmarks=2)
+    expected = np.mean([math.hypot(e / 0.01, 1) - 1 for e in (0.1, 0.2, 0.03, 0.004)])
+    expected += math.log(0.01) + losses.log_partition(1.0)
+    assert two(at(0.1, -0.2, 0.03, -0.004), TRUTH).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_robust_alpha_and_scale_keep_their_bounds_wherever_training_takes_them():
+    loss = losses.AdaptiveRobust(landmarks=1)
+    for latent, alpha, scale in ((-60.0, 0.001, 1e-5), (60.0, 1.999, None)):
+        with torch.no_grad():
+            loss.latent_alpha.fill_(latent), loss.latent_scale.fill_(latent)
+        assert loss.alpha().flatten().tolist() == pytest.approx([alpha] * 2, rel=1e-4)
+        assert scale is None or loss.scale().flatten().tolist() == pytest.approx([scale] * 2, rel=1e-3)
+    assert losses.AdaptiveRobust(1, alpha=0.5, scale=0.2).alpha().flatten().tolist() == pytest.approx(
+        [0.5] * 2
+    )
+
+
+@pytest.mark.parametrize(
+    "alpha, expected", [(0, math.log(math.pi * math.sqrt(2))), (2, math.log(2 * math.pi) / 2)]
+)
+def test_the_partition_meets_its_closed_ends(alpha, expected):
+    near = losses.log_partition(abs(alpha - 1e-3))
+    assert losses.log_partition(alpha) == pytest.approx(expected) == pytest.approx(near, abs=5e-3)
+
+
+@pytest.mark.parametrize("position", [0.0, 0.4, 3.5, 6.3, 7.0])
+def test_interpolation_goes_through_a_line_exactly_and_through_every_entry(position):
+    line = torch.arange(8.0) * 3 - 1
+    found = losses.interpolate(line, torch.tensor(position)).item()
+    inner = 1 <= position <= 6
+    assert not inner or found == pytest.approx(3 * position - 1, abs=1e-5)
+    bent = torch.tensor([0.0, 5.0, -2.0, 1.0, 4.0, 4.0, 9.0, 7.0])
+    assert position % 1 or losses.interpolate(bent, torch.tensor(position)).item() == bent[int(position)]
+
+
+@pytest.mark.parametrize(
+    "frame, side", [("normalised", 1.0), ("pixels", 200.0), ("mm", 100.0)], ids=["share", "pixels", "mm"]
+)
+def test_a_frame_is_what_the_loss_is_taken_in(frame, side):
+    loss = losses.make_loss("wing", frame, weight=0.5, size_px=200, spacing_mm=0.5)
+    errors = at(0.3, -0.1, 0.2, 0.01)
+    assert loss(errors, TRUTH).item() == pytest.approx(
+        0.5 * losses.wing(side * errors, TRUTH).item(), rel=1e-5
+    )

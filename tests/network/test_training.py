@@ -8,7 +8,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kneel_lib.data.rois import cut_rois
-from kneel_lib.errors import KneelError
 from kneel_lib.experiment.profiles import PROFILES, Profile
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.network import fast_maps, training
@@ -95,76 +94,6 @@ def test_a_seed_gives_the_same_network_and_another_seed_another(rois):
         training.predict(training.train(setting, TINY, rois, seed).model, rois) for seed in (1, 1, 2)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
-
-
-@pytest.mark.parametrize(
-    "changes, message",
-    [
-        ({"loss": "huber"}, "unknown loss"),
-        ({"schedule": "stairs"}, "unknown schedule 'stairs'"),
-        ({"network": "unet"}, "unknown network 'unet'"),
-        ({"mixup": "manifold", "mixup_alpha": 1.0}, "unknown mixup 'manifold'"),
-    ],
-)
-def test_unknown_names_are_refused(changes, message, rois):
-    with pytest.raises(KneelError, match=message):
-        training.train(replace(SETTINGS["wing"], **changes), TINY, rois, seed=0)
-
-
-def test_a_depth_that_does_not_fit_is_refused_before_training(rois):
-    with pytest.raises(
-        KneelError,
-        match="64 x 64 pixels is too small for an hourglass of depth 5: use depth 4 or less, or a side of 128",
-    ):
-        training.make_network(SETTINGS["wing"], replace(TINY, depth=5))
-
-
-def test_a_loss_that_diverges_is_one_error(rois):
-    with pytest.raises(KneelError, match="not finite after epoch 1: lower its learning rate"):
-        training.train(replace(SETTINGS["wing"], learning_rate=1e30), TINY, rois, seed=0)
-
-
-def test_a_last_batch_of_one_is_left_out():
-    assert list(training.batch_bounds(17, 8)) == [(0, 8), (8, 16)]
-    assert list(training.batch_bounds(18, 8)) == [(0, 8), (8, 16), (16, 18)]
-
-
-def test_mixing_share_follows_the_beta_distribution():
-    generator = torch.Generator().manual_seed(0)
-    shares = [training.mixing_share(0.75, generator) for _ in range(2000)]
-    assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
-    assert np.var(shares) == pytest.approx(1 / (4 * (2 * 0.75 + 1)), rel=0.1)
-
-
-def test_moving_average_is_that_of_the_formula_from_the_first_update_on():
-    model = torch.nn.BatchNorm1d(3)
-    average = training.moving_average(model, 0.9)
-    weight, mean = torch.ones(3), torch.zeros(3)
-    for _ in range(3):
-        model.weight.data += 1
-        model(torch.randn(8, 3) + 5)
-        average.update_parameters(model)
-        weight, mean = (
-            0.9 * old + 0.1 * new for old, new in ((weight, model.weight), (mean, model.running_mean))
-        )
-        assert torch.allclose(average.module.weight, weight) and torch.allclose(
-            average.module.running_mean, mean
-        )
-    assert model.num_batches_tracked == 3 and average.module.num_batches_tracked == 0
-
-
-def test_an_averaged_run_ends_with_the_average_of_what_a_constant_one_does(rois):
-    constant = replace(SETTINGS["best_ema"], schedule="constant")
-    plain, averaged = (
-        training.finish(setting, training.train(setting, TINY, rois, seed=3))
-        for setting in (constant, SETTINGS["best_ema"])
-    )
-    assert np.array_equal(
-        training.predict(averaged.model, rois), training.predict(plain.averaged.module, rois)
-    )
-    assert averaged.averaged is None and not np.array_equal(
-        training.predict(averaged.model, rois), training.predict(plain.model, rois)
-    )
 
 
 def test_only_long_trainings_in_bf16_are_compiled(monkeypatch):

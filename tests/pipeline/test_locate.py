@@ -8,8 +8,18 @@ from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.data.rois import PLATEAU_MM
 from kneel_lib.pipeline.knee import Knee
-from kneel_lib.pipeline.locate import NoKneeFound, locate, locate_knee, look_every_way, overlay
-from kneel_lib.pipeline.look import BRIGHT, DARK
+from kneel_lib.pipeline.locate import (
+    OFF_MM,
+    OFF_SHARE,
+    SHIFTS_MM,
+    NoKneeFound,
+    locate,
+    locate_knee,
+    look_every_way,
+    moved_mm,
+    overlay,
+)
+from kneel_lib.pipeline.look import BRIGHT, DARK, look
 from kneel_lib.pipeline.quality import implausibility
 from kneel_lib.pipeline.search import Place
 
@@ -94,3 +104,29 @@ def test_an_overlay_marks_every_landmark_and_what_is_not_to_be_trusted(radiograp
 def test_an_overlay_of_a_large_picture_is_made_smaller():
     large = Radiograph(Path("large.dcm"), np.zeros((3000, 1500), np.uint8), None)
     assert overlay(large, []).shape == (1600, 800, 3)
+
+
+def test_networks_look_together_where_the_first_look_saw_the_knee(radiograph, tiny_networks):
+    """Not where the search did: the ROI is drawn anew, at the knee and at its size."""
+    (network,) = tiny_networks[0]
+    for off in (0.0, 12.0):
+        place = replace(PLACE, centre_px=PLACE.centre_px + off)
+        seen, _ = look_every_way(radiograph, network, place, "R")
+        if moved_mm(seen, place) > OFF_MM or abs(np.log(seen.plateau_px / place.plateau_px)) > OFF_SHARE:
+            (seen,) = look(radiograph, network, seen.centre_px, seen.plateau_px, [seen.way])
+        views = look(radiograph, network, seen.centre_px, seen.plateau_px, [seen.way], SHIFTS_MM)
+        points = np.stack([view.points_px for view in views])
+        knee = locate_knee(radiograph, [network], place, "R")
+        assert np.allclose(knee.points_px, points.mean(axis=0), atol=1e-3)
+        there = look(radiograph, network, place.centre_px, place.plateau_px, [seen.way], SHIFTS_MM)
+        assert np.abs(knee.points_px - np.mean([view.points_px for view in there], axis=0)).max() > 0.5
+
+
+def test_a_second_look_is_taken_where_the_first_one_moved_far(radiograph, tiny_networks):
+    (network,) = tiny_networks[0]
+    place = replace(PLACE, centre_px=PLACE.centre_px + 12.0)
+    first, _ = look_every_way(radiograph, network, place, "R")
+    assert moved_mm(first, place) > OFF_MM
+    once = look(radiograph, network, first.centre_px, first.plateau_px, [first.way], SHIFTS_MM)
+    knee = locate_knee(radiograph, [network], place, "R")
+    assert np.abs(knee.points_px - np.mean([view.points_px for view in once], axis=0)).max() > 0.2

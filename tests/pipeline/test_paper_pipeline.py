@@ -13,8 +13,19 @@ from kneel_lib.experiment.profiles import ROI_PROFILES, Profile
 from kneel_lib.experiment.rows import ROI, SETTINGS
 from kneel_lib.network import training
 from kneel_lib.pipeline import predictors, pretrained
+from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import NoKneeFound
-from kneel_lib.pipeline.paper_pipeline import BILATERAL_MM, implausibility, locate, locate_knee, softmax_maps
+from kneel_lib.pipeline.paper_pipeline import (
+    BILATERAL_MM,
+    doubt,
+    implausibility,
+    locate,
+    locate_knee,
+    more_plausible,
+    softmax_maps,
+    view,
+    with_doubt,
+)
 from kneel_lib.simulation import population
 
 SMALL = population.take(population.POPULATIONS["simulated"], 6)
@@ -143,3 +154,45 @@ def test_shipped_networks_predict_as_the_run_does(cohort, store, tmp_path):
     (tmp_path / "landmarks-broken.safetensors").write_bytes(b"no")
     with pytest.raises(KneelError, match="is not a readable safetensors file"):
         pretrained.load_networks("landmarks", tmp_path)
+
+
+KNEE = Knee("R", np.full((16, 2), 300.0), 0.2, np.full(16, 0.5), 30.0, ())
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({}, []),
+        ({"spread_mm": np.linspace(0.5, 2.9, 16)}, []),
+        ({"spread_mm": np.linspace(0.5, 3.4, 16)}, ["views disagree by 3.4 mm at landmark 15"]),
+        ({"shape_distance": 130.0}, ["no knee has this shape (distance 130)"]),
+        ({"points_px": np.full((16, 2), 601.0)}, ["landmarks outside of the picture"]),
+    ],
+)
+def test_an_answer_is_doubted_for_what_speaks_against_it(changes, said):
+    assert list(doubt(replace(KNEE, **changes), (640, 600))) == said
+
+
+@pytest.mark.parametrize("share, trusted", [(0.69, False), (0.7, True), (1.0, True)])
+def test_a_knee_of_which_roi_localisation_was_unsure_is_not_trusted(share, trusted):
+    knee = with_doubt(replace(KNEE, doubts=()), share)
+    assert knee.trusted == trusted
+    assert trusted or knee.doubts == (f"ROI localisation was unsure of this knee (share {share:.2f})",)
+    assert with_doubt(replace(KNEE, doubts=("another",)), share).doubts[0] == "another"
+
+
+def test_a_side_is_a_guess_where_the_other_mirroring_is_about_as_plausible():
+    tried = [replace(KNEE, side=side, shape_distance=d) for side, d in (("R", 60.0), ("L", 30.0))]
+    near = replace(tried[0], shape_distance=31.0)
+    assert more_plausible(tried) == tried[1] and more_plausible([near, tried[1]]).side == "L"
+    assert more_plausible([near, tried[1]]).doubts[0].startswith("its side is a guess")
+
+
+def test_each_view_is_that_of_a_roi_moved_by_its_own_shift(files, networks):
+    radiograph, centre = dicom.read_dicom(files[0]), np.array([80.0, 120.0])
+    arguments = radiograph.image, radiograph.spacing_mm
+    shifts = ((0.0, 0.0), (4.0, 0.0), (0.0, -4.0))
+    views = view(*arguments, replace(networks[0], views_mm=shifts), centre)
+    plain = replace(networks[0], views_mm=((0.0, 0.0),))
+    alone = [view(*arguments, plain, centre + shift)[0] for shift in shifts]
+    assert np.allclose(views, alone, atol=0.05) and np.abs(views[1] - views[0]).max() > 1

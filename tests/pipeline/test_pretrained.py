@@ -83,6 +83,21 @@ def test_an_inverted_crop_without_a_spacing_gives_the_same_landmarks(crops, ship
         assert away.mean() < 1.0 and "bone is dark in this picture: turned round" in other.notes
 
 
+def test_an_inverted_knee_without_a_spacing_gives_the_same_landmarks(cases, shipped):
+    """The simulated twin of the test before: 130 mm around a knee, as large as a crop."""
+    for case in cases[:3]:
+        (_, row), step = next(case.knees.iterrows()), case.radiograph.mm_per_px
+        left, top = ((case.truth_mm[0][landmarks.CENTRE] - 65) / step).astype(int)
+        side = int(130 / step)
+        image = case.radiograph.image[max(top, 0) : top + side, max(left, 0) : left + side]
+        plain, inverted = (
+            radiographs.Radiograph(case.radiograph.path, one, None) for one in (image, 255 - image)
+        )
+        (knee,), (other,) = (locate(one, *shipped, row["side"]) for one in (plain, inverted))
+        away = np.linalg.norm(knee.points_px - other.points_px, axis=1) * PLATEAU_MM / knee.plateau_px
+        assert away.mean() < 1.0 and "bone is dark in this picture: turned round" in other.notes
+
+
 def test_both_knees_of_a_radiograph_are_found_and_mirroring_swaps_them(cases, shipped):
     for case in cases[:3]:
         knees = {knee.side: knee for knee in locate(case.radiograph, *shipped)}

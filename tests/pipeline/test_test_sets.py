@@ -127,3 +127,26 @@ def test_missing_test_images_are_named(crops):
         assert "144 of 144 knee crops are missing" in str(error)
     else:
         assert count == 144
+
+
+def test_a_crops_pipeline_knows_the_nominal_spacing_alone(cohort):
+    """The same files, whose true spacing is another: what the pipeline is given is the same to the last bit."""
+    knees = cohort.knees.assign(mm_per_px=1.4 * cohort.knees["mm_per_px"])
+    misread = replace(cohort, knees=knees, landmarks_mm=1.4 * cohort.landmarks_mm)
+    for row in (0, 1):
+        first, other = (test_sets.crop_case(one, row) for one in (cohort, misread))
+        assert first.radiograph.mm_per_px == other.radiograph.mm_per_px == cohort.nominal_mm_per_px
+        assert np.array_equal(first.radiograph.grey, other.radiograph.grey)
+        assert first.radiograph.side == other.radiograph.side == cohort.knees["side"][row]
+        assert np.allclose(1.4 * first.truth_mm, other.truth_mm), "the truth is in true millimetres"
+
+
+def test_errors_of_a_crop_are_in_true_millimetres_where_its_file_shows_the_knee(cohort):
+    for row in (0, 1):
+        case = test_sets.crop_case(cohort, row)
+        step, side = float(cohort.knees["mm_per_px"][row]), cohort.knees["side"][row]
+        x, y = np.round(case.truth_mm[0] / step).astype(int).T
+        assert case.radiograph.grey[y, x].mean() > 150, "the drawn landmarks are bright dots"
+        off = case.truth_mm[0] / step + [3, 4]
+        located = {side: Knee(side, off, case.radiograph.mm_per_px, np.zeros(16), 30.0, ())}
+        assert errors_of(test_sets.case_table(case, located)) == pytest.approx(np.full((1, 16), 5 * step))
