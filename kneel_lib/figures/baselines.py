@@ -116,9 +116,10 @@ def final_against_initial(table: pd.DataFrame) -> Figure:
     """Final error over the displacement of the ROI, with 95 % intervals, a line a setting, from
     `tables.by_displacement` of one cohort and one profile a setting.
 
-    The classical systems are solid, networks dashed.
+    The classical systems are solid, networks dashed. Recorded rows that are none of today's are left out.
     """
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, ONE_COLUMN * 0.85))
+    table = table[table["setting"].isin(list(SETTINGS))].reset_index(drop=True)
     settings = [SETTINGS[name] for name in table["setting"]]
     label = [f"{setting.label}, {profile}" for setting, profile in zip(settings, table["profile"])]
     place = table.groupby("setting", sort=False).ngroup()
