@@ -285,9 +285,12 @@ def test_a_depth_that_does_not_fit_is_refused_before_training(rois):
         training.make_network(SETTINGS["wing"], replace(TINY, depth=5))
 
 
-def test_a_loss_that_diverges_is_one_error(rois):
-    with pytest.raises(KneelError, match="not finite after epoch 1: lower its learning rate"):
-        training.train(replace(SETTINGS["wing"], learning_rate=1e30), replace(TINY, batch=8), rois, seed=0)
+@pytest.mark.parametrize("batch, epoch", [(8, 1), (24, 2)])
+def test_a_loss_that_diverges_is_one_error_after_the_epoch_in_which_it_does(rois, batch, epoch):
+    """With one batch an epoch the first loss is that of the untouched network."""
+    setting, profile = replace(SETTINGS["wing"], learning_rate=1e30), replace(TINY, batch=batch)
+    with pytest.raises(KneelError, match=f"not finite after epoch {epoch}: lower its learning rate"):
+        training.train(setting, profile, rois, seed=0)
 
 
 def test_a_last_batch_of_one_is_left_out():
