@@ -334,3 +334,11 @@ def test_an_averaged_run_ends_with_the_average_of_what_a_constant_one_does(rois)
     assert averaged.averaged is None and not np.array_equal(
         training.predict(averaged.model, rois), training.predict(plain.model, rois)
     )
+
+
+@pytest.mark.parametrize(
+    "mixup, alpha, twice",
+    [("paper", 0.7, True), ("released", 0.7, True), ("standard", 0.7, False), ("paper", 0.0, False)],
+)
+def test_maps_are_computed_twice_a_step_by_the_papers_mixup_alone(mixup, alpha, twice):
+    assert training.mixes_maps(replace(PLAIN, mixup=mixup, mixup_alpha=alpha)) == twice
