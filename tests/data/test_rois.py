@@ -67,6 +67,12 @@ def test_a_displaced_roi_lies_up_to_ten_millimetres_off_in_every_direction(cohor
     assert np.allclose(off, moved, atol=1e-3)
 
 
+def test_a_knee_is_displaced_as_the_recorded_runs_have_it(cohort):
+    """Another draw would make other runs of the same name."""
+    recorded = [[4.6265, -2.4714], [-4.1841, 2.6359], [3.1869, -1.8793]]
+    assert displacements_mm(cohort.knees)[:3] == pytest.approx(np.array(recorded), abs=1e-4)
+
+
 def test_a_plateau_of_which_a_corner_is_unknown_counts_as_usual(cohort):
     points = cohort.landmarks_mm.copy()
     points[0, 8] = np.nan

@@ -168,6 +168,21 @@ def test_clutter_is_black_or_white():
     assert set(images.unique().tolist()) == {0.0, 0.5, 1.0}
 
 
+def test_borders_are_as_often_black_as_white_and_most_bars_are_white():
+    count = 600
+    images = cluttered(
+        torch.full((count, 1, 64, 64), 0.5), torch.ones(count, dtype=torch.bool), drawing(count)
+    )
+    lines = [images[:, 0, 0], images[:, 0, -1], images[:, 0, :, 0], images[:, 0, :, -1]]
+    black, white = (sum((line == value).all(dim=1).sum() for line in lines).item() for value in (0.0, 1.0))
+    assert black > 150 and white > 150 and 0.75 < black / white < 1.33
+    inner = images[:, 0, 10:-10, 10:-10].flatten(1)
+    black, white = ((inner == value).any(dim=1).sum().item() for value in (0.0, 1.0))
+    assert white / (black + white) == pytest.approx(0.7, abs=0.08), (
+        "inside of the borders there are bars alone"
+    )
+
+
 def test_pictures_for_strangers_keep_the_range_and_the_points(dots):
     batch, points = (
         torch.from_numpy(dots)[None].repeat(32, 1, 1),

@@ -285,9 +285,12 @@ def test_a_depth_that_does_not_fit_is_refused_before_training(rois):
         training.make_network(SETTINGS["wing"], replace(TINY, depth=5))
 
 
-def test_a_loss_that_diverges_is_one_error(rois):
-    with pytest.raises(KneelError, match="not finite after epoch 1: lower its learning rate"):
-        training.train(replace(SETTINGS["wing"], learning_rate=1e30), replace(TINY, batch=8), rois, seed=0)
+@pytest.mark.parametrize("batch, epoch", [(8, 1), (24, 2)])
+def test_a_loss_that_diverges_is_one_error_after_the_epoch_in_which_it_does(rois, batch, epoch):
+    """With one batch an epoch the first loss is that of the untouched network."""
+    setting, profile = replace(SETTINGS["wing"], learning_rate=1e30), replace(TINY, batch=batch)
+    with pytest.raises(KneelError, match=f"not finite after epoch {epoch}: lower its learning rate"):
+        training.train(setting, profile, rois, seed=0)
 
 
 def test_a_last_batch_of_one_is_left_out():
@@ -331,3 +334,11 @@ def test_an_averaged_run_ends_with_the_average_of_what_a_constant_one_does(rois)
     assert averaged.averaged is None and not np.array_equal(
         training.predict(averaged.model, rois), training.predict(plain.model, rois)
     )
+
+
+@pytest.mark.parametrize(
+    "mixup, alpha, twice",
+    [("paper", 0.7, True), ("released", 0.7, True), ("standard", 0.7, False), ("paper", 0.0, False)],
+)
+def test_maps_are_computed_twice_a_step_by_the_papers_mixup_alone(mixup, alpha, twice):
+    assert training.mixes_maps(replace(PLAIN, mixup=mixup, mixup_alpha=alpha)) == twice
