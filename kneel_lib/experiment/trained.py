@@ -28,7 +28,7 @@ def load_forests(run: Run, cohort: Cohort) -> "rfrv_clm.Model":
         return rfrv_clm.load(path)
     chosen = take_knees(cohort, profile.knees)
     known, _ = split_rows(chosen, run.spec.held_out)
-    rois = cut_rois(chosen.select(known), profile.size_px, profile.spacing_mm)
+    rois = cut_rois(chosen.select(known), profile.size_px, profile.spacing_mm, grey=run.spec.setting.grey)
     return rfrv_clm.train(
         rois.images,
         rois.landmarks_px,

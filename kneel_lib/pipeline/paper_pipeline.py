@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from kneel_lib import landmarks
+from kneel_lib.data.normalisation import normalised_cut
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.data.roi_fields import ROI_FIELD_MM, halves
 from kneel_lib.data.rois import Rois
@@ -140,7 +141,7 @@ def view(image: np.ndarray, mm_per_px: float, network: Any, centre_mm: np.ndarra
     step = network.spacing_mm / mm_per_px
     reach = step * (network.size_px - 1) / 2
     origins = np.array([(centre_mm + shift) / mm_per_px - reach for shift in network.views_mm])
-    images = np.stack([cut(image, origin, step, network.size_px) for origin in origins])
+    images = np.stack([normalised_cut(image, origin, step, network.size_px, 0) for origin in origins])
     count = len(images)
     rois = Rois(
         images,

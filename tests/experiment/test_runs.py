@@ -18,6 +18,7 @@ from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment import engines, methods, runs, spec, trained
 from kneel_lib.experiment.cohorts import load_cohort
+from kneel_lib.experiment.methods import cut_as
 from kneel_lib.experiment.profiles import PROFILES, Profile
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.experiment.store import (
@@ -69,7 +70,7 @@ def test_predictions_are_the_held_out_knees_with_their_errors(cohort, store):
 @pytest.mark.trains
 def test_the_saved_network_predicts_what_was_recorded(cohort, store):
     run = runs.get_run(BEST, TINY, cohort, fold=0)
-    rois = cut_rois(cohort.select(make_folds(cohort)[0][1]), TINY.size_px, TINY.spacing_mm)
+    rois = cut_as(run.spec, cohort.select(make_folds(cohort)[0][1]))
     points = rois.to_mm(training.predict(trained.load_network(run), rois))
     recorded = run.chosen()[["x0", "y0"]].to_numpy()
     assert np.allclose(points[:, 0], recorded, atol=1e-3)
