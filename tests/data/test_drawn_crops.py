@@ -53,6 +53,8 @@ def downloads(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "DATA", tmp_path / "tables")
     monkeypatch.setattr(crops, "CHECKSUMS", tmp_path / "tables" / "checksums.csv")
     write_downloads(cohort, tmp_path / "downloads", tmp_path / "tables")
+    drawn = crops.sha256(tmp_path / "tables" / crops.TABLES["crops"])
+    monkeypatch.setitem(crops.REGISTRATION_SHA256, "crops", drawn)
     return tmp_path / "downloads"
 
 
