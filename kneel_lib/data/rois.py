@@ -5,6 +5,7 @@ known: then the centre is the picture's own and the spacing the nominal one.
 """
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,11 +80,7 @@ def cut_rois(
         middle_px = middle_px + displacements_mm(cohort.knees) / picture_mm[:, None]
     side = size_px + 2 * margin_px
     origin_px = middle_px - step_px[:, None] * (side - 1) / 2
-    knees = zip(cohort.images, origin_px, step_px)
-    if find(grey, GREYS, "kind of grey values") == "normalised":
-        images = np.stack([normalised_cut(*knee, side, margin_px) for knee in knees])
-    else:
-        images = np.stack([cut(*knee, side) for knee in knees])
+    images = cut_all(cohort.images, origin_px, step_px, side, margin_px, grey)
     points = (cohort.landmarks_px - origin_px[:, None]) / step_px[:, None, None]
     return Rois(
         images,
@@ -93,6 +90,22 @@ def cut_rois(
         size_px,
         margin_px,
     )
+
+
+def cut_all(
+    pictures: Iterable[np.ndarray],
+    origins_px: np.ndarray,
+    steps_px: np.ndarray,
+    side: int,
+    margin_px: int = 0,
+    grey: str = "file",
+) -> np.ndarray:
+    """(n, side, side) uint8: a square of each picture, its first pixel at an origin (n, 2), its pixels a step
+    (n,) apart, all in pixels of the picture. grey: see `cut_rois`."""
+    squares = zip(pictures, origins_px, steps_px)
+    if find(grey, GREYS, "kind of grey values") == "normalised":
+        return np.stack([normalised_cut(*square, side, margin_px) for square in squares])
+    return np.stack([cut(*square, side) for square in squares])
 
 
 def plateau_mm(points_mm: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ import torch
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.folds import split_rows, take_knees
-from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.spec import RunSpec
 from kneel_lib.experiment.store import WEIGHTS, Run, check_files
@@ -21,14 +20,14 @@ def load_forests(run: Run, cohort: Cohort) -> "rfrv_clm.Model":
     """The voting forests of a finished run on a cohort; where they were not kept (recorded runs) the very
     same are grown again on its training knees."""
     from kneel_lib.baselines import rfrv_clm  # compiles for a second: only where forests are wanted
-    from kneel_lib.experiment.methods import FORESTS, forest_options
+    from kneel_lib.experiment.methods import FORESTS, cut_as, forest_options
 
     path, profile = run.folder / FORESTS, run.spec.profile
     if path.is_file():
         return rfrv_clm.load(path)
     chosen = take_knees(cohort, profile.knees)
     known, _ = split_rows(chosen, run.spec.held_out)
-    rois = cut_rois(chosen.select(known), profile.size_px, profile.spacing_mm, grey=run.spec.setting.grey)
+    rois = cut_as(run.spec, chosen.select(known))
     return rfrv_clm.train(
         rois.images,
         rois.landmarks_px,

@@ -11,11 +11,12 @@ from kneel_lib.data.rois import Rois
 @dataclass(frozen=True)
 class Forests:
     """Trained voting forests (`baselines.rfrv_clm`) in a network's place: one view, since they search from
-    several starts themselves.
+    several starts themselves. grey: as of a network.
     """
 
     model: rfrv_clm.Model
     views_mm: tuple = ((0.0, 0.0),)
+    grey: str = "normalised"
 
     @property
     def size_px(self) -> int:

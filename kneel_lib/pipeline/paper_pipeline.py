@@ -16,10 +16,9 @@ import numpy as np
 import torch
 
 from kneel_lib import landmarks
-from kneel_lib.data.normalisation import normalised_cut
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.data.roi_fields import ROI_FIELD_MM, halves
-from kneel_lib.data.rois import Rois
+from kneel_lib.data.rois import Rois, cut_all
 from kneel_lib.errors import KneelError
 from kneel_lib.imaging import cut
 from kneel_lib.network import training
@@ -141,8 +140,8 @@ def view(image: np.ndarray, mm_per_px: float, network: Any, centre_mm: np.ndarra
     step = network.spacing_mm / mm_per_px
     reach = step * (network.size_px - 1) / 2
     origins = np.array([(centre_mm + shift) / mm_per_px - reach for shift in network.views_mm])
-    images = np.stack([normalised_cut(image, origin, step, network.size_px, 0) for origin in origins])
-    count = len(images)
+    count = len(origins)
+    images = cut_all([image] * count, origins, np.full(count, step), network.size_px, grey=network.grey)
     rois = Rois(
         images,
         np.zeros((count, 1, 2)),

@@ -16,8 +16,8 @@ VIEWS_MM = ((0.0, 0.0), (1.5, 0.0), (-0.75, 1.3), (-0.75, -1.3))
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network with the ROI that it expects: `size_px` pixels of `spacing_mm`. views_mm: how far
-    each of its ROIs is moved, mm.
+    """A trained network with the ROI that it expects: `size_px` pixels of `spacing_mm`, with grey values as
+    `data.rois.cut_rois` names them. views_mm: how far each of its ROIs is moved, mm.
 
     precision: "bf16" or "fp32"; None: what the machine is good at.
     """
@@ -27,6 +27,7 @@ class Network:
     spacing_mm: float
     views_mm: tuple = VIEWS_MM
     precision: str | None = None
+    grey: str = "normalised"
 
     @torch.no_grad()
     def answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

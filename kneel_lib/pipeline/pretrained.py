@@ -65,4 +65,4 @@ def load_network(path: Path) -> Network:
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KneelError(f"{path} is no network of this package ({str(error).splitlines()[0]})") from None
     network = model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Network(network, spec.profile.size_px, spec.profile.spacing_mm)
+    return Network(network, spec.profile.size_px, spec.profile.spacing_mm, grey=spec.setting.grey)

@@ -106,14 +106,16 @@ class Team:
 
 
 def load_network(run: Run) -> Network:
-    return Network(trained.load_network(run), run.spec.profile.size_px, run.spec.profile.spacing_mm)
+    profile, grey = run.spec.profile, run.spec.setting.grey
+    return Network(trained.load_network(run), profile.size_px, profile.spacing_mm, grey=grey)
 
 
 def load_predictor(run: Run) -> Network | Forests:
     """A run's network, or its forests."""
     if run.spec.setting.method != "rfrv_clm":
         return load_network(run)
-    return Forests(trained.load_forests(run, load_cohort(run.spec.cohort, run.spec.profile.simulated)))
+    cohort = load_cohort(run.spec.cohort, run.spec.profile.simulated)
+    return Forests(trained.load_forests(run, cohort), grey=run.spec.setting.grey)
 
 
 def get_team(
