@@ -169,6 +169,11 @@ def recorded_runs() -> list[Run]:
     return sorted(runs, key=lambda run: str(run.spec.address))
 
 
+def finished_runs() -> list[Run]:
+    """Every run that is recorded or in the working store, each once."""
+    return list({run.spec.hash: run for run in [*recorded_runs(), *working_runs()]}.values())
+
+
 def record_of(spec: RunSpec) -> Path:
     """The file in which a run of this spec is recorded."""
     return paths.RESULTS / "runs" / spec.cohort / spec.profile.name / f"{spec.setting.name}.parquet"

@@ -13,12 +13,12 @@ from kneel_lib.cli import carry_out, not_negative, positive
 def cast_votes(options):
     """`--vote`: the table that the finished voters make; where it is written."""
     from kneel_lib.experiment.cohorts import load_cohort
-    from kneel_lib.experiment.store import recorded_runs, working_runs
+    from kneel_lib.experiment.store import finished_runs
     from studies.registration import agreement, vote
     from studies.registration.table import write_registration
 
     cohort = load_cohort(options.vote)
-    table, placement = vote.voted_table(cohort, working_runs() or recorded_runs())
+    table, placement = vote.voted_table(cohort, finished_runs())
     made = vote.MAKES[options.vote]
     path = write_registration(table, options.output or paths.cache() / f"{made}_registration.csv")
     moved = agreement.sentence(agreement.crops_of(cohort), placement)
@@ -26,26 +26,22 @@ def cast_votes(options):
     return 0
 
 
-def agreement_crops(options):
-    """The simulated crops of `--truth`."""
+def measure_votes(options):
+    """`--truth`: a vote on simulated crops; where its table is written."""
     from kneel_lib.experiment.cohorts import load_cohort
-    from studies.registration.agreement import crops_of
+    from studies.registration import agreement, error_budget, vote_truth
 
-    return crops_of(load_cohort("simulated", options.knees))
+    crops = agreement.crops_of(load_cohort("simulated", options.knees))
+    table = vote_truth.truth_rows(crops, options.jobs)
+    print(*error_budget.write({"registration_truth.csv": table}, paths.RESULTS), sep="\n")
+    return 0
 
 
 def register(options):
     if options.vote:
         return cast_votes(options)
     if options.truth:
-        from kneel_lib.reporting.export import write_table
-        from studies.registration import vote_truth
-
-        crops = agreement_crops(options)
-        path = paths.RESULTS / "registration_truth.csv"
-        write_table(vote_truth.truth_rows(crops, options.jobs), path)
-        print(path)
-        return 0
+        return measure_votes(options)
     if options.judge:
         from studies.registration import judges
 
