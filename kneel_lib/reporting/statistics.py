@@ -80,6 +80,13 @@ def interval_over_trainings(values: ArrayLike) -> tuple[float, float, float]:
     return float(values.mean()), float(values.mean() - reach), float(values.mean() + reach)
 
 
+def conformal_quantile(values: np.ndarray, level: float) -> np.ndarray:
+    """Of n calibration values along the first axis the one that a new value stays within with a probability
+    of `level` (split conformal): the ceil((n + 1) level)-th smallest; infinite where there are too few."""
+    rank = int(np.ceil((len(values) + 1) * level))
+    return np.sort(values, axis=0)[rank - 1] if rank <= len(values) else np.full(values.shape[1:], np.inf)
+
+
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Holm's step-down correction: p-values for a family of comparisons, in their order, each at least as
     large as before."""

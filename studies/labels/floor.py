@@ -20,7 +20,7 @@ from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run
 from kneel_lib.reporting.statistics import resampled_means
 from studies.labels.predictions import System, answers
-from studies.registration.agreement import crops_of
+from studies.registration.agreement import by_grade, crops_of
 from studies.registration.vote import fit_votes
 
 SEED = 0
@@ -44,7 +44,7 @@ def shared_rows(errors: dict[str, np.ndarray], cohort: Cohort) -> list[dict[str,
     rows = []
     for first, second in combinations(errors, 2):
         product, own = shared_square(errors[first], errors[second]), (errors[first] ** 2).sum(axis=2)
-        for grade, chosen in (("all", np.ones(len(kl), bool)), *((k, kl == k) for k in range(5))):
+        for grade, chosen in by_grade(kl).items():
             mean, drawn = resampled_means(product[chosen], subjects[chosen])
             low, high = np.sqrt(np.maximum(np.percentile(drawn, [2.5, 97.5]), 0))
             rows.append(
@@ -73,7 +73,7 @@ def floor_rows(errors: dict[str, np.ndarray], cohort: Cohort, network: str = "be
     )
     length = np.linalg.norm(own, axis=2)
     rows = []
-    for grade, chosen in (("all", np.ones(len(kl), bool)), *((k, kl == k) for k in range(5))):
+    for grade, chosen in by_grade(kl).items():
         ratio = length[chosen].mean() / np.sqrt((length[chosen] ** 2).mean())
         mean, drawn = resampled_means(products[chosen], subjects[chosen])
         low, high = ratio * np.sqrt(np.maximum(np.percentile(drawn, [2.5, 97.5]), 0))

@@ -15,6 +15,7 @@ from kneel_lib import landmarks, outlines
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run, points_of
 from kneel_lib.reporting import selection
+from kneel_lib.reporting.statistics import conformal_quantile
 from studies.labels.edits import groups
 
 LEVEL = 0.9
@@ -27,24 +28,16 @@ def parts_of(points: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.stack(outlines.split_errors(truth, points), axis=2)
 
 
-def conformal_quantile(values: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """Of n calibration values along the first axis the one that a new value stays within with a probability
-    of `level`: the ceil((n + 1) level)-th smallest; infinite where there are too few."""
-    count = len(values)
-    rank = int(np.ceil((count + 1) * level))
-    return np.sort(values, axis=0)[rank - 1] if rank <= count else np.full(values.shape[1:], np.inf)
-
-
 def ellipses(parts: np.ndarray) -> np.ndarray:
     """(16, 2) half axes in mm, across and along, of each landmark's region, from calibration knees
     (n, 16, 2)."""
     unit = np.quantile(np.abs(parts), SPREAD, axis=0)
-    return conformal_quantile(np.linalg.norm(parts / unit, axis=2))[:, None] * unit
+    return conformal_quantile(np.linalg.norm(parts / unit, axis=2), LEVEL)[:, None] * unit
 
 
 def circles(parts: np.ndarray) -> np.ndarray:
     """(16, 2) the same of circles: both half axes are the radius."""
-    return np.repeat(conformal_quantile(np.linalg.norm(parts, axis=2))[:, None], 2, axis=1)
+    return np.repeat(conformal_quantile(np.linalg.norm(parts, axis=2), LEVEL)[:, None], 2, axis=1)
 
 
 SHAPES = {"ellipse": ellipses, "circle": circles}

@@ -5,13 +5,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kneel_lib import landmarks, metrics, outlines
+from kneel_lib import metrics, outlines
 from kneel_lib.data.cohort import Cohort, knee_name
 from kneel_lib.data.crops import TABLES
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run, points_of
 from kneel_lib.reporting import selection
 from kneel_lib.reporting.statistics import mean_interval
+from studies.labels.edits import groups
 
 CLOSELY = ("best", "wing", "rfrv_clm", "clm_igo")
 """Settings that are shown by landmark and by grade too; of all others the mean over all is enough."""
@@ -66,12 +67,7 @@ def split_rows(
         "folds": len({run.spec.held_out for run in group}),
         "seeds": len({run.spec.seed for run in group}),
     }
-    grade = np.broadcast_to(said["kl"].to_numpy()[:, None], across.shape)
-    number = np.broadcast_to(np.arange(landmarks.COUNT), across.shape)
-    parts: list[tuple[int | str, int | str, Any]] = [("all", "all", np.ones(across.shape, bool))]
-    if closely:
-        parts += [(landmark, "all", number == landmark) for landmark in range(landmarks.COUNT)]
-        parts += [("all", kl, grade == kl) for kl in range(5)]
+    parts = groups(said["kl"].to_numpy()) if closely else groups(said["kl"].to_numpy())[:1]
     made = []
     for landmark, kl, chosen in parts:
         mean, low, high = mean_interval(np.where(chosen, across, np.nan), said["subject_id"])

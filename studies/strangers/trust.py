@@ -11,6 +11,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from kneel_lib.reporting.statistics import conformal_quantile
 from studies.strangers.measure import Told
 
 WITHIN_MM = 3.0
@@ -76,9 +77,8 @@ def error_ratios(told: Sequence[Told]) -> np.ndarray:
 
 def conformal(ratios: np.ndarray) -> np.ndarray:
     """(16,) the ratio that a new knee's stays within with a probability of COVERAGE: split conformal, the
-    quantile of (knees + 1) * COVERAGE of so many knees."""
-    rank = min(int(np.ceil((len(ratios) + 1) * COVERAGE)), len(ratios))
-    return np.sort(ratios, axis=0)[rank - 1]
+    quantile of (knees + 1) * COVERAGE of so many knees, at most the largest."""
+    return np.minimum(conformal_quantile(ratios, COVERAGE), ratios.max(axis=0))
 
 
 def coverage(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:

@@ -150,6 +150,12 @@ def changed_cell(table, column, change):
     return table.assign(**{column: [text, *table[column][1:]]})
 
 
+def write_with_attributes(folder, path, attributes):
+    """The release's VIA table with these attributes in its first region."""
+    table = pd.read_csv(folder / "via.csv")
+    changed_cell(table, "region_attributes", lambda whole: whole | attributes).to_csv(path, index=False)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -193,19 +199,13 @@ def test_json_of_a_region_that_is_no_polyline_is_one_line(folder, tmp_path, chan
     ],
 )
 def test_attributes_of_a_region_that_are_not_allowed_are_one_line(folder, tmp_path, attributes):
-    table = changed_cell(
-        pd.read_csv(folder / "via.csv"), "region_attributes", lambda whole: whole | attributes
-    )
-    table.to_csv(tmp_path / "bad.csv", index=False)
+    write_with_attributes(folder, tmp_path / "bad.csv", attributes)
     with pytest.raises(KneelError, match="bad.csv, line 2"):
         via.read_via(tmp_path / "bad.csv")
 
 
 @pytest.mark.parametrize("attributes", [{"subject": "other"}, {"kl": "-1"}])
 def test_the_bones_of_a_knee_agree_on_its_subject_and_grade(folder, tmp_path, attributes):
-    table = changed_cell(
-        pd.read_csv(folder / "via.csv"), "region_attributes", lambda whole: whole | attributes
-    )
-    table.to_csv(tmp_path / "bad.csv", index=False)
+    write_with_attributes(folder, tmp_path / "bad.csv", attributes)
     with pytest.raises(KneelError, match="have different kl or subject"):
         via.read_via(tmp_path / "bad.csv")
