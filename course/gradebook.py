@@ -3,7 +3,9 @@ out and come back in any way, each named after its student."""
 
 import filecmp
 import logging
+import os
 import shutil
+import sys
 import warnings
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -46,9 +48,18 @@ def settings(root: Path) -> Config:
 
 def quiet_api(root: Path) -> NbGraderAPI:
     """nbgrader on the course's folder; it tells what went wrong in its answers."""
+    find_own_programs()
     api = NbGraderAPI(config=settings(root))
     api.log.setLevel(logging.ERROR)
     return api
+
+
+def find_own_programs() -> None:
+    """Let nbgrader find alembic, which it starts by its name, where this environment's programs are: nobody
+    need have activated it."""
+    programs, found = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath).split(os.pathsep)
+    if programs not in found:
+        os.environ["PATH"] = os.pathsep.join([programs, *found])
 
 
 def build(root: Path, students: Path | None = None) -> list[Path]:
