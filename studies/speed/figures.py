@@ -1,4 +1,4 @@
-"""Pictures of notebook 11: the ladders, where the time goes, cost against size."""
+"""Pictures of notebook 10: the ladders, where the time goes, cost against size."""
 
 import numpy as np
 from matplotlib import pyplot as plt

@@ -1,4 +1,4 @@
-"""How fast a trained network answers: one knee, a batch of knees, a radiograph, a folder (notebook 11,
+"""How fast a trained network answers: one knee, a batch of knees, a radiograph, a folder (notebook 10,
 `python -m studies.speed`).
 
 Each way to compute is a rung: what one call takes, and how far its landmarks are from the truth. Numbers in

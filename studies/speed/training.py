@@ -1,4 +1,4 @@
-"""How fast training is, one change at a time: from the released recipe to ours (notebook 11, `python -m
+"""How fast training is, one change at a time: from the released recipe to ours (notebook 10, `python -m
 studies.speed`).
 
 A `Recipe` says how training is computed: apart from the network of its first rung and the library that
