@@ -2,8 +2,8 @@
 PYTHON ?= python3
 PROFILE ?= quick
 COHORT ?= auto
-ENGINE ?= sequential
-JOBS ?= 1
+ENGINE ?=
+JOBS ?=
 WORKERS ?= logical
 ARGUMENTS ?=
 LAB ?= lab1
@@ -21,7 +21,8 @@ run test check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:g
 .PHONY: run check test mutants format report notebooks verify benchmark book slides lab course collect grade clean
 
 run: .venv/.ready
-	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) --engine $(ENGINE) --jobs $(JOBS) $(ARGUMENTS)
+	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) $(if $(ENGINE),--engine $(ENGINE)) $(if $(JOBS),--jobs $(JOBS)) \
+		$(ARGUMENTS)
 
 # Lint, types, and the tests that train nothing: two minutes on two cores.
 check: .venv/.ready-test

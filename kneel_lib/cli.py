@@ -73,9 +73,9 @@ SETTINGS = several("setting", str)
 COHORT, CROPS = (option("--cohort", default=default) for default in ("auto", "crops"))
 SEED, SEEDS = option("--seed", type=not_negative, default=0), several("--seeds", not_negative, [0])
 DEVICE = option("--device", type=device, default="cpu")
-ENGINES = "sequential, processes, ray or dask: see kneel_lib/experiment/engines.py"
-ENGINE = option("--engine", ENGINES, default="sequential")
-JOBS = option("--jobs", "how many runs at once", type=positive, default=1)
+ENGINES = "sequential, processes, ray or dask (default: processes for several runs; experiment/engines.py)"
+ENGINE = option("--engine", ENGINES)
+JOBS = option("--jobs", "how many runs at once (default: one a core)", type=positive)
 FOLDS = several("--folds", fold_name, range(5), "0 to 4, or val: train on the split train, hold out val")
 SOME_NOTEBOOKS = option("--notebook", "only those whose names start so, e.g. 01 03", nargs="*")
 AT_ONCE = "notebooks side by side (default: one a core up to 4; one where an engine is named)"

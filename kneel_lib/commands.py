@@ -26,12 +26,13 @@ from kneel_lib.reporting.pipeline_tables import test_set_table
 
 def run(options: Namespace) -> int:
     find_profile(options.profile)
-    find(options.engine, ENGINES, "engine")
+    find(options.engine or "sequential", ENGINES, "engine")
     parameters = dict(notebook_runner.parse_parameter(text) for text in options.parameter)
     _, cohort = trained_on(options)
-    os.environ.update(KNEEL_ENGINE=options.engine, KNEEL_JOBS=str(options.jobs))
-    given = {**parameters, "profile": options.profile, "cohort": cohort.name}
     at_once = options.at_once or notebook_runner.side_by_side(options.engine)
+    engine = options.engine or ("sequential" if at_once > 1 else "")  # notebooks side by side use the cores
+    os.environ.update({"KNEEL_ENGINE": engine, "KNEEL_JOBS": str(options.jobs or "")})
+    given = {**parameters, "profile": options.profile, "cohort": cohort.name}
     output = paths.output(cohort.name, options.profile)
     return int(bool(notebook_runner.run_notebooks(given, output, options.notebook, at_once)))
 

@@ -168,7 +168,7 @@ def run_notebooks(
     """Run the notebooks with these parameters; executed copies go to `output`/notebooks. Returns the names
     that failed.
 
-    at_once: how many run side by side, each with its share of the cores; the first one always runs alone,
+    at_once: how many run side by side, each with one thread (`threads.py`); the first one always runs alone,
     since it draws the cohort that all others read. What two of them need is made by one, and the other waits
     for it.
     """
@@ -176,14 +176,13 @@ def run_notebooks(
     chosen = check_parameters(given, notebooks)
     folder = Path(output) / "notebooks"
     make_writable(folder)
-    threads = max(1, (os.cpu_count() or 1) // at_once) if at_once > 1 else None
 
     def run_one(place: int) -> str | None:
         path = notebooks[place]
         print(f"[{place + 1}/{len(notebooks)}] {path.name}", flush=True)
         started = time.monotonic()
         prefix = f"{path.name[:2]}: " if at_once > 1 else ""
-        trouble = run_notebook(path, folder / path.name, chosen[path], prefix, threads)
+        trouble = run_notebook(path, folder / path.name, chosen[path], prefix)
         ended = f"{'failed' if trouble else 'done'} in {time.monotonic() - started:.0f} s"
         print(f"    {path.name} {ended}", flush=True)
         return trouble
@@ -195,26 +194,22 @@ def run_notebooks(
     return list(failed)
 
 
-def side_by_side(engine: str) -> int:
+def side_by_side(engine: str | None) -> int:
     """How many notebooks to run at once unless the user says it: as many as there are cores, up to MOST;
-    one, where an engine spreads the runs itself."""
-    return 1 if engine != "sequential" else min(os.cpu_count() or 1, MOST)
+    one, where a named engine spreads the runs itself."""
+    return 1 if engine not in (None, "sequential") else min(os.cpu_count() or 1, MOST)
 
 
-def run_notebook(
-    path: Path, target: Path, parameters: dict[str, Any], prefix: str = "", threads: int | None = None
-) -> str:
+def run_notebook(path: Path, target: Path, parameters: dict[str, Any], prefix: str = "") -> str:
     """Run one notebook in its own process; returns "" or the one line that says what went wrong.
 
-    prefix: put before each line that it prints. threads: how many it computes with (None: as it likes).
+    prefix: put before each line that it prints.
     """
     how = "--no-progress-bar --log-output --log-level WARNING --kernel python3 --stdout-file /dev/stdout"
     command: list[str | Path] = [sys.executable, "-c", PAPERMILL, path, target, *how.split()]
     for name, value in parameters.items():
         command += ["--parameters_yaml", json.dumps({name: value})]
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    if threads:
-        environment["OMP_NUM_THREADS"] = str(threads)
     with tempfile.TemporaryFile("w+") as errors:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": errors}
         with subprocess.Popen(command, **streams, text=True, env=environment) as process:

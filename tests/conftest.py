@@ -34,6 +34,7 @@ def pytest_configure(config):
     folder = tempfile.mkdtemp(prefix=f"kneel-{WORKER or 'tests'}-")
     for name in ("runs", "cache", "output"):
         os.environ[f"KNEEL_{name.upper()}"] = os.path.join(folder, name)
+    os.environ.setdefault("KNEEL_ENGINE", "sequential")  # the tests themselves use the cores
     config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 

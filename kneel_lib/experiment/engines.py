@@ -1,13 +1,14 @@
 """Many runs at once: the missing runs of a table are independent jobs that joblib hands to an engine, chosen
 by name.
 
-"sequential" makes them one after the other in this process. "processes" uses processes of this machine. "ray"
-and "dask" (extras of these names) also use other machines: a worker needs no disk in common with the caller,
-because its inputs travel with the job and a finished run comes back as the bytes of its files, which the
-caller puts into its own store. A lost worker costs the runs that were under way: they are tried again, and
-whatever was finished is kept. `KNEEL_ENGINE` and `KNEEL_JOBS` say what `get_table` uses; `KNEEL_CLUSTER` is
-the address of a Ray or Dask cluster that is already there (for Slurm: one that dask-jobqueue started), and
-`KNEEL_GPUS` the share of a GPU that Ray gives each job.
+"sequential" makes them one after the other in this process. "processes" uses processes of this machine, one a
+core, and is what several runs on processors get unless another is named: each computes with one thread
+(`threads.py`). "ray" and "dask" (extras of these names) also use other machines: a worker needs no disk in
+common with the caller, because its inputs travel with the job and a finished run comes back as the bytes of
+its files, which the caller puts into its own store. A lost worker costs the runs that were under way: they
+are tried again, and whatever was finished is kept. `KNEEL_ENGINE` and `KNEEL_JOBS` say what `get_table` uses;
+`KNEEL_CLUSTER` is the address of a Ray or Dask cluster that is already there (for Slurm: one that
+dask-jobqueue started), and `KNEEL_GPUS` the share of a GPU that Ray gives each job.
 """
 
 import importlib
@@ -106,12 +107,13 @@ def each_run(
 ) -> Iterator[Run]:
     """One `store.Run` after the other of settings x seeds x folds (default: the profile's): loaded, or made.
 
-    engine, workers: by default what `KNEEL_ENGINE` and `KNEEL_JOBS` say, else "sequential". weights: whether
-    networks are wanted, and not only predictions: see `runs.get_run`. Raises `KneelError` for an unknown
-    engine, and if a run is still missing after ATTEMPTS.
+    engine, workers: by default what `KNEEL_ENGINE` and `KNEEL_JOBS` say, else processes, one a core, where
+    two runs or more are missing and the device is "cpu". weights: whether networks are wanted, and not only
+    predictions: see `runs.get_run`. Raises `KneelError` for an unknown engine, and if a run is still missing
+    after ATTEMPTS.
     """
-    engine, workers = engine or os.environ.get("KNEEL_ENGINE") or "sequential", workers or jobs_wanted()
-    start = find(engine, ENGINES, "engine")
+    named, workers = engine or os.environ.get("KNEEL_ENGINE"), workers or jobs_wanted()
+    start = find(named or "sequential", ENGINES, "engine")
     numbers = range(profile.folds) if folds is None else folds
     jobs = [
         Job(plan(setting, profile, cohort, fold, seed), cohort, device=device, weights=weights)
@@ -119,15 +121,17 @@ def each_run(
         for seed in seeds
         for fold in numbers
     ]
-    if start:
-        make_missing(jobs, engine, workers)
+    if named and start:
+        make_missing(jobs, named, workers)
+    elif not named and device == "cpu" and sum(not job.finished for job in jobs) > 1:
+        make_missing(jobs, "processes", workers)
     for job in jobs:
         yield job.make()
 
 
 def jobs_wanted() -> int:
-    """How many runs at once `KNEEL_JOBS` asks for: 1 where it is not set."""
-    text = os.environ.get("KNEEL_JOBS") or "1"
+    """How many runs at once `KNEEL_JOBS` asks for: one a core where it is not set."""
+    text = os.environ.get("KNEEL_JOBS") or str(os.cpu_count() or 1)
     if not text.isdecimal() or int(text) < 1:
         raise KneelError(f"KNEEL_JOBS is '{text}': give a whole number of runs to make at once, from 1")
     return int(text)
@@ -140,13 +144,11 @@ def make_missing(jobs: list[Job], engine: str, workers: int) -> None:
         missing = [job for job in jobs if not job.finished]
         if not missing:
             return
-        before = starts(missing)
+        before, workers = starts(missing), min(workers, len(missing))
         make_missing(list({first.spec.hash: first for first in before if first}.values()), engine, workers)
         try:
             with ENGINES[engine](workers) as work_off:
-                for packed in work_off(
-                    [prepared(job, first, engine, workers) for job, first in zip(missing, before)]
-                ):
+                for packed in work_off([prepared(job, first, engine) for job, first in zip(missing, before)]):
                     print(f"{engine}: finished {unpack(packed, paths.runs())}", flush=True)
         except KneelError:
             raise
@@ -187,11 +189,12 @@ def start_job(job: Job, first: Beginning) -> Job:
     return replace(job, spec=spec, cohort=first.cohort, source=first.source, weights=True)
 
 
-def prepared(job: Job, first: Job | None, engine: str, workers: int) -> Job:
-    """The job as it travels to a worker. first: the finished job that it starts from, or None."""
+def prepared(job: Job, first: Job | None, engine: str) -> Job:
+    """The job as it travels to a worker, which computes with as many threads as this process: the numbers do
+    not depend on the engine. first: the finished job that it starts from, or None."""
     return replace(
         job,
-        threads=max((os.cpu_count() or 1) // workers, 1),
+        threads=torch.get_num_threads(),
         before=(pack(cast(Run, first.finished)),) if first else (),
         store=str(paths.runs()) if engine == "processes" else "",
     )

@@ -1,15 +1,15 @@
 """Speed, one change at a time from the released recipe to ours: of training, and what each change costs in
 accuracy; of inference: one knee, many knees, a bilateral radiograph, a folder.
 
-    python -m studies.speed [--parts ladder memory accuracy cores sizes shares inference] [--rounds 3]
+    python -m studies.speed [--parts ladder memory accuracy cores threads sizes shares inference] [--rounds 3]
     [--files 1000] [--no-compile]
 
 Training writes the rows `train` (a row a profile and recipe) and `cores` of results/speed.csv,
-results/speed_accuracy.csv, results/speed_sizes.csv (our recipe, one size changed at a time) and
-results/speed_profile.csv (where a step's time goes). Run it on a machine that does nothing else (but for the
-part "accuracy", which takes longest and is not timed). Accuracy: fold 0, trained at the profile named by
---accuracy under each recipe, seed 0; differences are paired, each recipe against the one before, and their
-intervals hold the spread over subjects and over seeds.
+results/speed_accuracy.csv, results/speed_sizes.csv (our recipe, one size changed at a time),
+results/speed_profile.csv (where a step's time goes) and results/threads.csv (beside a busy process). Run it
+on a machine that does nothing else (but for the part "accuracy", which takes longest and is not timed).
+Accuracy: fold 0, trained at the profile named by --accuracy under each recipe, seed 0; differences are
+paired, each recipe against the one before, and their intervals hold the spread over subjects and over seeds.
 
 Inference writes the rows `infer` of results/speed.csv. The knees are those of the val split of the real crops
 (of the simulated cohort where they are not here), the network is the pretrained one; radiographs are
@@ -18,6 +18,7 @@ not change its time.
 """
 
 import argparse
+import os
 import shutil
 import tempfile
 from dataclasses import replace
@@ -42,12 +43,13 @@ from kneel_lib.reporting.export import write_table
 from kneel_lib.simulation.population import POPULATIONS, make_files, take
 from studies.speed import inference as inference_speed
 from studies.speed import measures
+from studies.speed import threads as beside
 from studies.speed import training as training_speed
 
 KNEES, BATCH_AT_PAPER, SHORT_STEPS = 32, 8, 15
 LUCK_SEEDS = range(5)
 ACCURACY = RESULTS / "speed_accuracy.csv"
-PARTS = ("ladder", "memory", "accuracy", "cores", "sizes", "shares", "inference")
+PARTS = ("ladder", "memory", "accuracy", "cores", "threads", "sizes", "shares", "inference")
 MODELS = 5
 
 
@@ -182,6 +184,15 @@ def cores(profile, cohort):
     )
 
 
+def threads(profile, cohort):
+    """results/threads.csv."""
+    rois = training_speed.training_rois(cohort.select(slice(0, KNEES)), profile)
+    rows = beside.rates(rois, profile, torch.get_num_threads())
+    write_table(
+        pd.DataFrame(rows).assign(profile=profile.name, machine=measures.machine()), RESULTS / "threads.csv"
+    )
+
+
 def sizes(profile, cohort):
     """results/speed_sizes.csv."""
     few = cohort.select(slice(0, KNEES))
@@ -308,6 +319,7 @@ def main():
     parser.add_argument("--no-compile", action="store_true", help="leave out the rungs that compile first")
     parser.add_argument("--cohort", default="auto")
     options = parser.parse_args()
+    torch.set_num_threads(os.cpu_count() or 1)  # of the rungs of one process
     cohort, study = load_cohort(options.cohort), find_profile("study")
     profiles = [
         replace(find_profile(name), batch=BATCH_AT_PAPER) if name == "paper" else find_profile(name)
@@ -320,6 +332,7 @@ def main():
         "ladder": lambda: timing(profiles, cohort, options.rounds or 3, recipes),
         "memory": lambda: peaks(profiles, cohort),
         "cores": lambda: cores(study, cohort),
+        "threads": lambda: threads(study, cohort),
         "sizes": lambda: sizes(study, cohort),
         "shares": lambda: shares(profiles, cohort),
         "inference": lambda: inference(cohort, options.rounds or 5, options.files, not options.no_compile),

@@ -134,7 +134,9 @@ def test_what_is_no_file(tmp_path, make):
 
 
 @pytest.mark.parametrize(
-    "text", ["".join(f"{line}\n" for line in (HEADER, FIRST, SECOND)), spoilt("mm_per_px", "0.5")]
+    "text",
+    ["".join(f"{line}\n" for line in (HEADER, FIRST, SECOND)), spoilt("mm_per_px", "0.5")],
+    ids=["two rows", "another scale"],
 )
 def test_the_committed_registration_is_the_one_that_every_run_stands_on(tmp_path, monkeypatch, text):
     assert {name: len(read_registration(name)) for name in TABLES} == {
@@ -149,7 +151,7 @@ def test_the_committed_registration_is_the_one_that_every_run_stands_on(tmp_path
         read_registration()
     (tmp_path / "oai_crops_registration.csv").write_bytes(WHOLE.replace("\n", "\r\n").encode())
     assert len(read_registration()) == 673, "line ends do not count"
-    assert hashlib.sha256(WHOLE.encode()).hexdigest() == crops.REGISTRATION_SHA256
+    assert hashlib.sha256(WHOLE.encode()).hexdigest() == crops.REGISTRATION_SHA256["crops"]
 
 
 POINTS = ",".join(f"{10 * n},{100 + n}" for n in range(9))

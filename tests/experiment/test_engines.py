@@ -30,15 +30,10 @@ def table_of(cohort, engine, workers=2):
 
 @pytest.fixture(scope="module")
 def sequential(cohort, tmp_path_factory):
-    """The table's predictions as one process makes them, with as many threads as a worker has."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(max((os.cpu_count() or 1) // 2, 1))
+    """The table's predictions as one process makes them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KNEEL_RUNS", str(tmp_path_factory.mktemp("sequential")))
         made = {str(run.spec.address): run.predictions for run in table_of(cohort, "sequential")}
-    torch.set_num_threads(threads)
     return made
 
 
@@ -152,3 +147,13 @@ def test_unknown_engines_and_missing_extras_are_named(cohort, store):
         engines.get_table([SETTINGS["mean_shape"]], SMOKE, cohort, [0], engine="abacus")
     with pytest.raises(KneelError, match=r"needs no_such_module .*: pip install \"kneel-compendium\[ray\]\""):
         engines.need("no_such_module", "ray")
+
+
+def test_several_runs_go_to_processes_unless_an_engine_is_named(cohort, store, monkeypatch, capsys):
+    monkeypatch.delenv("KNEEL_ENGINE")
+    engines.get_table([SETTINGS["mean_shape"]], SMOKE, cohort, [0])
+    assert "processes: finished" not in capsys.readouterr().out
+    engines.get_table([SETTINGS["mean_shape"]], SMOKE, cohort, [0, 1, 2])
+    assert capsys.readouterr().out.count("processes: finished") == 2
+    engines.get_table([SETTINGS["mean_shape"]], SMOKE, cohort, [3, 4], engine="sequential")
+    assert "processes: finished" not in capsys.readouterr().out

@@ -1,3 +1,4 @@
+import multiprocessing
 from dataclasses import replace
 
 import cv2
@@ -14,6 +15,7 @@ from kneel_lib.pipeline import onnx_export
 from kneel_lib.pipeline.predictors import Network
 from studies.speed import inference as inference_speed
 from studies.speed import measures
+from studies.speed import threads as beside
 from studies.speed import training as training_speed
 
 TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=2, batch=8)
@@ -81,6 +83,17 @@ def test_the_luck_of_two_runs_widens_the_interval_of_their_difference():
         (0.05 - np.hypot(0.03, luck), 0.05 + np.hypot(0.03, luck)), abs=1e-3
     )
     assert pd.isna(training_speed.with_luck(table, [1.7, 1.8])["low"].iloc[0])
+
+
+@pytest.mark.trains
+def test_a_busy_process_is_there_while_the_rates_beside_it_are_taken(rois):
+    table = pd.DataFrame(beside.rates(rois, TINY, cores=2, steps=1))
+    assert list(table["busy_processes"]) == [0, 1] * 3 and table["way"].nunique() == 3
+    assert (table["images_per_s"] > 0).all() and (table["share"][::2] == 1).all()
+    with beside.busy_processes(2):
+        busy = multiprocessing.active_children()
+        assert len(busy) == 2 and all(process.is_alive() for process in busy)
+    assert not any(process.is_alive() for process in busy)
 
 
 def test_operations_are_those_that_can_be_counted_by_hand():
