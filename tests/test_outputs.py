@@ -34,7 +34,7 @@ DOUBT = "it is said to be a knee of side R, but looks like one of the other side
 def answered(name, side="R", mm_per_px=STEP, **how):
     """The entry of a file with one knee, as predict keeps it."""
     points = SHAPE if side == "R" else landmarks.mirrored(SHAPE, 0)
-    region = {name: np.full(landmarks.COUNT, 4.0) for name in ("region_px", "deviation_px")}
+    region = {"region_px": np.tile([3.0, 5.0], (landmarks.COUNT, 1)), "deviation_px": np.full(16, 4.0)}
     knee = Knee(side, points / STEP + [300, 260], mm_per_px, np.ones(16), 30.0, (DOUBT,), trust=0.5, **region)
     knees = [described(name, knee)]
     return {

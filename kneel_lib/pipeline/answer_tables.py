@@ -23,7 +23,9 @@ COLUMNS = (
     "x_mm",
     "y_mm",
     "spread_mm",
-    "region_px",
+    "region_across_px",
+    "region_along_px",
+    "region_degrees",
     "trusted",
     "trust",
     "reason",
@@ -64,14 +66,22 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 def rows_of(entry: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     """The rows of one file."""
     if entry["problem"]:
-        yield (entry["file"], "", "", "", *[np.nan] * 6, False, np.nan, entry["problem"])
+        yield (entry["file"], "", "", "", *[np.nan] * 8, False, np.nan, entry["problem"])
     for note in {note for knee in entry["knees"] for note in knee["notes"] if note.startswith(MISSING)}:
-        yield (entry["file"], "", "", "", *[np.nan] * 6, False, np.nan, note)
+        yield (entry["file"], "", "", "", *[np.nan] * 8, False, np.nan, note)
     for knee in entry["knees"]:
         reason = "; ".join([*knee["doubts"], *knee["notes"]])
-        regions = [np.nan] * landmarks.COUNT if knee["region_px"] is None else knee["region_px"]
+        regions = regions_of(knee)
         for number, point in enumerate(knee["landmarks_px"]):
             mm = [np.nan, np.nan] if knee["landmarks_mm"] is None else knee["landmarks_mm"][number]
-            unsure = knee["spread_mm"][number], regions[number]
+            unsure = knee["spread_mm"][number], *regions[number]
             said = (knee["trusted"], knee["trust"], reason)
             yield (entry["file"], knee["side"], number, landmarks.NAMES[number], *point, *mm, *unsure, *said)
+
+
+def regions_of(knee: dict[str, Any]) -> list[list[float]]:
+    """A landmark's ellipse of 90 % each: half axes across and along the outline in pixels, and by how many
+    degrees the latter is turned from the x axis; NaN where it is not known."""
+    if knee["region_px"] is None:
+        return [[np.nan] * 3] * landmarks.COUNT
+    return [[*axes, turned] for axes, turned in zip(knee["region_px"], knee["region_degrees"])]

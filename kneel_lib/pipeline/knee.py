@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kneel_lib import landmarks
+from kneel_lib import landmarks, outlines
 from kneel_lib.data.rois import PLATEAU_MM, plateau_mm
 
 
@@ -21,9 +21,9 @@ class Knee:
     measurement noise; about 32 is usual. doubts: why the answer should not be trusted; empty if nothing
     speaks against it. notes: what was done to the picture or is worth knowing, no reason to doubt. trust: the
     probability that every landmark is within 3 mm, NaN where it was not judged; signs: the numbers that it is
-    judged by (`quality.signs`). region_px: (16,) radius of the circle that holds the true landmark with a
-    probability of 90 % (`quality.region_px`), in pixels; NaN where it was not calibrated. deviation_px: (16,)
-    of the maps, which it is made of.
+    judged by (`quality.signs`). region_px: (16, 2) half axes, across and along the outline, of the ellipse
+    that holds the true landmark with a probability of 90 % (`quality.region_px`), in pixels; NaN where it was
+    not calibrated. deviation_px: (16,) of the maps, which it is made of.
     """
 
     side: str
@@ -35,7 +35,7 @@ class Knee:
     notes: tuple[str, ...] = ()
     trust: float = float("nan")
     signs: dict[str, float] = field(default_factory=dict)
-    region_px: np.ndarray = field(default_factory=lambda: np.full(landmarks.COUNT, np.nan))
+    region_px: np.ndarray = field(default_factory=lambda: np.full((landmarks.COUNT, 2), np.nan))
     deviation_px: np.ndarray = field(default_factory=lambda: np.full(landmarks.COUNT, np.nan))
 
     @property
@@ -47,6 +47,13 @@ class Knee:
     def plateau_px(self) -> float:
         """Width of the tibial plateau, landmark 0 to 8, in pixels."""
         return float(plateau_mm(self.points_px))
+
+    @property
+    def region_degrees(self) -> np.ndarray:
+        """(16,) how far the axis along the outline is turned from the x axis towards the y axis, -90 to
+        90."""
+        along = outlines.tangents(self.points_px[None])[0]
+        return np.degrees(np.arctan2(along[:, 1], along[:, 0]) + np.pi / 2) % 180 - 90
 
     @property
     def trusted(self) -> bool:

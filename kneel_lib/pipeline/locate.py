@@ -125,7 +125,7 @@ def overlay(
     radiograph: Radiograph, knees: Iterable[Knee], least_px: int = 800, greatest_px: int = 1600
 ) -> np.ndarray:
     """The radiograph with its landmarks, (H, W, 3) uint8 BGR: tibia orange, femur blue;
-    a circle holds the true landmark with a probability of 90 %; knees not to be trusted are marked."""
+    an ellipse holds the true landmark with a probability of 90 %; knees not to be trusted are marked."""
     longest = max(radiograph.image.shape)
     scale = np.clip(longest, least_px, greatest_px) / longest
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -136,9 +136,10 @@ def overlay(
             colour = (0, 94, 213) if number in landmarks.TIBIA else (233, 180, 86)
             place = tuple(np.round(point * scale).astype(int).tolist())
             cv2.circle(picture, place, 3, colour, -1, cv2.LINE_AA)
-            if np.isfinite(knee.region_px[number]):
-                radius = max(round(float(knee.region_px[number] * scale)), 1)
-                cv2.circle(picture, place, radius, colour, 1, cv2.LINE_AA)
+            if np.isfinite(knee.region_px[number]).all():
+                across, along = np.maximum(np.round(knee.region_px[number] * scale), 1).astype(int).tolist()
+                angle = float(knee.region_degrees[number])
+                cv2.ellipse(picture, place, (along, across), angle, 0, 360, colour, 1, cv2.LINE_AA)
         if not knee.trusted:
             x, y = np.round(knee.points_px.min(axis=0) * scale).astype(int).tolist()
             font, yellow = cv2.FONT_HERSHEY_SIMPLEX, (0, 255, 255)

@@ -3,7 +3,7 @@ bones, angles; each with its unit, its definition in words, and an interval.
 
 Joint-space widths are orthogonal to the plateau's line, as x along it runs from the medial corner (0) to the
 lateral one (1); the fixed places are those of the OAI's quantitative readings. An interval holds the value
-from the true landmarks with a probability of 90 %. It is made in two steps. The circles of the landmarks
+from the true landmarks with a probability of 90 %. It is made in two steps. The ellipses of the landmarks
 (`quality.region_px`) are read as normal deviations, and carried to the measurement by its derivatives, as if
 landmarks erred independently. They do not, so the deviation that results is then multiplied by the factor
 that a new knee stays within with that probability: split conformal, on knees that the networks had not seen
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtri
 
-from kneel_lib import landmarks
+from kneel_lib import landmarks, outlines
 from kneel_lib.pipeline.joint import LATERAL_CORNER, MEDIAL_CORNER, Joint, find_joint
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.quality import read_trust
@@ -33,8 +33,8 @@ PLACES = {
 }
 """x of the OAI's readings of joint-space width at fixed places."""
 
-CIRCLE = float(np.sqrt(chdtri(2, 0.1)))
-"""Radius that holds 90 % of a round normal distribution, in its standard deviations."""
+NINETY = float(np.sqrt(chdtri(2, 0.1)))
+"""Size of the ellipse that holds 90 % of a normal distribution in the plane, in its standard deviations."""
 
 STEP = 0.0005
 """How far a landmark is moved to find what a measurement owes to it, in widths of the plateau."""
@@ -200,14 +200,17 @@ def least_zero(values: np.ndarray) -> np.ndarray:
 
 def deviations(points: np.ndarray, region: np.ndarray) -> np.ndarray:
     """(measurements,) standard deviation of each, if landmarks (16, 2) err independently by what their
-    circles of 90 %, radius (16,) in the same unit, say."""
+    ellipses of 90 %, half axes (16, 2) across and along the outline in the same unit, say."""
     step = STEP * float(np.linalg.norm(points[LATERAL_CORNER] - points[MEDIAL_CORNER]))
+    along = outlines.tangents(points[None])[0]
+    across = np.stack([along[:, 1], -along[:, 0]], axis=1)
+    axes = np.stack([across, along], axis=1)
     values, variance = signed_values(points), np.zeros(len(DEFINITIONS))
     for number, axis in np.ndindex(points.shape):
         moved = points.copy()
-        moved[number, axis] += step
+        moved[number] += step * axes[number, axis]
         derivative = (signed_values(moved) - values) / step
-        variance += (derivative * region[number] / CIRCLE) ** 2
+        variance += (derivative * region[number, axis] / NINETY) ** 2
     return np.sqrt(variance)
 
 

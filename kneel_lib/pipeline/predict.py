@@ -280,6 +280,7 @@ def described(name: str, knee: Knee) -> dict[str, Any]:
         "landmarks_mm": np.round(knee.points_mm, 3).tolist() if known else None,
         "spread_mm": np.round(knee.spread_mm, 3).tolist(),
         "region_px": np.round(knee.region_px, 2).tolist() if np.isfinite(knee.region_px).all() else None,
+        "region_degrees": np.round(knee.region_degrees, 1).tolist(),
         "trusted": knee.trusted,
         "trust": None if np.isnan(knee.trust) else round(knee.trust, 3),
         "doubts": list(knee.doubts),

@@ -184,10 +184,12 @@ def trust(found: Mapping[str, float]) -> float:
 
 
 def region_px(deviation_px: np.ndarray) -> np.ndarray:
-    """(16,) radius in pixels of the circle around each landmark that holds the true one with a probability of
-    90 %: a conformal multiple of the deviation (16,) of its map; NaN where it was never calibrated."""
+    """(16, 2) half axes in pixels, across and along the answer's outline, of the ellipse around each landmark
+    that holds the true one with a probability of 90 %: conformal multiples of the deviation (16,) of its map;
+    NaN where they were never calibrated."""
     ratios = read_trust().get("region_ratios")
-    return np.full(landmarks.COUNT, np.nan) if ratios is None else deviation_px * np.array(ratios)
+    known = np.full((landmarks.COUNT, 2), np.nan) if ratios is None else np.array(ratios)
+    return np.asarray(deviation_px[:, None] * known)
 
 
 @cache

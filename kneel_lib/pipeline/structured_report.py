@@ -2,8 +2,8 @@
 highdicom, which is imported when a report is written.
 
 A knee is one group of measurements (TID 1501), each with its interval, and whether it is trusted; doubts and
-notes are comments of the group. Each landmark is a point (TID 1410) with the radius of the circle that holds
-it with a probability of 90 %. Coordinates are those of the stored pixels, also where the file is shown
+notes are comments of the group. Each landmark is a point (TID 1410) with the half axes of the ellipse that
+holds it with a probability of 90 %. Coordinates are those of the stored pixels, also where the file is shown
 turned; 0, 0 is the outer corner of the first pixel, as in all of DICOM. Names of measurements are codes of
 the scheme 99KNEEL; docs/measurements.md says what they mean.
 """
@@ -27,6 +27,10 @@ from kneel_lib.errors import KneelError
 from kneel_lib.files import write_whole
 
 SCHEME, ALGORITHM = "99KNEEL", "KNEEL compendium"
+REGION = {
+    "region_across": "Half axis across the outline of the ellipse of 90 %",
+    "region_along": "Half axis along the outline of the ellipse of 90 %",
+}
 NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 WANTED = (
     "PatientID",
@@ -171,18 +175,19 @@ def unit_of(sr: Any, unit: str) -> Any:
 def landmark_group(
     sr: Any, knee: Mapping[str, Any], point: int, image: Any, uid: Any, about: Mapping[str, Any]
 ) -> Any:
-    """One landmark: a point of the image, and the radius of its circle of 90 %, in pixels."""
+    """One landmark: a point of the image, and its ellipse of 90 % across and along the bone's outline."""
     source = sr.SourceImageForRegion(image.SOPClassUID, image.SOPInstanceUID)
     place = np.array([knee["landmarks_px"][point]])
-    radius = []
-    if knee["region_px"] is not None:
-        name = sr.CodedConcept("region", SCHEME, "Radius of the circle of 90 %")
-        radius = [sr.Measurement(name, knee["region_px"][point], unit_of(sr, "px"))]
+    axes = () if knee["region_px"] is None else zip(REGION.items(), knee["region_px"][point])
+    region = [
+        sr.Measurement(sr.CodedConcept(code, SCHEME, said), half, unit_of(sr, "px"))
+        for (code, said), half in axes
+    ]
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
         sr.TrackingIdentifier(uid(knee["side"], str(point)), landmark_name(knee["side"], point)),
         referenced_region=sr.ImageRegion(sr.GraphicTypeValues.POINT, place, source),
         finding_type=sr.CodedConcept(f"landmark_{point}", SCHEME, landmarks.NAMES[point]),
-        measurements=radius,
+        measurements=region,
         **about,
     )
 

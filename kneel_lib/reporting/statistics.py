@@ -87,6 +87,15 @@ def conformal_quantile(values: np.ndarray, level: float) -> np.ndarray:
     return np.sort(values, axis=0)[rank - 1] if rank <= len(values) else np.full(values.shape[1:], np.inf)
 
 
+def conformal_ellipses(parts: np.ndarray, level: float, spread: float = 0.68) -> np.ndarray:
+    """(k, 2) half axes of k ellipses, of which each holds a new value with a probability of `level` (split
+    conformal), from calibration values (n, k, 2) along both axes: in the proportion of the shares `spread` of
+    their sizes, as large as the quantile asks, and not larger than the largest of them."""
+    unit = np.quantile(np.abs(parts), spread, axis=0)
+    size = np.linalg.norm(parts / unit, axis=2)
+    return np.asarray(np.minimum(conformal_quantile(size, level), size.max(axis=0))[:, None] * unit)
+
+
 def holm(p_values: ArrayLike) -> np.ndarray:
     """Holm's step-down correction: p-values for a family of comparisons, in their order, each at least as
     large as before."""

@@ -15,12 +15,10 @@ from kneel_lib import landmarks, outlines
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run, points_of
 from kneel_lib.reporting import selection
-from kneel_lib.reporting.statistics import conformal_quantile
+from kneel_lib.reporting.statistics import conformal_ellipses, conformal_quantile
 from studies.labels.edits import groups
 
 LEVEL = 0.9
-SPREAD = 0.68
-"""The share of the absolute parts that an axis' unit holds: what the quantile then scales."""
 
 
 def parts_of(points: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -31,8 +29,7 @@ def parts_of(points: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def ellipses(parts: np.ndarray) -> np.ndarray:
     """(16, 2) half axes in mm, across and along, of each landmark's region, from calibration knees
     (n, 16, 2)."""
-    unit = np.quantile(np.abs(parts), SPREAD, axis=0)
-    return conformal_quantile(np.linalg.norm(parts / unit, axis=2), LEVEL)[:, None] * unit
+    return conformal_ellipses(parts, LEVEL)
 
 
 def circles(parts: np.ndarray) -> np.ndarray:

@@ -21,6 +21,8 @@ from kneel_lib.pipeline import quality
 from kneel_lib.pipeline.predict import Networks, load_pretrained
 from kneel_lib.pipeline.quality import TRUST
 from kneel_lib.progress import Progress
+from kneel_lib.reporting.selection import STUDY
+from kneel_lib.reporting.statistics import conformal_ellipses
 from studies.strangers import intervals, trust
 from studies.strangers.distortions import RIGHT, SPOILT
 from studies.strangers.measure import Told, ask, labelled, summary
@@ -37,10 +39,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--spacing", type=float, help="tell the spacing, in mm a pixel")
     parser.add_argument("--trust", action="store_true", help="calibrate the trust, in place of the table")
     options = parser.parse_args(arguments)
-    networks, crops = load_pretrained(options.weights), load_cohort("crops")
+    networks, crops = load_pretrained(options.weights), load_cohort(STUDY)
     cohort = crops.select((crops.knees["split"] == SPLIT).to_numpy())
     names = " ".join(sorted(path.stem for path in options.weights.glob("*.safetensors")))
-    about = {"cohort": f"crops, {SPLIT}", "trained_on": "crops, train", "networks": names, "commit": commit()}
+    about = {
+        "cohort": f"{STUDY}, {SPLIT}",
+        "trained_on": f"{STUDY}, train",
+        "networks": names,
+        "commit": commit(),
+    }
     if options.trust:
         calibrate(cohort, networks, about)
     else:
@@ -66,7 +73,7 @@ def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None
     told = ask(cohort, RIGHT[0], networks, None)
     signs = trust.gather(told, list(cohort.knees["subject_id"]))
     ratios, found = trust.error_ratios(told), [one for one in told if one.knee]
-    regions = {"region_ratios": np.round(trust.conformal(ratios), 4).tolist()}
+    regions = {"region_ratios": np.round(conformal_ellipses(ratios, trust.COVERAGE), 4).tolist()}
     write_text(TRUST, json.dumps({**trust.fit(signs), **regions, **about}, indent=1) + "\n")
     quality.read_trust.cache_clear()  # intervals of measurements are made of the new regions
     errors = intervals.errors(found)
@@ -81,11 +88,11 @@ def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None
 
 def conformal_table(found: Sequence[Told], ratios: np.ndarray, subjects: Sequence[Any]) -> pd.DataFrame:
     """A row a landmark: how often its region holds the truth for knees of subjects that gave it no part, and
-    its radius in mm in the median."""
+    its half axes across and along the outline in mm in the median."""
     deviations = [one.knee.deviation_px * one.mm_per_px for one in found if one.knee]
-    radius = np.median(deviations, axis=0) * trust.conformal(ratios)
-    columns = {"landmark": range(landmarks.COUNT), "coverage": trust.coverage(ratios, subjects)}
-    return pd.DataFrame(columns | {"radius_mm": radius})
+    axes = np.median(deviations, axis=0)[:, None] * conformal_ellipses(ratios, trust.COVERAGE)
+    columns = {"landmark": range(landmarks.COUNT), "coverage": trust.covered(ratios, subjects)}
+    return pd.DataFrame(columns | {"across_mm": axes[:, 0], "along_mm": axes[:, 1]})
 
 
 def write(table: pd.DataFrame, name: str) -> None:

@@ -11,7 +11,8 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from kneel_lib.reporting.statistics import conformal_quantile
+from kneel_lib import outlines
+from kneel_lib.reporting.statistics import conformal_ellipses, conformal_quantile
 from studies.strangers.measure import Told
 
 WITHIN_MM = 3.0
@@ -70,19 +71,34 @@ def reliability(table: pd.DataFrame, trust: np.ndarray, bins: int = 4) -> pd.Dat
 
 
 def error_ratios(told: Sequence[Told]) -> np.ndarray:
-    """(knees, 16) error over the deviation of the landmark's map, of the knees that were found."""
-    found = [one for one in told if one.knee is not None]
-    return np.stack([one.errors_mm / one.mm_per_px / one.knee.deviation_px for one in found if one.knee])
+    """(knees, 16, 2) error across and along the answer's outline over the deviation of the landmark's map, of
+    the knees that were found."""
+    knees = [(one.knee, one.places) for one in told if one.knee is not None]
+    answers, places = (
+        np.stack(points) for points in zip(*[(knee.points_px, place) for knee, place in knees])
+    )
+    parts = np.stack(outlines.split_errors(places, answers), axis=2)
+    return parts / np.stack([knee.deviation_px for knee, _ in knees])[..., None]
 
 
 def conformal(ratios: np.ndarray) -> np.ndarray:
-    """(16,) the ratio that a new knee's stays within with a probability of COVERAGE: split conformal, the
-    quantile of (knees + 1) * COVERAGE of so many knees, at most the largest."""
+    """The ratio of each column that a new knee's stays within with a probability of COVERAGE: split
+    conformal, the quantile of (knees + 1) * COVERAGE of so many knees, at most the largest."""
     return np.minimum(conformal_quantile(ratios, COVERAGE), ratios.max(axis=0))
 
 
+def covered(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
+    """(16,) the share of knees (knees, 16, 2) within the ellipse that knees of other subjects give."""
+    groups, within = np.asarray(subjects), np.zeros(ratios.shape[:2], bool)
+    for subject in set(groups):
+        own = groups == subject
+        axes = conformal_ellipses(ratios[~own], COVERAGE)
+        within[own] = np.linalg.norm(ratios[own] / axes, axis=2) <= 1
+    return within.mean(axis=0)
+
+
 def coverage(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
-    """(16,) the share of knees within the region that knees of other subjects give."""
+    """Of each column the share of knees within what knees of other subjects give."""
     groups, within = np.asarray(subjects), np.zeros(ratios.shape, bool)
     for subject in set(groups):
         own = groups == subject

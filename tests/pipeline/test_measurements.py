@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from kneel_lib import landmarks
+from kneel_lib import landmarks, outlines
 from kneel_lib.pipeline import measurements as m
 from kneel_lib.pipeline.joint import find_joint
 from kneel_lib.pipeline.knee import Knee
@@ -12,9 +12,15 @@ SHAPES = shape_model.load()[2].sample(np.random.default_rng(0), 5)
 
 
 def knee_of(points, mm_per_px=1.0, region=0.5):
-    regions = np.full(landmarks.COUNT, region / (mm_per_px or 1.0))
-    how = {"region_px": regions, "deviation_px": regions}
+    regions = np.full((landmarks.COUNT, 2), region / (mm_per_px or 1.0))
+    how = {"region_px": regions, "deviation_px": regions[:, 0]}
     return Knee("R", points / (mm_per_px or 1.0), mm_per_px, np.zeros(16), 30.0, (), **how)
+
+
+def test_the_long_axis_of_a_region_lies_along_the_outline():
+    assert np.allclose(knee_of(flat()).region_degrees, 0)
+    turned = knee_of(flat() @ [[0.8, 0.6], [-0.6, 0.8]])  # x towards y
+    assert np.allclose(turned.region_degrees, np.degrees(np.arctan2(0.6, 0.8)))
 
 
 def flat(gap=4.0):
@@ -122,8 +128,11 @@ def test_units_and_shares_follow_the_spacing():
 def test_deviations_are_those_of_sampled_landmarks():
     """First order against 300 draws, where nothing bends: far from a change of the narrowest place."""
     shape, random = SHAPES[2], np.random.default_rng(0)
-    region = np.full(landmarks.COUNT, 0.3)
-    drawn = random.normal(0, 0.3 / m.CIRCLE, (300, landmarks.COUNT, 2))
+    region = np.tile([0.2, 0.5], (landmarks.COUNT, 1))
+    along = outlines.tangents(shape[None])[0]
+    across = along @ [[0, -1], [1, 0]]
+    size = random.normal(0, region / m.NINETY, (300, landmarks.COUNT, 2))
+    drawn = size[..., :1] * across + size[..., 1:] * along
     sampled = np.std([m.signed_values(shape + moved) for moved in drawn], axis=0)
     assert np.allclose(m.deviations(shape, region) / sampled, 1, atol=0.2)
 

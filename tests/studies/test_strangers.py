@@ -7,6 +7,7 @@ import pytest
 
 from kneel_lib import landmarks
 from kneel_lib.pipeline.knee import Knee
+from kneel_lib.reporting.statistics import conformal_ellipses
 from kneel_lib.simulation import shape_model
 from studies.strangers import measure, trust
 from studies.strangers.distortions import RIGHT, SPOILT
@@ -79,7 +80,15 @@ def test_what_was_measured_stands_in_the_first_columns():
     assert list(made) == ["cohort", "commit", "mre_mm"] and (made["cohort"] == "crops").all()
 
 
-def test_conformal_regions_hold_nine_in_ten_of_other_knees():
+def test_conformal_ellipses_hold_nine_in_ten_of_other_knees_and_are_as_long_as_errors_are():
+    random = np.random.default_rng(0)
+    parts = random.normal(size=(400, 16, 2)) * [1, 3]
+    assert np.abs(trust.covered(parts, list(range(400))) - 0.9).max() < 0.03
+    axes = conformal_ellipses(parts, trust.COVERAGE)
+    assert np.allclose(axes[:, 1] / axes[:, 0], 3, rtol=0.2) and np.allclose(axes[:, 0], 2.146, rtol=0.15)
+
+
+def test_conformal_factors_hold_nine_in_ten_of_other_knees():
     random = np.random.default_rng(0)
     ratios = random.exponential(size=(400, 16))
     within = trust.coverage(ratios, list(range(400)))
