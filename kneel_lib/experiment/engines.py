@@ -36,13 +36,16 @@ from kneel_lib.processes import end_with_parent
 
 ATTEMPTS = 3
 
+PATIENCE_S = 60
+"""How long a Dask of this machine alone may have no worker: one that was lost is started anew."""
+
 LOOPBACK = "127.0.0.1"
 """Who reaches a Ray or Dask can run what he likes there: without a cluster, both are of this machine alone.
 """
 
 RAY_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
 """Whatever its name says: without it Ray takes a loopback address for one that others should reach instead,
-and listens to everybody. It is read when Ray is imported."""
+and listens to everybody."""
 
 ALONE = {"_node_ip_address": LOOPBACK, "include_dashboard": False}
 
@@ -270,16 +273,12 @@ def on_ray(workers: int) -> Iterator[WorkOff]:
     """Ray: a cluster that is there (`KNEEL_CLUSTER`), else one of this machine for as long as it takes. In
     rounds, since its pool hands results out only at the end."""
     address = os.environ.get("KNEEL_CLUSTER")
-    if not address:
-        os.environ.setdefault(*RAY_ALONE)
     ray, joblib_part = need("ray"), need("ray.util.joblib", "ray")
+    if not address:
+        os.environ.setdefault(*RAY_ALONE)  # for its processes; this one may have imported it before
+        need("ray._private.ray_constants", "ray").ENABLE_RAY_CLUSTER = False
     joblib_part.register_ray()
-    ray.init(
-        **({"address": address} if address else {**ALONE, "num_cpus": workers}),
-        log_to_driver=False,
-        logging_level="ERROR",
-        ignore_reinit_error=True,
-    )
+    start_ray(ray, **({"address": address} if address else {**ALONE, "num_cpus": workers}))
     gpus = float(os.environ.get("KNEEL_GPUS") or 0)
 
     def work_off(jobs: list[Job]) -> Iterator[Packed]:
@@ -294,6 +293,18 @@ def on_ray(workers: int) -> Iterator[WorkOff]:
         ray.shutdown()
 
 
+def start_ray(ray: Any, **how: Any) -> None:
+    """Start Ray or join it; on a machine that is busy it may not be there in its own 30 seconds at once."""
+    for attempt in range(ATTEMPTS):
+        try:
+            ray.init(log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True, **how)
+            return
+        except Exception:  # of no class of its own
+            ray.shutdown()
+            if attempt == ATTEMPTS - 1:
+                raise
+
+
 @contextmanager
 def on_dask(workers: int) -> Iterator[WorkOff]:
     """Dask: a cluster that is there (`KNEEL_CLUSTER`), else one of this machine for as long as it takes; one
@@ -306,11 +317,24 @@ def on_dask(workers: int) -> Iterator[WorkOff]:
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host=LOOPBACK
             )
         )
-        stack.enter_context(distributed.Client(cluster))
-        with parallel_config("dask", n_jobs=workers):
-            yield lambda jobs: Parallel(return_as="generator_unordered", batch_size=1)(
-                delayed(make_packed)(job) for job in jobs
-            )
+        client = stack.enter_context(distributed.Client(cluster))
+        yield lambda jobs: each_done(distributed, client, jobs, forever=bool(address))
+
+
+def each_done(distributed: Any, client: Any, jobs: list[Job], forever: bool) -> Iterator[Packed]:
+    """The packed runs of jobs as Dask finishes them. forever: wait also while there is no worker (a cluster
+    may still get some); else `RuntimeError` says that none is left."""
+    pending = {client.submit(make_packed, job, pure=False) for job in jobs}
+    while pending:
+        try:
+            done = distributed.wait(pending, timeout=PATIENCE_S, return_when="FIRST_COMPLETED").done
+        except TimeoutError:
+            if not forever and not client.scheduler_info()["workers"]:
+                raise RuntimeError("no worker is left") from None
+            continue
+        for future in done:
+            yield future.result()
+        pending -= done
 
 
 def need(module: str, extra: str | None = None) -> Any:
