@@ -74,18 +74,17 @@ def paired_difference(
 
 
 def weighted_interval(
-    statistic: Callable[[np.ndarray], float], subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
+    statistic: Callable[[np.ndarray], np.ndarray], subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
 ) -> tuple[float, float, float]:
     """(value, low, high) of anything that takes weights: 95 % percentile interval, clustered on subjects.
 
-    statistic: (weights (n,), how often each knee is drawn) -> value; NaN where a draw has none, which is then
-    left out. subjects: (n,), whose each knee is.
+    statistic: (weights (k, n), how often each knee is drawn) -> (k,) values; NaN where a draw has none, which
+    is then left out. subjects: (n,), whose each knee is.
     """
     names, index = np.unique(np.asarray(subjects), return_inverse=True)
-    counts = subject_counts(len(names), draws, seed)
-    values = [statistic(drawn[index]) for drawn in counts]
+    values = statistic(subject_counts(len(names), draws, seed)[:, index])
     low, high = np.nanpercentile(values, [2.5, 97.5])
-    return statistic(np.ones(len(index))), float(low), float(high)
+    return float(statistic(np.ones((1, len(index))))[0]), float(low), float(high)
 
 
 def interval_over_trainings(values: ArrayLike) -> tuple[float, float, float]:

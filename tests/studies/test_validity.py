@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from kneel_lib import paths
 from kneel_lib.data.graded import PUBLISHED, check_unseen, find_graded, labelled_subjects
@@ -106,6 +107,16 @@ def test_area_under_the_curve_by_mix_of_grades():
     shares = pd.Series(weights).groupby(knees["kl"]).sum() / weights.sum()
     assert shares.to_numpy() == pytest.approx(np.array([*PUBLISHED.values()]) / sum(PUBLISHED.values()))
     assert sum(PUBLISHED.values()) == 6604
+
+
+def test_the_area_is_that_of_scikit_learn_with_ties_and_weights():
+    random = np.random.default_rng(3)
+    positive, score = random.random(80) < 0.4, random.integers(0, 12, 80).astype(float)
+    weights, counts = random.random(80), random.integers(0, 3, (5, 80))
+    found = tables.weighted_auc(positive, score, weights, counts)
+    wanted = [roc_auc_score(positive, score, sample_weight=weights * drawn) for drawn in counts]
+    assert found == pytest.approx(wanted)
+    assert np.isnan(tables.weighted_auc(positive, score, weights, counts * positive)).all()
 
 
 def test_intervals_know_that_knees_of_a_person_are_alike():
