@@ -13,6 +13,7 @@ from kneel_lib.data.graded import PUBLISHED, check_unseen, find_graded, labelled
 from kneel_lib.errors import KneelError
 from kneel_lib.pipeline.joint import find_joint
 from kneel_lib.pipeline.measurements import measured
+from kneel_lib.reporting.statistics import mean_interval, weighted_interval
 from kneel_lib.simulation import shape_model
 from studies.validity import answers, choice, figures, labelled, tables, widths
 
@@ -117,6 +118,14 @@ def test_the_area_is_that_of_scikit_learn_with_ties_and_weights():
     wanted = [roc_auc_score(positive, score, sample_weight=weights * drawn) for drawn in counts]
     assert found == pytest.approx(wanted)
     assert np.isnan(tables.weighted_auc(positive, score, weights, counts * positive)).all()
+
+
+def test_an_interval_of_a_weighted_mean_is_that_of_the_mean():
+    knees, width = made_up()
+    found = weighted_interval(
+        lambda weights: weights @ width.to_numpy() / weights.sum(axis=1), knees["subject_id"], draws=200
+    )
+    assert found == pytest.approx(mean_interval(width, knees["subject_id"], draws=200))
 
 
 def test_intervals_know_that_knees_of_a_person_are_alike():
