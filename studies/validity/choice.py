@@ -47,7 +47,7 @@ def best(definitions: pd.DataFrame) -> tuple[str, str]:
         & (definitions["mix"] == CHOSEN_BY)
         & (definitions["group"] == THRESHOLD)
     ]
-    row = rows.loc[rows["value"].idxmax()]
+    row = rows.nlargest(1, "value").iloc[0]
     return str(row["definition"]), str(row["scale"])
 
 
