@@ -23,6 +23,9 @@ KINDS = (
 )
 """Of the strangers' distortions: two rows that should be answered, and two that should be doubted."""
 
+EMPTY = ("texture",)
+"""Those of them that show no knee."""
+
 COLUMNS = 4
 Case = tuple[Distortion, np.ndarray, Told]
 """(what was done, the picture (H, W) or (H, W, 3), what predict said)."""
@@ -52,16 +55,18 @@ def gallery(cases: Sequence[Case]) -> Figure:
     for axes, (kind, picture, told) in zip(panels.flat, cases):
         grey = picture if picture.ndim == 2 else cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
         found = told.knee.points_px if told.knee else None
-        known = None if kind.name == "texture" else told.places
-        show_knee(axes, grey, told.mm_per_px, known, found, f"{kind.name}\n{verdict(told)}")
+        known = None if kind.name in EMPTY else told.places
+        title = f"{kind.name}\n{verdict(told, known is not None)}"
+        show_knee(axes, grey, told.mm_per_px, known, found, title)
     return figure
 
 
-def verdict(told: Told) -> str:
-    """What came of a file, in a few words."""
+def verdict(told: Told, a_knee: bool = True) -> str:
+    """What came of a file, in a few words; an error only where there is a knee."""
     if told.knee is None:
         return "no knee found"
-    return f"{told.errors_mm.mean():.1f} mm, {'trusted' if told.knee.trusted else 'doubted'}"
+    said = "trusted" if told.knee.trusted else "doubted"
+    return f"{told.errors_mm.mean():.1f} mm, {said}" if a_knee else said
 
 
 def case_table(cases: Sequence[Case]) -> pd.DataFrame:
@@ -72,8 +77,8 @@ def case_table(cases: Sequence[Case]) -> pd.DataFrame:
                 "kind": kind.name,
                 "should_be_answered": kind.right,
                 "found": told.knee is not None,
-                "mean_mm": told.errors_mm.mean(),
-                "greatest_mm": told.errors_mm.max(),
+                "mean_mm": np.nan if kind.name in EMPTY else told.errors_mm.mean(),
+                "greatest_mm": np.nan if kind.name in EMPTY else told.errors_mm.max(),
                 "trusted": bool(told.knee and told.knee.trusted),
                 "trust": told.knee.trust if told.knee else np.nan,
                 "doubts": "; ".join(told.knee.doubts) if told.knee else "",
