@@ -237,9 +237,9 @@ def ablation_markdown(table: pd.DataFrame) -> str:
     )
 
 
-def write_between_marks(path: Path, parts: Iterable[str]) -> None:
+def write_between_marks(path: Path, parts: Iterable[str], marks: tuple[str, str] = MARKS) -> None:
     """Put the parts, those that are not empty, between the marks of a markdown file."""
-    start, end = MARKS
+    start, end = marks
     text = path.read_text()
     if start not in text or end not in text:
         raise KneelError(f"{path} has lost the marks '{start}' and '{end}' between which the results go")

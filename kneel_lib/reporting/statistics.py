@@ -1,5 +1,6 @@
 """Intervals that respect who the knees belong to: a bootstrap that draws subjects, not knees."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -70,6 +71,20 @@ def paired_difference(
     share = min((means <= 0).sum(), (means >= 0).sum())
     low, high = np.percentile(means, [2.5, 97.5])
     return mean, float(low), float(high), float(min(2 * (share + 1) / (draws + 1), 1.0))
+
+
+def weighted_interval(
+    statistic: Callable[[np.ndarray], np.ndarray], subjects: ArrayLike, draws: int = DRAWS, seed: int = SEED
+) -> tuple[float, float, float]:
+    """(value, low, high) of anything that takes weights: 95 % percentile interval, clustered on subjects.
+
+    statistic: (weights (k, n), how often each knee is drawn) -> (k,) values; NaN where a draw has none, which
+    is then left out. subjects: (n,), whose each knee is.
+    """
+    names, index = np.unique(np.asarray(subjects), return_inverse=True)
+    values = statistic(subject_counts(len(names), draws, seed)[:, index])
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return float(statistic(np.ones((1, len(index))))[0]), float(low), float(high)
 
 
 def interval_over_trainings(values: ArrayLike) -> tuple[float, float, float]:

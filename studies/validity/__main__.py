@@ -1,0 +1,77 @@
+"""`python -m studies.validity`: does the joint-space width mean anything? Landmarks predicted for knees whose
+grade is known and whose subjects no network has seen (results/validity_answers.parquet), and of these
+validity_knees.csv, validity_definitions.csv and validity.csv.
+
+Which width is taken is chosen on the labelled knees, out of fold, and then tried on the others once. With
+--recorded the tables are made again from the recorded answers, without pictures.
+"""
+
+import argparse
+import sys
+import zlib
+from pathlib import Path
+
+import pandas as pd
+
+from kneel_lib import paths
+from kneel_lib.cli import carry_out
+
+ANSWERS = paths.RESULTS / "validity_answers.parquet"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this study; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m studies.validity", description=__doc__)
+    parser.add_argument("--recorded", action="store_true", help="make the tables from the recorded answers")
+    return carry_out(parser.parse_args(arguments), study)
+
+
+def study(options: argparse.Namespace) -> int:
+    from kneel_lib.experiment.runs import commit
+    from kneel_lib.reporting.export import write_table
+    from studies.validity import choice
+
+    answers = pd.read_parquet(ANSWERS) if options.recorded else predicted(ANSWERS)
+    about = {"networks": networks_named(), "commit": commit()}
+    labelled = choice.labelled_widths()
+    definitions = choice.definition_table(labelled)
+    chosen = choice.best(definitions)
+    print(f"chosen on the labelled knees: {' at '.join(chosen)}", flush=True)
+    knees = choice.knee_table(answers, *chosen)
+    made: dict[str, pd.DataFrame] = {
+        "validity_definitions.csv": definitions,
+        "validity_knees.csv": knees,
+        "validity.csv": choice.validity_table(knees, labelled, *chosen),
+    }
+    for name, table in made.items():
+        write_table(table if name == "validity_knees.csv" else table.assign(**about), paths.RESULTS / name)
+        print(f"{len(table)} rows in {paths.shown(paths.RESULTS / name)}", flush=True)
+    return 0
+
+
+def predicted(path: Path) -> pd.DataFrame:
+    """The answers, predicted now and recorded."""
+    from kneel_lib.data.graded import find_graded
+    from kneel_lib.files import write_whole
+    from kneel_lib.pipeline import onnx_export
+    from kneel_lib.pipeline.predict import FOLDER, networks_of
+    from studies.validity.answers import COORDINATES, answer_all
+
+    knees = find_graded()
+    networks = networks_of(FOLDER, onnx_export.can_run(FOLDER, write=True))
+    log = paths.cache() / "validity" / f"answers-{zlib.crc32(networks_named().encode()):08x}.jsonl"
+    answers = answer_all(knees, networks, log)
+    answers = answers.astype({name: "float32" for name in COORDINATES})
+    write_whole(path, lambda temporary: answers.to_parquet(temporary, index=False))
+    return answers
+
+
+def networks_named() -> str:
+    """The shipped networks, as recorded tables name them."""
+    from kneel_lib.pipeline.pretrained import FOLDER
+
+    return " ".join(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
