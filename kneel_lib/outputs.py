@@ -13,7 +13,7 @@ from typing import Any
 
 from kneel_lib.data.radiographs import file_format
 from kneel_lib.errors import KneelError
-from kneel_lib.pipeline.input_files import find_files
+from kneel_lib.pipeline.input_files import find_files, printable, written_path
 from kneel_lib.pipeline.predict import ANSWERS, read_answers
 
 Entry = dict[str, Any]
@@ -70,26 +70,32 @@ def write_reports(answers: Answers) -> list[str]:
     if len(images) < len(answers.found):
         print(f"{len(answers.found) - len(images)} pictures have no structured report: it is for DICOM files")
     folder = answers.output / "sr"
-    return each(images, lambda one: write_report(one, answers.file(one), folder / f"{one['file']}.dcm"))[1]
+
+    def write(one: Entry) -> None:
+        write_report(one, answers.file(one), written_path(folder, one["file"], ".dcm"))
+
+    return each(images, write)[1]
 
 
 def write_pdf(answers: Answers) -> list[str]:
     """summary.pdf of all files."""
     from kneel_lib.figures.summary import write_summary
 
-    write_summary(answers.entries, answers.files, answers.output / "summary.pdf")
-    return []
+    return write_summary(answers.entries, answers.files, answers.output / "summary.pdf")
 
 
 OUTPUTS: dict[str, Callable[[Answers], list[str]]] = {"via": write_via, "sr": write_reports, "pdf": write_pdf}
 
 
 def each(entries: list[Entry], task: Callable[[Entry], Any]) -> tuple[list[Any], list[str]]:
-    """(what a task made of each entry, what went wrong): a `KneelError` stays with its file."""
+    """(what a task made of each entry, what went wrong): whatever a file leads to stays with it."""
     made, troubles = [], []
     for entry in entries:
         try:
             made.append(task(entry))
         except KneelError as error:
-            troubles.append(str(error))
+            troubles.append(printable(str(error)))
+        except Exception as error:
+            said = f"{entry['file']} could not be written ({type(error).__name__}: {str(error)[:160]})"
+            troubles.append(printable(said))
     return made, troubles

@@ -244,3 +244,20 @@ def test_a_file_that_has_gone_costs_no_other_its_outputs(folder):
         Path(output / "via" / "c.png.png").is_file()
         and Path(output / "sr" / "sub" / "turned.dcm.dcm").is_file()
     )
+
+
+def test_names_that_no_disk_takes_and_files_that_are_gone_cost_no_other_output(folder):
+    source, output = folder
+    long = "ü" * 123 + ".dcm"
+    write_image(source / long)
+    (source / "c.png").unlink()
+    entries = [answered(name) for name in ("a.dcm", "c.png", long)]
+    (output / ANSWERS).write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert outputs.write_outputs(["via", "sr", "pdf"], *folder) == []
+    named = set(pd.read_csv(output / "via" / "via.csv")["filename"])
+    assert len(named) == 2 and all((output / "via" / name).is_file() for name in named)
+    assert len(list((output / "sr").glob("*.dcm"))) == 2 and (output / "summary.pdf").stat().st_size > 0
+    (source / "c.png").write_bytes(b"no picture any more")
+    troubles = outputs.write_outputs(["via", "sr", "pdf"], *folder)
+    assert troubles and all("c.png" in trouble for trouble in troubles)
+    assert set(pd.read_csv(output / "via" / "via.csv")["filename"]) == named

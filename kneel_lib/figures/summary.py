@@ -11,6 +11,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from kneel_lib.data.radiographs import read_radiograph
+from kneel_lib.errors import KneelError
 from kneel_lib.figures.measurements import draw_measurements
 from kneel_lib.figures.style import STYLE
 from kneel_lib.files import write_whole
@@ -33,12 +34,15 @@ UNITS = {"mm2": "mm²", "px2": "px²", "degree": "°"}
 NOTICE = "Research software, not a medical device. [ ]: holds the value from the true landmarks with 90 %."
 
 
-def write_summary(entries: Sequence[Mapping[str, Any]], files: Mapping[str, Path], path: Path) -> None:
-    """Write the PDF of all answered files. entries: as `predict.answer` makes them; files: {name: file}."""
+def write_summary(entries: Sequence[Mapping[str, Any]], files: Mapping[str, Path], path: Path) -> list[str]:
+    """Write the PDF of all answered files; returns what went wrong, a line a picture that could not be shown.
+    entries: as `predict.answer` makes them; files: {name: file}."""
+    troubles: list[str] = []
     knees = [(files[entry["file"]], knee) for entry in entries for knee in entry["knees"]]
     failed = sum(bool(entry["problem"]) for entry in entries)
     said = f"{len(entries)} files, {len(knees)} knees, {failed} files that could not be used"
-    write_whole(path, lambda temporary: write_pages(pages(knees, said), temporary))
+    write_whole(path, lambda temporary: write_pages(pages(knees, said, troubles), temporary))
+    return troubles
 
 
 def write_pages(made: Iterator[Figure], path: Path) -> None:
@@ -49,8 +53,10 @@ def write_pages(made: Iterator[Figure], path: Path) -> None:
             plt.close(figure)
 
 
-def pages(knees: Sequence[tuple[Path, Mapping[str, Any]]], said: str) -> Iterator[Figure]:
-    """The pages one by one; one without a knee says so."""
+def pages(
+    knees: Sequence[tuple[Path, Mapping[str, Any]]], said: str, troubles: list[str]
+) -> Iterator[Figure]:
+    """The pages one by one; one without a knee says so. What went wrong is added to `troubles`."""
     count = max(-(-len(knees) // (ROWS * COLUMNS)), 1)
     for number in range(count):
         figure, panels = plt.subplots(ROWS, 2 * COLUMNS, figsize=A4, squeeze=False, layout="none")
@@ -62,7 +68,10 @@ def pages(knees: Sequence[tuple[Path, Mapping[str, Any]]], said: str) -> Iterato
             axes.axis("off")
         here = knees[number * ROWS * COLUMNS : (number + 1) * ROWS * COLUMNS]
         for (picture, table), (file, knee) in zip(panels.reshape(-1, 2), here):
-            show(picture, table, file, knee)
+            try:
+                show(picture, table, file, knee)
+            except KneelError as error:  # it was there when it was answered
+                troubles.append(str(error))
         yield figure
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.data.via import via_rows, write_via
 from kneel_lib.files import write_text, write_whole
+from kneel_lib.pipeline.input_files import written_path
 
 FOLDER = "via"
 SIDES, GRADES = ("L", "R"), ("", "0", "1", "2", "3", "4")
@@ -24,8 +25,9 @@ def write_picture(entry: Mapping[str, Any], file: Path, output: Path) -> list[di
     """Write the picture of one answered file under `output`/via; returns its csv rows. entry: as
     `predict.answer` makes it. Raises `KneelError`."""
     picture = cv2.imencode(".png", read_radiograph(file, spacing_needed=False).image)[1].tobytes()
-    name = f"{entry['file']}.png"
-    write_whole(output / FOLDER / name, lambda temporary: temporary.write_bytes(picture))
+    path = written_path(output / FOLDER, entry["file"], ".png")
+    write_whole(path, lambda temporary: temporary.write_bytes(picture))
+    name = path.relative_to(output / FOLDER).as_posix()
     knees = [(knee["side"], "", "", np.array(knee["landmarks_px"])) for knee in entry["knees"]]
     return via_rows(name, len(picture), knees, entry["file"])
 

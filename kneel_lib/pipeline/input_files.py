@@ -1,11 +1,15 @@
 """Which files a user's folder holds, and how they are called in answers: every one is either read or named
 with the reason why not."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from kneel_lib.errors import KneelError
+
+GREATEST_PATH = 3000
+"""Bytes of a path from which on a file goes into the uppermost folder: Linux takes 4095."""
 
 
 def find_files(path: Path | str, output: Path | str | None = None) -> dict[str, tuple[Path, str]]:
@@ -70,6 +74,18 @@ def is_folder(entry: os.DirEntry) -> bool:
 def within(path: str, folder: str) -> bool:
     """Whether a real path is a real folder's, or lies below it."""
     return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def written_path(folder: Path, name: str, ending: str) -> Path:
+    """Where below a folder what is made of the file of this name goes, `ending` (".png") added: no folder has
+    a name as such a file may have, and what a disk does not take is cut."""
+    *folders, last = name.split("/")
+    apart = [f"{part}~" if part.rstrip("~").endswith(ending) else part for part in folders]
+    path = Path(folder, *apart, f"{last}{ending}")
+    if len(os.fsencode(path)) < GREATEST_PATH and max(len(os.fsencode(part)) for part in path.parts) <= 240:
+        return path
+    digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
+    return Path(folder, f"{last[:40]}-{digest}{ending}")
 
 
 def as_text(name: str) -> str:

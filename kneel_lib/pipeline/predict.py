@@ -5,7 +5,6 @@ Answers are kept file by file as they come (answers.jsonl), so that whatever end
 most, and `resume` goes on where it ended.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -26,7 +25,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.files import make_writable, sweep, write_text, write_whole
 from kneel_lib.pipeline import onnx_export
 from kneel_lib.pipeline.answer_tables import write_tables
-from kneel_lib.pipeline.input_files import find_files, printable
+from kneel_lib.pipeline.input_files import find_files, printable, written_path
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import locate, overlay
 from kneel_lib.pipeline.measurement_table import described_measurements
@@ -46,9 +45,6 @@ MANY = 200
 
 ATTEMPTS = 3
 """How often processes may be killed before the files that are left are given up."""
-
-GREATEST_PATH = 3000
-"""Bytes of an overlay's path from which on it goes into the uppermost folder: Linux takes 4095."""
 
 
 @dataclass(frozen=True)
@@ -251,22 +247,10 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
         said = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
         return entry | {"problem": printable(said)}
     try:
-        write_picture(overlay_path(asked.output, name), picture)
+        write_picture(written_path(asked.output / "overlays", name, ".png"), picture)
     except KneelError as error:
         return entry | {"problem": printable(str(error)), "unfinished": True}
     return entry
-
-
-def overlay_path(output: Path, name: str) -> Path:
-    """Where a file's overlay goes: no folder has a name as an overlay may have, and what a disk does not take
-    is cut."""
-    *folders, last = name.split("/")
-    apart = [f"{folder}~" if folder.rstrip("~").endswith(".png") else folder for folder in folders]
-    path = Path(output, "overlays", *apart, f"{last}.png")
-    if len(os.fsencode(path)) < GREATEST_PATH and max(len(os.fsencode(part)) for part in path.parts) <= 240:
-        return path
-    digest = hashlib.blake2b(name.encode(), digest_size=16).hexdigest()
-    return Path(output, "overlays", f"{last[:40]}-{digest}.png")
 
 
 def described(name: str, knee: Knee) -> dict[str, Any]:

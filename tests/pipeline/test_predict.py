@@ -127,7 +127,7 @@ def test_names_that_are_no_text_or_as_long_as_can_be_are_answered(cohort, weight
 def test_overlays_have_names_of_their_own_that_a_disk_takes():
     names = ["a/b.png", "a_b.png", "ü" * 123 + ".png", "ü" * 122 + "x.png", "x", "x.png/a", "x.png~/a"]
     names += ["/".join(["y" * 200] * 19), "/".join(["y" * 200] * 18 + ["z"])]
-    paths = [predict.overlay_path(Path("out"), name) for name in names]
+    paths = [input_files.written_path(Path("out/overlays"), name, ".png") for name in names]
     assert paths[0] == Path("out/overlays/a/b.png.png") and len(set(paths)) == len(names)
     assert not {*paths} & {folder for path in paths for folder in path.parents}
     assert max(len(os.fsencode(part)) for path in paths for part in path.parts) < 250
