@@ -16,6 +16,7 @@ DISTRIBUTION = {
     "distributed": "dask",
     "gdcm": "python-gdcm",
     "importlinter": "import-linter",
+    "IPython": "ipython",
     "PIL": "pillow",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",

@@ -93,9 +93,15 @@ def bare(axes: Axes, title: str = "") -> None:
     axes.grid(False)
 
 
-def scale_bar(axes: Axes, shape: tuple[int, ...], mm_per_px: float, colour: str = "white") -> None:
-    """A 10 mm bar in the lower right corner."""
-    length, x, y = 10 / mm_per_px, 0.95 * shape[1], 0.95 * shape[0]
+def scale_bar(
+    axes: Axes,
+    shape: tuple[float, ...],
+    mm_per_px: float,
+    colour: str = "white",
+    corner: tuple[float, float] = (0, 0),
+) -> None:
+    """A 10 mm bar in the lower right corner; corner: (x, y) of the upper left one."""
+    length, x, y = 10 / mm_per_px, corner[0] + 0.95 * shape[1], corner[1] + 0.95 * shape[0]
     axes.plot([x - length, x], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.text(x, y - 0.02 * shape[0], "10 mm", color=colour, fontsize=6.5, ha="right", va="bottom")
 
