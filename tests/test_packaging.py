@@ -18,6 +18,7 @@ DISTRIBUTION = {
     "importlinter": "import-linter",
     "IPython": "ipython",
     "PIL": "pillow",
+    "matplotlib_inline": "matplotlib-inline",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -36,7 +36,7 @@ BESIDE_MM = 5.5
 """How far a number stands from its landmark, into its bone."""
 
 
-def numbered_landmarks(kl: int = 1, seed: int = 2, mm_per_px: float = 0.2) -> Figure:
+def numbered_landmarks(kl: int = 1, seed: int = 2, mm_per_px: float = 0.3) -> Figure:
     """The sixteen landmarks with their numbers on a simulated knee of this grade: the map of the study."""
     random = np.random.default_rng(seed)
     machine = Machine(mm_per_px=mm_per_px)

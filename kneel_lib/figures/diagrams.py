@@ -49,8 +49,8 @@ def clear(axes: Axes, width: Point, height: Point, title: str = "") -> None:
 def draw_blocks(blocks: Mapping[str, tuple[str, Any]]) -> Figure:
     """Fig. 3: residual blocks side by side; {title: (name in `hourglass.BLOCKS`, its convolutions)}, these
     as `hourglass.describe_block` gives them: (kernel, inputs, outputs)."""
-    figure, panels = plt.subplots(1, len(blocks), figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.5))
-    for axes, (title, (name, convolutions)) in zip(panels, blocks.items()):
+    figure, panels = plt.subplots(1, len(blocks), figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.5), squeeze=False)
+    for axes, (title, (name, convolutions)) in zip(panels[0], blocks.items()):
         draw_block(axes, convolutions, title, concatenated=name == "hmp")
     return figure
 

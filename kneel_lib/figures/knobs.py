@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
+from kneel_lib.figures.shown import show_photo
 from kneel_lib.figures.style import (
     BONES,
     FEMUR_COLOUR,
@@ -36,7 +37,8 @@ MAP_CELLS, TRUE_CELL = 24, (13.3, 9.6)
 @dataclass(frozen=True)
 class Knob:
     """What can be turned: its name with its unit, from `low` to `high` by `step`, the values of the still
-    pictures, and how one value is drawn into one panel. height: of a panel, as a share of its width."""
+    pictures, and how one value is drawn into one panel. height: of a panel, as a share of its width. photo:
+    whether radiographs are drawn."""
 
     name: str
     low: float
@@ -45,6 +47,7 @@ class Knob:
     stills: tuple[float, ...]
     draw: Callable[[Axes, float], None]
     height: float = 1.0
+    photo: bool = False
 
 
 def still_row(knob: Knob) -> Figure:
@@ -67,7 +70,7 @@ def attended() -> bool:
 def show_knob(knob: Knob) -> Figure:
     """Show the still pictures, and a slider where somebody can turn it; returns the still pictures."""
     figure = still_row(knob)
-    plt.show()
+    show_photo(figure) if knob.photo else plt.show()
     if attended():
         turn(knob)
     return figure
@@ -109,7 +112,7 @@ def mixup_knob(first: np.ndarray, second: np.ndarray, mm_per_px: float) -> Knob:
         scale_bar(axes, first.shape, mm_per_px)
         bare(axes, f"λ = {share:g}")
 
-    return Knob("lambda", 0.0, 1.0, 0.05, (1.0, 0.8, 0.5, 0.2), draw)
+    return Knob("lambda", 0.0, 1.0, 0.05, (1.0, 0.8, 0.5, 0.2), draw, photo=True)
 
 
 def mode_knob(mean_mm: np.ndarray, displacement_mm: np.ndarray, number: int = 1) -> Knob:
@@ -167,4 +170,4 @@ def beam_knob(kl: int = 1, seed: int = 0) -> Knob:
         scale_bar(axes, (height, width), PHANTOM_STEP_MM)
         bare(axes, f"rims {tilt_mm:g} mm apart")
 
-    return Knob("beam: rims apart, mm", 0.0, 10.0, 0.5, (0.0, 3.0, 8.0), draw, PHANTOM_MM[1] / PHANTOM_MM[0])
+    return Knob("beam: rims apart, mm", 0.0, 10.0, 0.5, (0.0, 3.0, 8.0), draw, height / width, photo=True)
