@@ -52,7 +52,7 @@ def answers(differences: pd.DataFrame, panels: Mapping[str, Sequence[Pair]]) -> 
     for axes, (letter, (question, pairs)) in zip(grid.flat, zip("abcdefgh", panels.items())):
         rows = known.loc[list(pairs)].reset_index()
         last = rows["weights"] == "last epoch"
-        averaged = [(row.setting, row.against, "EMA") in known.index for row in rows.itertuples()]
+        averaged = np.array([(*pair, "EMA") in known.index for pair in zip(rows["setting"], rows["against"])])
         rows["row"] = (
             rows["setting"] + " − " + rows["against"] + np.where(last & averaged, ", last epoch", "")
         )

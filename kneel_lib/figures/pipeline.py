@@ -75,10 +75,12 @@ def test_set_curves(
                 knees = run.predictions[run.predictions["kl"].isin(OA_GRADES[oa])]
                 if run.spec.cohort == dataset and run.spec.setting.name in methods and len(knees):
                     lines[f"{METHODS[run.spec.setting.name]}, {note}"] = errors_of(knees), knees["subject_id"]
-        _, table = cumulative_errors(lines, limit_mm=4, bones=landmarks.TABLE2, axes=axes)
+        _, table = cumulative_errors(lines, limit_mm=3, bones=landmarks.TABLE2, axes=axes)
         axes.set_title(f"test set {dataset}")
-        axes.legend(fontsize=6.5, loc="lower right")
+        axes.get_legend().remove()
         parts.append(table.assign(dataset=dataset))
+    legend = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=4, fontsize=7)
     return figure, pd.concat(parts, ignore_index=True)
 
 

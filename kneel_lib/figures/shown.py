@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 
-PHOTO_DPI, PHOTO_QUALITY = 200, 78
+PHOTO_DPI, PHOTO_QUALITY = 200, 60
 SHOWN_DPI = 100
 """A figure is drawn with twice as many pixels as it takes on the page."""
 COLOURS = 96
