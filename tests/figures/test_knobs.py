@@ -6,8 +6,8 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
-from jupyter_client.manager import start_new_kernel
 from matplotlib import pyplot as plt
+from nbclient import NotebookClient
 
 from kneel_lib.figures import knobs
 from kneel_lib.simulation import shape_model
@@ -109,15 +109,10 @@ def test_under_papermill_the_still_pictures_are_stored_and_no_widget(tmp_path):
 
 
 def test_where_somebody_sits_at_the_notebook_there_is_a_slider():
-    manager, client = start_new_kernel(kernel_name="python3")
-    shown = []
-
-    def note(message):
-        shown.extend(message["content"].get("data", {}))
-
-    try:
-        client.execute_interactive(CELL, allow_stdin=True, timeout=60, output_hook=note)
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)
-    assert "application/vnd.jupyter.widget-view+json" in shown
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
+    client = NotebookClient(notebook, kernel_name="python3", timeout=120)
+    with client.setup_kernel():
+        client.kc.allow_stdin = True  # as a front end says with somebody before it
+        client.execute_cell(notebook.cells[0], 0)
+    kinds = [kind for output in notebook.cells[0].outputs for kind in output.get("data", {})]
+    assert "application/vnd.jupyter.widget-view+json" in kinds
