@@ -135,13 +135,14 @@ def show_examples(chosen: Any, cases: Any, beside: pd.DataFrame) -> Figure:
     size = TWO_COLUMNS, TWO_COLUMNS / 3 * (EXAMPLE_HEIGHT + 0.1) * len(groups) + 0.3
     figure, panels = plt.subplots(len(groups), 3, figsize=size, squeeze=False, layout="constrained")
     second = beside.set_index(["subject_id", "side"])
-    scale = EXAMPLE_MM / EXAMPLE_PX
+    scale, above = EXAMPLE_MM / EXAMPLE_PX, round(EXAMPLE_PX * (1 - EXAMPLE_HEIGHT) / 2)
     for axes, (name, what, row) in zip(panels.flat, chosen):
         key = row["subject_id"], row["side"]
         case, place = cases[key]
         step = float(case.knees["mm_per_px"].iloc[place])
-        origin = case.truth_mm[place, landmarks.CENTRE] - EXAMPLE_MM / 2
-        picture = cut(case.radiograph.image, origin / step, scale / step, EXAMPLE_PX)
+        corner = case.truth_mm[place, landmarks.CENTRE] - EXAMPLE_MM / 2
+        picture = cut(case.radiograph.image, corner / step, scale / step, EXAMPLE_PX)[above:-above]
+        origin = corner + (0, above * scale)
         show_knee(axes, picture, scale)
         answers = case.truth_mm[place], *(points_of(rows.to_frame().T)[0] for rows in (row, second.loc[key]))
         for points, marker in zip(answers, EXAMPLE_MARKS.values()):
@@ -149,8 +150,6 @@ def show_examples(chosen: Any, cases: Any, beside: pd.DataFrame) -> Figure:
                 x, y = ((points[list(bone)] - origin) / scale).T
                 look = {"color": colour} if marker == "x" else {"ec": colour, "fc": "none"}
                 axes.scatter(x, y, marker=marker, s=14 if marker == "x" else 24, linewidths=0.9, **look)
-        middle, half = EXAMPLE_PX / 2, EXAMPLE_PX * EXAMPLE_HEIGHT / 2
-        axes.set(ylim=(middle + half, middle - half))
         mean = errors_of(row.to_frame().T).astype(float).mean()
         axes.set_title(f"{name}, {what}: {mean:.2f} mm", fontsize=8)
     marks = [
