@@ -33,6 +33,7 @@ from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import DATASETS, SETTINGS
 from kneel_lib.experiment.spec import MOST_SEED
 from kneel_lib.figures.publishing import WITHOUT_PICTURES
+from kneel_lib.figures.shown import fewer_colours
 from kneel_lib.files import last_line, make_writable, write_whole
 
 HASH_KEY = "kneel_code_sha256"
@@ -259,15 +260,18 @@ def clean(notebook: Any) -> None:
     """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version,
     warnings of libraries with the paths of this machine.
 
-    A table is kept as HTML, without the same once more as plain text.
+    A table is kept as HTML, without the same once more as plain text, a drawing with a palette of colours.
     """
     for cell in notebook["cells"]:
         cell["metadata"].pop("execution", None)
         if "outputs" in cell:
             cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
             for output in cell["outputs"]:
-                if "text/html" in output.get("data", {}):
-                    output["data"].pop("text/plain", None)
+                data = output.get("data", {})
+                if "text/html" in data:
+                    data.pop("text/plain", None)
+                if "image/png" in data:
+                    data["image/png"] = fewer_colours(data["image/png"])
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     known = {"kernelspec": kernel, "language_info": {"name": "python"}}
     notebook["metadata"] = nbformat.from_dict(known)

@@ -15,6 +15,7 @@ from kneel_lib.figures import network as network_figures
 from kneel_lib.figures import results as result_figures
 from kneel_lib.figures import style
 from kneel_lib.figures.baselines import final_against_initial
+from kneel_lib.figures.data import numbered_landmarks
 from kneel_lib.files import sweep
 from kneel_lib.reporting import comparisons, label_tables, pipeline_tables, selection, tables
 from kneel_lib.reporting.ensembles import ensemble_table
@@ -106,8 +107,8 @@ def recorded_groups(recorded: list[Run], setting: str) -> list[Run]:
 
 
 def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder: Path) -> list[Path]:
-    """The recorded curves, under `folder`, from the runs and the tables that were `written`;
-    returns the PNG paths."""
+    """The recorded curves, under `folder`, from the runs and the tables that were `written`, and the map of
+    the landmarks; returns the PNG paths."""
     style.use_style()
     best = recorded_groups(recorded, "best")
     saved = []
@@ -143,6 +144,7 @@ def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder:
     ):
         if len(table):
             save(name, draw(table), table)
+    saved.append(style.save_figure(numbered_landmarks(), "landmarks", folder))
     return saved
 
 

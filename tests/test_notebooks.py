@@ -14,7 +14,7 @@ def notebook(request):
     return request.param, nbformat.read(request.param, as_version=4)
 
 
-OLDER = ("02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
+OLDER = ("00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11")
 """Notebooks whose stored outputs were made before runs, rows and files got the names that their cells use now. They
 are published again together with Table 1; `make notebooks` is what takes a number off this list."""
 
@@ -41,7 +41,13 @@ def test_published_notebooks_hold_no_pictures_of_real_knees(notebook):
     for cell in content.cells:
         if cell.cell_type == "code" and "with_pictures(" in cell.source:
             printed = "".join(output.get("text", "") for output in cell.outputs)
-            drawn = [output for output in cell.outputs if "image/png" in output.get("data", {})]
+            if not cell.outputs:
+                continue  # not run yet: nothing is shown
+            drawn = [
+                output
+                for output in cell.outputs
+                if any(kind.startswith("image/") for kind in output.get("data", {}))
+            ]
             assert (
                 "The knees in this picture are simulated." in printed
                 if drawn
@@ -55,7 +61,7 @@ def test_notebooks_have_the_house_form(notebook):
     prose = [cell.source for cell in content.cells if cell.cell_type == "markdown"]
     assert (
         10 <= len(code) <= 25
-        and sum(len(source.splitlines()) for source in code) <= 200
+        and sum(len(source.splitlines()) for source in code) <= 250
         and max(len(s.splitlines()) for s in code) <= 30
     )
     assert sum(len(text.split()) for text in prose) >= 700

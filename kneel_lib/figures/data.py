@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.patheffects import Normal, Stroke
 from scipy.interpolate import RBFInterpolator
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, knee_name
 from kneel_lib.data.rois import Rois, cut_rois
 from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, bare, legend_beside, scale_bar, show_knee
-from kneel_lib.simulation import phantom
+from kneel_lib.simulation import phantom, population
 from kneel_lib.simulation.phantom import Machine, Maps
 
 
@@ -26,6 +27,41 @@ def knees_by_grade(cohort: Cohort, rois: Rois, seed: int = 0) -> Figure:
     for axes, (_, row) in zip(panels, picks.iterrows()):
         at, title = row["index"], f"KL {row['kl']} ({knee_name(row)})"
         show_knee(axes, rois.images[at], rois.mm_per_px[at], rois.landmarks_px[at], title=title)
+    return figure
+
+
+NUMBERED_MM = 104.0, 72.0
+"""Width and height of the field that `numbered_landmarks` shows, around the middle of its landmarks."""
+BESIDE_MM = 5.5
+"""How far a number stands from its landmark, into its bone."""
+
+
+def numbered_landmarks(kl: int = 1, seed: int = 2, mm_per_px: float = 0.3) -> Figure:
+    """The sixteen landmarks with their numbers on a simulated knee of this grade: the map of the study."""
+    random = np.random.default_rng(seed)
+    machine = Machine(mm_per_px=mm_per_px)
+    maps, points_mm = population.draw_leg(kl, random, machine)
+    width, height = (round(side / mm_per_px) for side in NUMBERED_MM)
+    middle = (points_mm.min(axis=0) + points_mm.max(axis=0)) / 2 / mm_per_px
+    left, top = (round(value) for value in middle - (width / 2, height / 2))
+    signal = phantom.detect(maps, machine, random)[top : top + height, left : left + width]
+    points = points_mm / mm_per_px - (left, top)
+    size = TWO_COLUMNS * 0.8, TWO_COLUMNS * 0.8 * NUMBERED_MM[1] / NUMBERED_MM[0] + 0.3
+    figure, axes = plt.subplots(figsize=size, layout="constrained")
+    axes.imshow(phantom.develop(signal, machine))
+    outlined = [Stroke(linewidth=2, foreground="black"), Normal()]
+    for name, (bone, colour) in BONES.items():
+        x, y = points[list(bone)].T
+        axes.scatter(x, y, s=26, color=colour, edgecolors="white", linewidths=0.7, label=name)
+        for number in bone:
+            place = points[number, 1] + (BESIDE_MM if name == "tibia" else -BESIDE_MM) / mm_per_px
+            text = axes.text(points[number, 0], place, str(number), color="white", fontsize=10)
+            text.set(ha="center", va="center", path_effects=outlined)
+    scale_bar(axes, (height, width), mm_per_px)
+    bare(axes)
+    for x, side, where in ((0.01, "lateral", "left"), (0.99, "medial", "right")):
+        axes.text(x, 0.98, side, color="white", ha=where, va="top", transform=axes.transAxes)
+    figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 

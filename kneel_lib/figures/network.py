@@ -1,4 +1,4 @@
-"""Figures of the network and its training: blocks, losses, augmentation, maps, curves over epochs."""
+"""Figures of training: losses, augmentation, maps, curves over epochs."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -7,9 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from kneel_lib.figures.style import ONE_COLUMN, TWO_COLUMNS, bare, scale_bar, show_knee
@@ -90,55 +88,4 @@ def loss_shapes(losses: Mapping[str, Any], limit: float = 0.05) -> Figure:
     panels[0].set(xlabel="error, share of the ROI side", ylabel="loss")
     panels[1].set(xlabel="error, share of the ROI side", ylabel="slope (gradient)")
     panels[0].legend()
-    return figure
-
-
-def draw_blocks(blocks: Mapping[str, Any]) -> Figure:
-    """Fig. 3: residual blocks side by side; blocks: {title: rows of `draw_block`}."""
-    figure, panels = plt.subplots(1, len(blocks), figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
-    for axes, (title, rows) in zip(panels, blocks.items()):
-        draw_block(axes, rows, title)
-    return figure
-
-
-def draw_block(axes: Axes, rows: Any, title: str) -> None:
-    """A residual block as a column of boxes; rows: [(text, note on its output or None)], drawn downwards."""
-    axes.set(xlim=(0, 12), ylim=(-0.6, 2 * len(rows) + 0.8), title=title)
-    axes.axis("off")
-    for place, (text, share) in enumerate(rows):
-        y = 2 * (len(rows) - 1 - place) + 0.6
-        look: dict[str, Any] = {"boxstyle": "round,pad=0.08", "fc": "#E8F1F8", "ec": "#0072B2"}
-        axes.add_patch(FancyBboxPatch((2.4, y), 5.2, 1.1, **look))
-        axes.text(5, y + 0.55, text, ha="center", va="center", fontsize=8)
-        end, down, up = (
-            y - (0.75 if place < len(rows) - 1 else 0.55),
-            {"arrowstyle": "->"},
-            {"arrowstyle": "<-"},
-        )
-        axes.annotate("", (5, end), (5, y - 0.1), arrowprops={**down, "lw": 0.9})
-        if share:
-            ends = (7.75, y + 0.55), (9.2, y + 0.55)
-            axes.annotate(share, *ends, fontsize=8, va="center", arrowprops={**up, "lw": 0.9})
-    top = 2 * len(rows) + 0.3
-    axes.plot([5, 1.2, 1.2, 4.6], [top, top, -0.2, -0.2], color="#D55E00", lw=1)
-    axes.text(0.9, len(rows), "skip", rotation=90, va="center", ha="right", fontsize=8, color="#D55E00")
-    axes.text(5, -0.25, "+", ha="center", va="center", fontsize=11)
-
-
-def draw_network(stages: Any) -> Figure:
-    """Fig. 4 from the model's own numbers: a bar a stage, its height the map's side, labelled channels x
-    side.
-
-    stages: [(name, channels, side)] in the order of computation.
-    """
-    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, TWO_COLUMNS * 0.42))
-    tallest = max(side for _, _, side in stages)
-    for place, (name, channels, side) in enumerate(stages):
-        height = 0.12 + (side / tallest) ** 0.5
-        colour = "#0072B2" if "down" in name else "#D55E00" if "up" in name else "#009E73"
-        axes.add_patch(Rectangle((place - 0.36, -height / 2), 0.72, height, color=colour, alpha=0.8, lw=0))
-        axes.text(place, height / 2 + 0.03, f"{channels}\n{side}²", ha="center", va="bottom", fontsize=7)
-        axes.text(place, -0.68, name, ha="right", va="top", rotation=45, fontsize=7, rotation_mode="anchor")
-    axes.set(xlim=(-1.2, len(stages) - 0.3), ylim=(-1.05, 0.85))
-    axes.axis("off")
     return figure

@@ -7,18 +7,24 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 
 from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph
-from kneel_lib.experiment.store import COORDINATES, Run, errors_of
+from kneel_lib.experiment.store import Run, errors_of, points_of
 from kneel_lib.figures.results import cumulative_errors
 from kneel_lib.figures.style import BONES, ONE_COLUMN, TWO_COLUMNS, bare, scale_bar, show_knee
 from kneel_lib.imaging import cut
 from kneel_lib.reporting.pipeline_tables import OA_GRADES
 
-EXAMPLE_MM, EXAMPLE_PX = 115.0, 256
+EXAMPLE_MM, EXAMPLE_PX = 96.0, 320
 """Width of an example in Fig. 7, and of its picture."""
+EXAMPLE_HEIGHT = 0.66
+"""Of its width: the field around the joint, so that truth and predictions can be told apart."""
+
+METHODS = {"rfrv_clm": "RFRV-CLM", "one_stage": "hourglass, one stage", "two_stage": "hourglass, two stages"}
+"""How figures name the rows of Table 2."""
 
 
 def roi_errors(offsets_mm: np.ndarray, limit_mm: float = 10.0) -> Figure:
@@ -68,11 +74,13 @@ def test_set_curves(
             for oa, note in (("no", "KL < 2"), ("yes", "KL ≥ 2")):
                 knees = run.predictions[run.predictions["kl"].isin(OA_GRADES[oa])]
                 if run.spec.cohort == dataset and run.spec.setting.name in methods and len(knees):
-                    lines[f"{run.spec.setting.name}, {note}"] = errors_of(knees), knees["subject_id"]
-        _, table = cumulative_errors(lines, bones=landmarks.TABLE2, axes=axes)
+                    lines[f"{METHODS[run.spec.setting.name]}, {note}"] = errors_of(knees), knees["subject_id"]
+        _, table = cumulative_errors(lines, limit_mm=3, bones=landmarks.TABLE2, axes=axes)
         axes.set_title(f"test set {dataset}")
-        axes.legend(fontsize=6.5, loc="lower right")
+        axes.get_legend().remove()
         parts.append(table.assign(dataset=dataset))
+    legend = panels[0, 0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=4, fontsize=7)
     return figure, pd.concat(parts, ignore_index=True)
 
 
@@ -96,6 +104,9 @@ def show_pipeline(radiograph: Radiograph, knees: Sequence[Any], roi_mm: float) -
     return figure
 
 
+EXAMPLE_MARKS = {"truth": "o", METHODS["two_stage"]: "x", METHODS["rfrv_clm"]: "^"}
+"""Shapes of Fig. 7, the first and the last of them hollow."""
+
 GRADES = ("KL 0 and 1", (0, 1)), ("KL 2", (2,)), ("KL 3", (3,)), ("KL 4", (4,))
 
 
@@ -114,23 +125,38 @@ def chosen_examples(predictions: pd.DataFrame, groups: Sequence[tuple[str, tuple
     return chosen
 
 
-def show_examples(chosen: Any, cases: Any) -> Figure:
-    """Fig. 7: a row a group of grades, columns best, median, worst; truth as circles, prediction as crosses.
-    cases: {(subject_id, side): (`Case`, row)}."""
+def show_examples(chosen: Any, cases: Any, beside: pd.DataFrame) -> Figure:
+    """Fig. 7: a row a group of grades, columns best, median, worst; truth as circles, the hourglass as
+    crosses, the forest as triangles.
+
+    cases: {(subject_id, side): (`Case`, row)}. beside: the forest's predictions of the same knees.
+    """
     groups = list(dict.fromkeys(name for name, _, _ in chosen))
-    size = TWO_COLUMNS, TWO_COLUMNS / 3 * 1.09 * len(groups)
+    size = TWO_COLUMNS, TWO_COLUMNS / 3 * (EXAMPLE_HEIGHT + 0.1) * len(groups) + 0.3
     figure, panels = plt.subplots(len(groups), 3, figsize=size, squeeze=False, layout="constrained")
-    for number, (name, what, row) in enumerate(chosen):
-        case, place = cases[row["subject_id"], row["side"]]
+    second = beside.set_index(["subject_id", "side"])
+    scale, above = EXAMPLE_MM / EXAMPLE_PX, round(EXAMPLE_PX * (1 - EXAMPLE_HEIGHT) / 2)
+    for axes, (name, what, row) in zip(panels.flat, chosen):
+        key = row["subject_id"], row["side"]
+        case, place = cases[key]
         step = float(case.knees["mm_per_px"].iloc[place])
-        found_mm = row[COORDINATES].to_numpy(float).reshape(landmarks.COUNT, 3)[:, :2]
-        truth, predicted = case.truth_mm[place] / step, found_mm / step
-        scale = EXAMPLE_MM / step / EXAMPLE_PX
-        origin = truth[landmarks.CENTRE] - EXAMPLE_MM / step / 2
-        picture = cut(case.radiograph.image, origin, scale, EXAMPLE_PX)
-        title = f"{name}, {what}: {errors_of(row.to_frame().T).astype(float).mean():.2f} mm"
-        points = (truth - origin) / scale, (predicted - origin) / scale
-        show_knee(panels.flat[number], picture, EXAMPLE_MM / EXAMPLE_PX, *points, title)
+        corner = case.truth_mm[place, landmarks.CENTRE] - EXAMPLE_MM / 2
+        picture = cut(case.radiograph.image, corner / step, scale / step, EXAMPLE_PX)[above:-above]
+        origin = corner + (0, above * scale)
+        show_knee(axes, picture, scale)
+        answers = case.truth_mm[place], *(points_of(rows.to_frame().T)[0] for rows in (row, second.loc[key]))
+        for points, marker in zip(answers, EXAMPLE_MARKS.values()):
+            for bone, colour in BONES.values():
+                x, y = ((points[list(bone)] - origin) / scale).T
+                look = {"color": colour} if marker == "x" else {"ec": colour, "fc": "none"}
+                axes.scatter(x, y, marker=marker, s=14 if marker == "x" else 24, linewidths=0.9, **look)
+        mean = errors_of(row.to_frame().T).astype(float).mean()
+        axes.set_title(f"{name}, {what}: {mean:.2f} mm", fontsize=8)
+    marks = [
+        Line2D([], [], linestyle="none", marker=marker, color="black", mfc="none", label=label)
+        for label, marker in EXAMPLE_MARKS.items()
+    ]
+    figure.legend(handles=marks, loc="outside upper center", ncols=3)
     return figure
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from IPython import get_ipython
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from kneel_lib import landmarks
 from kneel_lib.files import write_whole
@@ -27,8 +29,11 @@ POINTS = INTERVAL | {"linestyle": "none", "capsize": 0.2, "markersize": 3.5, "er
 
 
 def use_style() -> None:
-    """Take the project's matplotlib style for all figures from here on, and show tables whole."""
+    """Take the project's matplotlib style for all figures from here on, and show tables whole; a notebook
+    draws at 200 dpi, twice what is shown."""
     plt.style.use(STYLE)
+    if get_ipython():
+        set_matplotlib_formats("retina")
     pd.set_option("display.max_rows", 100, "display.max_columns", 50, "display.max_colwidth", 100)
 
 
@@ -93,9 +98,15 @@ def bare(axes: Axes, title: str = "") -> None:
     axes.grid(False)
 
 
-def scale_bar(axes: Axes, shape: tuple[int, ...], mm_per_px: float, colour: str = "white") -> None:
-    """A 10 mm bar in the lower right corner."""
-    length, x, y = 10 / mm_per_px, 0.95 * shape[1], 0.95 * shape[0]
+def scale_bar(
+    axes: Axes,
+    shape: tuple[float, ...],
+    mm_per_px: float,
+    colour: str = "white",
+    corner: tuple[float, float] = (0, 0),
+) -> None:
+    """A 10 mm bar in the lower right corner; corner: (x, y) of the upper left one."""
+    length, x, y = 10 / mm_per_px, corner[0] + 0.95 * shape[1], corner[1] + 0.95 * shape[0]
     axes.plot([x - length, x], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
     axes.text(x, y - 0.02 * shape[0], "10 mm", color=colour, fontsize=6.5, ha="right", va="bottom")
 

@@ -183,6 +183,15 @@ def jensen_shannon(target: torch.Tensor, log_map: torch.Tensor) -> torch.Tensor:
 DIVERGENCES = {"cross_entropy": cross_entropy, "jensen_shannon": jensen_shannon}
 
 
+def gaussian_target(cells: torch.Tensor, height: int, width: int, sigma: float) -> torch.Tensor:
+    """(batch, M, height, width) maps that add up to one: gaussians of `sigma` cells around (batch, M, 2)
+    points, x before y, in cells."""
+    row, column = (torch.arange(n, device=cells.device, dtype=torch.float32) for n in (height, width))
+    across = torch.softmax(-(column - cells[..., :1]).square() / (2 * sigma**2), dim=2)
+    down = torch.softmax(-(row - cells[..., 1:]).square() / (2 * sigma**2), dim=2)
+    return down.unsqueeze(3) * across.unsqueeze(2)
+
+
 def heatmap_regularisation(
     maps: torch.Tensor,
     truth: torch.Tensor,
@@ -201,10 +210,6 @@ def heatmap_regularisation(
     batch, landmarks, height, width = maps.shape
     cells = truth * truth.new_tensor([width, height])
     known = ((cells >= 0) & (cells <= truth.new_tensor([width - 1, height - 1]))).all(dim=2)
-    cells = torch.nan_to_num(cells)
-    row, column = (torch.arange(n, device=maps.device, dtype=torch.float32) for n in (height, width))
-    across = torch.softmax(-(column - cells[..., :1]).square() / (2 * sigma**2), dim=2)
-    down = torch.softmax(-(row - cells[..., 1:]).square() / (2 * sigma**2), dim=2)
-    target = down.unsqueeze(3) * across.unsqueeze(2)
+    target = gaussian_target(torch.nan_to_num(cells), height, width, sigma)
     log_map = F.log_softmax(beta * maps.float().flatten(2), dim=2).view(batch, landmarks, height, width)
     return known_mean(diverge(target, log_map), known)
