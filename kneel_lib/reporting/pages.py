@@ -263,8 +263,8 @@ def resolved_sentence(table: pd.DataFrame) -> str:
     rows = five_folds(table)
     resolved, least = (rows["p_holm"] <= LEVEL).sum(), rows["detectable"]
     return (
-        f"Of the {len(rows)} ablations at profile {selection.TABLE1_PROFILE} that have five folds, with EMA "
-        f"weights or a falling rate, **{resolved} can be told from none**. The least difference in MRE that "
+        f"Of the {len(rows)} ablations at profile {selection.TABLE1_PROFILE} that have five folds, each with "
+        f"EMA weights if it has any, **{resolved} can be told from none**. The least difference in MRE that "
         f"could have been told is {least.median():.3f} mm in the median ({least.min():.3f} to "
         f"{least.max():.3f})."
     )
