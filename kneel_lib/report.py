@@ -31,13 +31,13 @@ ROWS_A_FIGURE = 12
 
 def build_report(root: Path = paths.ROOT) -> list[Path]:
     """From the recorded runs write the tables of `results/`, the curves of `figures/`, and the results in the
-    pages README.md, results/README.md and notebooks/paper_vs_code.md.
+    pages README.md, results/README.md, notebooks/paper_vs_code.md and docs/what_the_numbers_show.md.
 
     root: the folder that these lie in; the pages are there already. Returns the files that were written.
     Needs neither images nor training.
     """
     sweep(root, below=False)
-    for name in ("results", "figures", "notebooks"):
+    for name in ("results", "figures", "notebooks", "docs"):
         sweep(root / name)
     recorded = recorded_runs()
     if not recorded:

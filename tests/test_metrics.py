@@ -191,10 +191,12 @@ def test_a_bone_without_a_known_landmark_has_no_error(errors):
     assert np.isnan(metrics.bone_errors(errors)[0, 0]) and metrics.bone_errors(errors)[0, 1] == 0.5
 
 
-def test_an_interval_over_trainings_is_students():
-    """Three values 1, 2, 3: t at 2 degrees of freedom is 4.3027, the standard error 1 / sqrt(3)."""
-    mean, low, high = interval_over_trainings([1.0, 2.0, 3.0])
-    assert mean == 2.0 and [low, high] == pytest.approx([2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5], abs=1e-4)
+def test_an_interval_over_trainings_is_students_with_what_folds_share():
+    """Three values 1, 2, 3: t at 2 degrees of freedom is 4.3027, the variance 1; a fold of five adds a quarter of it."""
+    for ratio, variance in ((0, 1 / 3), (0.25, 1 / 3 + 0.25)):
+        mean, low, high = interval_over_trainings([1.0, 2.0, 3.0], ratio)
+        reach = 4.3027 * variance**0.5
+        assert mean == 2.0 and [low, high] == pytest.approx([2 - reach, 2 + reach], abs=1e-4)
 
 
 def test_p_is_twice_the_share_on_the_other_side_with_one_draw_added():

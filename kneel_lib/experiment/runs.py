@@ -25,6 +25,7 @@ from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment.methods import METHODS, WORKING_FILES, Task, cut_as
 from kneel_lib.experiment.predictions import COORDINATES, EMA, FINAL
 from kneel_lib.experiment.profiles import Profile
+from kneel_lib.experiment.provenance import PIECES, UNKNOWN, as_manifest, begin_piece
 from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import RunSpec, as_data, beginning_of, plan
 from kneel_lib.experiment.store import FILES, WEIGHTS, Run, described_files, find_run, load_run
@@ -106,12 +107,15 @@ def find_or_make(spec: RunSpec, make: Callable[[], Run], weights: bool = False) 
 
 
 def make_run(spec: RunSpec, known: Cohort, held_out: Cohort, device: str, first: Run | None = None) -> Run:
-    """Train on the cohort `known`, predict `held_out`, and put the run's folder in place in one move."""
-    started, clock = datetime.now(UTC), time.monotonic()
+    """Train on the cohort `known`, predict `held_out`, and put the run's folder in place in one move.
+
+    What the manifest says of code and machine is noted now, before anything is made."""
+    clock = time.monotonic()
     method = find(spec.setting.method, METHODS, "method")
     work = working_folder(spec)
     for left_over in work.glob("*.tmp"):
         left_over.unlink()
+    pieces = begin_piece(work, beginning(device), not any((work / name).exists() for name in WORKING_FILES))
     result = method(Task(spec, known, held_out, work, device, load_network(first) if first else None))
     tables = [predict_held_out(result.predict, spec, held_out, centre, FINAL) for centre in CENTRES]
     if result.predict_ema:
@@ -119,11 +123,10 @@ def make_run(spec: RunSpec, known: Cohort, held_out: Cohort, device: str, first:
     predictions = pd.concat(tables)
     predictions.insert(4, "fold", spec.held_out)
     manifest = {
-        "started": started.isoformat(timespec="seconds"),
+        **as_manifest(pieces),
         "seconds": round(time.monotonic() - clock, 1),
         "train_seconds": round(float(result.history["seconds"].sum()), 1),
         "parameters": result.parameters,
-        **environment(device),
     }
     return keep(spec, manifest, result.history, predictions, result.model)
 
@@ -153,7 +156,7 @@ def keep(
             f"cannot put the finished run into its place {folder} ({error}): move that away; "
             f"the same command goes on from {work.name}"
         ) from None
-    for name in WORKING_FILES:
+    for name in (*WORKING_FILES, PIECES):
         (folder / name).unlink(missing_ok=True)
     return load_run(folder)
 
@@ -182,13 +185,19 @@ def predict_held_out(
 
 @cache
 def commit() -> str:
-    """The commit of this code, or "unknown" where it is no git checkout or git is not installed."""
+    """The commit of this code, or "unknown" where it is no git checkout or git is not installed; "-dirty" if
+    a file of it was changed. Looked up once a process, whose code stays what it was when it was loaded."""
     command = ["git", "-C", str(paths.ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         git = subprocess.run(command, capture_output=True, text=True)
     except OSError:
-        return "unknown"
-    return git.stdout.strip() or "unknown"
+        return UNKNOWN
+    return git.stdout.strip() or UNKNOWN
+
+
+def beginning(device: str = "cpu") -> dict[str, Any]:
+    """What is noted when a run, or a further piece of it, begins: when, and `environment`."""
+    return {"started": datetime.now(UTC).isoformat(timespec="seconds"), **environment(device)}
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:

@@ -40,6 +40,7 @@ from kneel_lib.experiment.predictions import (
 )
 from kneel_lib.experiment.predictions import points_of as points_of
 from kneel_lib.experiment.profiles import PROFILES, profile_for
+from kneel_lib.experiment.provenance import faults, refusal
 from kneel_lib.experiment.rows import NAMED
 from kneel_lib.experiment.spec import RECIPE, RunSpec, as_data, from_data
 from kneel_lib.files import last_line, sweep, write_whole
@@ -277,15 +278,28 @@ def record(
 ) -> list[Run]:
     """Put the finished runs of these profiles (and of these settings alone, if given) from the working store
     under results/runs, without weights. Runs that today's code would not make are left out. Returns the new
-    ones."""
+    ones.
+
+    Raises `KneelError`, when all others are recorded, with the runs of which nobody could say what code made
+    them (`provenance.faults`).
+    """
     sweep(paths.RESULTS / "runs")
     new: dict[Path, list[Run]] = {}
     for run in working_runs(store):
         wanted = run.spec.profile.name in profiles and (not settings or run.spec.setting.name in settings)
         if wanted and is_current(run.spec) and run.spec.hash not in recorded_in(record_of(run.spec)):
             new.setdefault(record_of(run.spec), []).append(run)
+    refused: list[Run] = []
+    why: dict[str, str] = {}
     for path, runs in new.items():
-        write_record(path, [*recorded_in(path).values(), *runs])
+        before = list(recorded_in(path).values())
+        why |= faults(runs, before)
+        refused += [run for run in runs if run.spec.hash in why]
+        new[path] = [run for run in runs if run.spec.hash not in why]
+        if new[path]:
+            write_record(path, [*before, *new[path]])
+    if refused:
+        raise KneelError(refusal(refused, why))
     return [replace(run, folder=path) for path, runs in new.items() for run in runs]
 
 

@@ -139,14 +139,16 @@ GROUPS = {"kl": "Kellgren-Lawrence grade", "landmark": "landmark"}
 
 
 def differences_by_group(table: pd.DataFrame) -> Figure:
-    """Where a difference in MRE comes from: by KL grade and by landmark, dots with 95 % intervals, a
-    colour a setting; rows of `comparisons.comparison_by_group`."""
+    """Where a difference in MRE comes from: by KL grade and by landmark, dots with 95 % intervals over
+    subjects (other knees, the same networks), a colour a setting; rows of `comparisons.comparison_by_group`.
+    """
     size = TWO_COLUMNS, ONE_COLUMN * 0.85
     figure, panels = plt.subplots(
         1, 2, figsize=size, sharey=True, width_ratios=(1, 2.4), layout="constrained"
     )
     for axes, (group, label) in zip(panels, GROUPS.items()):
-        rows = ends_too(table[table["group"] == group], "difference")
+        over = {"low_subjects": "low", "high_subjects": "high"}
+        rows = ends_too(table[table["group"] == group].rename(columns=over), "difference")
         names = {"x": "value", "y": "difference", "hue": "setting"}
         sns.pointplot(rows, **names, dodge=0.4, formatter="{:g}".format, ax=axes, **POINTS)
         axes.get_legend().remove()
@@ -158,13 +160,13 @@ def differences_by_group(table: pd.DataFrame) -> Figure:
 
 def difference_matrix(table: pd.DataFrame, labels: Sequence[str]) -> Figure:
     """Where each row gains (green) or loses (purple) against another: a field for each KL grade and landmark,
-    a dot where the 95 % interval leaves out zero.
+    a dot where the 95 % interval over trainings leaves out zero (without correction).
 
     table: rows of `comparisons.comparison_by_group` of one cohort and profile, against one setting. labels:
     of its settings, in order.
     """
     names = list(dict.fromkeys(table["setting"]))
-    table = table.assign(dot=np.where((table["low"] > 0) | (table["high"] < 0), "•", ""))
+    table = table.assign(dot=np.where((table["low_trainings"] > 0) | (table["high_trainings"] < 0), "•", ""))
     size = TWO_COLUMNS, 1.0 + 0.17 * len(names)
     figure, panels = plt.subplots(1, 2, figsize=size, sharey=True, width_ratios=(5, 16), layout="constrained")
     colours = {"cmap": "PRGn_r", "vmin": -MATRIX_MM, "vmax": MATRIX_MM, "cbar": False}
@@ -178,6 +180,30 @@ def difference_matrix(table: pd.DataFrame, labels: Sequence[str]) -> Figure:
     panels[0].set_yticks(np.arange(len(names)) + 0.5, labels, fontsize=7)
     label, shrink = f"MRE minus that of {table['against'].iloc[0]}, mm", min(1, 12 / len(names))
     figure.colorbar(panels[0].collections[0], ax=panels, extend="both", shrink=shrink, label=label)
+    return figure
+
+
+def interval_coverage(table: pd.DataFrame) -> Figure:
+    """How often 95 % intervals of a difference between settings hold, and how often a table without any
+    difference has a star, over how much the trainings of two folds correlate; results/interval_coverage.csv.
+
+    Solid: parts as large as those of EMA weights; dashed: of the last epoch; crosses: small networks that
+    were trained. Bars: what the number of simulated tables leaves open.
+    """
+    drawn = {"coverage_settings": "95 % intervals that hold, %", "family_wise": "tables with a false star, %"}
+    size = TWO_COLUMNS, ONE_COLUMN * 0.8
+    figure, panels = plt.subplots(1, 2, figsize=size, layout="constrained")
+    styles = {"EMA": "o-", "last epoch": "s--", "small networks, trained": "x"}
+    for axes, (name, label), promised in zip(panels, drawn.items(), (95, 5)):
+        for number, interval in enumerate(table["interval"].unique()):
+            for parts, line in styles.items():
+                rows = table[(table["interval"] == interval) & (table["parts"] == parts)]
+                label_of = {"label": interval} if parts == "EMA" else {}
+                shown = {"fmt": line, "color": f"C{number}", "capsize": 2, "markersize": 3.5, "linewidth": 1}
+                axes.errorbar(rows["correlation"], rows[name], rows[f"{name}_within"], **shown, **label_of)
+        axes.axhline(promised, color="0.5", linewidth=0.8)
+        axes.set(xlabel="correlation of two folds' trainings", ylabel=label, ylim=(-2, 102))
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=7)
     return figure
 
 

@@ -9,7 +9,6 @@ true one only turns errors into mm. An evaluation is kept and recorded like a ru
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -178,16 +177,13 @@ def evaluate(
     spec = plan_test(dataset, fingerprint, count, method, team, seed)
 
     def make() -> Run:
-        started = datetime.now(UTC).isoformat(timespec="seconds")
+        begun = runs.beginning(device)
         ready = get_team(dataset, method, profile, folds, seed, device, weights=True)
         predictions = predict_cases(f"{method} on {dataset}", cases, count, *ready.load(), STAGES[method])
         history = pd.DataFrame({"epoch": [0], "seconds": [predictions["seconds"].sum()]})
         minutes = np.mean([run.manifest["train_seconds"] for run in team.landmark_runs]) / 60
         return runs.keep(
-            spec,
-            {"started": started, "train_seconds": round(60 * float(minutes), 1), **runs.environment(device)},
-            history,
-            predictions,
+            spec, {**begun, "train_seconds": round(60 * float(minutes), 1)}, history, predictions
         )
 
     return runs.find_or_make(spec, make)

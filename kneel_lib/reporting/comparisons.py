@@ -1,5 +1,5 @@
-"""Differences between rows, paired knee by knee:
-with intervals, and corrected for how many were looked at."""
+"""Differences between rows, paired knee by knee: with intervals over trainings and over subjects, corrected
+for how many were looked at, and with what could have been seen."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +11,15 @@ from kneel_lib import landmarks, metrics
 from kneel_lib.experiment.rows import ONE_CHANGE
 from kneel_lib.experiment.store import Run
 from kneel_lib.reporting.selection import STUDY, Groups, counted, group_runs, label_runs, pooled_predictions
-from kneel_lib.reporting.statistics import holm, interval_over_trainings, paired_difference
+from kneel_lib.reporting.statistics import (
+    FIVE_FOLDS,
+    LEVEL,
+    detectable,
+    holm,
+    holm_levels,
+    over_trainings,
+    paired_difference,
+)
 
 UNLIKE_PAIRS = (
     (("study_native", "best_simulated_ema"), ("native", "best")),
@@ -27,7 +35,15 @@ UNLIKE_PAIRS = (
 )
 """((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than
 one thing, as one compares two products."""
-COMPARED = "quantity knees difference low high p p_holm trainings low_trainings high_trainings".split()
+COMPARED = (
+    "quantity knees difference trainings low_trainings high_trainings se_trainings p p_holm detectable "
+    "low_subjects high_subjects"
+).split()
+
+BY_GROUP = (
+    "setting against cohort profile group value difference trainings low_trainings high_trainings "
+    "low_subjects high_subjects"
+).split()
 
 
 def label_comparisons(runs: list[Run]) -> pd.DataFrame:
@@ -44,11 +60,13 @@ def label_comparisons(runs: list[Run]) -> pd.DataFrame:
 
 
 def comparison_table(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
-    """Every setting against one of them, paired by knee, fold and seed: difference, 95 % interval (bootstrap
-    over subjects), p by Holm.
+    """Every setting against one of them, paired by knee, fold and seed; the columns of `compare_predictions`.
 
-    quantity: mre_mm, or pck_1 and pck_2.5 in points of the paper's version. Holm's family are the settings of
-    one cohort, profile and quantity. Only knees and seeds that both have are compared.
+    quantity: mre_mm, or pck_1 and pck_2.5 in points of the paper's version. p_holm: after Holm's correction,
+    whose family are the settings of one cohort, profile and quantity that have two trainings or more.
+    detectable: the least difference that would have a p_holm of 0.05, were the row's spread over trainings
+    and the other rows what they are. epochs: of each training of the setting. Only knees and seeds that both
+    have are compared.
     """
     return compare_groups(group_runs(runs), lambda setting: None if setting == against else against, roi)
 
@@ -70,17 +88,24 @@ def compare_groups(groups: Groups, reference: Callable[[str], Any], roi: str = "
         against = reference(setting)
         if (cohort, profile, against) in groups:
             named = {"setting": setting, "against": against, "cohort": cohort, "profile": profile}
+            named["epochs"] = counted(group)["epochs"]
             rows += paired_rows(group, groups[cohort, profile, against], roi, **named)
-    table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", *COMPARED])
+    table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", "epochs", *COMPARED])
     return corrected(table, ["cohort", "profile", "quantity"])
 
 
 def paired_rows(ours: list[Run], theirs: list[Run], roi: str = "truth", **named: Any) -> list[dict[str, Any]]:
     """The rows of `comparison_table` of two lists of runs, with the columns `named` in front."""
-    return [
-        {**named, **row}
-        for row in compare_predictions(*(pooled_predictions(runs, roi) for runs in (ours, theirs)))
-    ]
+    first, second = (pooled_predictions(runs, roi) for runs in (ours, theirs))
+    return [{**named, **row} for row in compare_predictions(first, second, held_out_ratio(ours))]
+
+
+def held_out_ratio(runs: list[Run]) -> float:
+    """Knees that a run holds out for each of the rest, in the mean over these runs. The rest is what it could
+    have trained on: of few labels, too, the trainings of a table are drawn from the same rest."""
+    held_out = np.array([len(run.chosen()) for run in runs])
+    rest = np.array([run.spec.knees for run in runs]) - held_out
+    return float(np.mean(held_out / rest)) if (rest > 0).all() else 0.0
 
 
 def unlike_pairs(runs: list[Run], pairs: Any = UNLIKE_PAIRS) -> pd.DataFrame:
@@ -106,19 +131,24 @@ def unlike_pairs(runs: list[Run], pairs: Any = UNLIKE_PAIRS) -> pd.DataFrame:
 
 
 def corrected(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
-    """The comparisons with p_holm filled in: Holm's correction over the rows that agree in the columns
-    `family`."""
-    for _, rows in table.groupby(family):
+    """The comparisons with p_holm and detectable filled in: Holm's correction over the rows that agree in the
+    columns `family` and have a p."""
+    for _, rows in table[table["p"].notna()].groupby(family):
         table.loc[rows.index, "p_holm"] = holm(rows["p"])
+        levels = holm_levels(rows["p"])
+        table.loc[rows.index, "detectable"] = detectable(rows["se_trainings"], rows["trainings"], levels)
     return table
 
 
-def compare_predictions(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """The rows of `comparison_table` of two predictions tables.
+def compare_predictions(
+    ours: pd.DataFrame, theirs: pd.DataFrame, held_out_ratio: float = FIVE_FOLDS
+) -> Iterator[dict[str, Any]]:
+    """The rows of `comparison_table` of two predictions tables. No rows where the two share nothing.
 
-    low_trainings, high_trainings: the 95 % interval by Student's t over the pairs of trainings (a fold and
-    seed each), where there are two or more. It knows seed variance, which the bootstrap over subjects does
-    not, and it is wide where trainings are few. No rows where the two share nothing.
+    low_trainings, high_trainings, se_trainings, p: `statistics.over_trainings` of the pairs of trainings (a
+    fold and seed each), where there are two or more: what other trainings of these settings would have said.
+    low_subjects, high_subjects: the 95 % bootstrap over subjects: what other knees would have said of these
+    very networks. It does not know seed variance, and judges no setting.
     """
     both, first, second = paired_errors(ours, theirs)
     if not len(both):
@@ -130,51 +160,90 @@ def compare_predictions(ours: pd.DataFrame, theirs: pd.DataFrame) -> Iterator[di
         a, b = (metrics.within(errors, radius) for errors in scored)
         quantities[f"pck_{radius:g}"] = a, b
     for quantity, (a, b) in quantities.items():
-        difference = paired_difference(a, b, both["subject_id"])
-        each = [np.nanmean(a[training == number] - b[training == number]) for number in np.unique(training)]
-        _, low_trainings, high_trainings = interval_over_trainings(each) if len(each) > 1 else (np.nan,) * 3
         yield {
             "quantity": quantity,
             "knees": both.groupby(["subject_id", "side"]).ngroups,
-            **dict(zip(("difference", "low", "high", "p"), difference)),
+            **both_intervals(a, b, both["subject_id"], training, held_out_ratio),
             "p_holm": np.nan,
-            "trainings": len(each),
-            "low_trainings": low_trainings,
-            "high_trainings": high_trainings,
+            "detectable": np.nan,
         }
+
+
+def both_intervals(
+    a: np.ndarray, b: np.ndarray, subjects: Any, training: np.ndarray, held_out_ratio: float
+) -> dict[str, Any]:
+    """Difference of a and b (n, k), with its intervals over trainings and over subjects.
+
+    training: (n,) which pair of trainings each row is of. Of a single one there is no interval over them.
+    """
+    difference, low, high, _ = paired_difference(a, b, subjects)
+    each = training_means(a - b, training)
+    found = over_trainings(each, held_out_ratio) if len(each) > 1 else (np.nan,) * 5
+    _, low_trainings, high_trainings, p, se = found
+    return {
+        "difference": difference,
+        "trainings": len(each),
+        "low_trainings": low_trainings,
+        "high_trainings": high_trainings,
+        "se_trainings": se,
+        "p": p,
+        "low_subjects": low,
+        "high_subjects": high,
+    }
+
+
+def training_means(values: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """The mean of the known entries of values (n, k) for each training that has any."""
+    known = ~np.isnan(values)
+    counts = np.bincount(training, weights=known.sum(axis=1))
+    sums = np.bincount(training, weights=np.where(known, values, 0).sum(axis=1))
+    return sums[counts > 0] / counts[counts > 0]
 
 
 def effects(comparisons: pd.DataFrame) -> pd.DataFrame:
     """Comparisons to read: one row instead of one a quantity, each difference with its 95 % interval over
-    subjects, as text.
+    trainings, as text.
 
     comparisons: of `comparison_table`, `ablation_table` or `label_comparisons`. The columns that say what is
-    compared come first. "over trainings" is the interval of the MRE over pairs of trainings (their number in
-    brackets), "-" where there is but one. p: of the MRE, after Holm.
+    compared come first. "over subjects" is the interval of the MRE for other knees and the same networks. p:
+    of the MRE over trainings, after Holm. resolved: whether that is 0.05 or less, and if not, how much more
+    of a difference would be.
     """
     names = [name for name in comparisons if name not in COMPARED]
     rows = []
     for _, part in comparisons.groupby(names, sort=False):
         by_quantity = part.set_index("quantity")
         mre = by_quantity.loc["mre_mm"]
-        over = f"{mre['low_trainings']:+.2f} to {mre['high_trainings']:+.2f} ({mre['trainings']})"
         pck = [difference_text(by_quantity.loc[f"pck_{radius}"], 1) for radius in ("1", "2.5")]
-        over = over if mre["trainings"] > 1 else "-"
-        rows.append(
-            (*part[names].iloc[0], mre["knees"], difference_text(mre, 2), over, *pck, f"{mre['p_holm']:.3f}")
-        )
-    shown = ["knees", "MRE, mm", "over trainings", "PCK @ 1 mm, points", "PCK @ 2.5 mm, points", "p"]
-    return pd.DataFrame(rows, columns=[*names, *shown])
+        subjects = f"{mre['low_subjects']:+.2f} to {mre['high_subjects']:+.2f}"
+        p = "-" if np.isnan(mre["p_holm"]) else f"{mre['p_holm']:.3f}"
+        counts = mre["knees"], mre["trainings"]
+        said = difference_text(mre, 2), subjects, *pck, p, verdict(mre)
+        rows.append((*part[names].iloc[0], *counts, *said))
+    shown = ["knees", "trainings", "MRE, mm", "over subjects", "PCK @ 1 mm, points", "PCK @ 2.5 mm, points"]
+    return pd.DataFrame(rows, columns=[*names, *shown, "p", "resolved"])
+
+
+def verdict(row: Any) -> str:
+    """Whether a comparison's MRE can be told from none: "yes", or what is missing."""
+    if row["trainings"] < 2:
+        return "not resolved: one training"
+    if row["p_holm"] <= LEVEL:
+        return "yes"
+    more = row["detectable"] - abs(row["low_trainings"] + row["high_trainings"]) / 2
+    return f"not resolved: {more:.3f} mm more would be"
 
 
 def difference_text(row: Any, digits: int) -> str:
-    """A difference and its interval: "-0.07 (-0.09 to -0.05)"."""
-    return f"{row['difference']:+.{digits}f} ({row['low']:+.{digits}f} to {row['high']:+.{digits}f})"
+    """A difference and its interval over trainings, where it has one: "-0.07 (-0.11 to -0.03)"."""
+    difference, low, high = (row[name] for name in ("difference", "low_trainings", "high_trainings"))
+    interval = "" if np.isnan(low) else f" ({low:+.{digits}f} to {high:+.{digits}f})"
+    return f"{difference:+.{digits}f}{interval}"
 
 
 def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
     """Where a setting's difference in MRE from another comes from: by KL grade and by landmark, in mm with 95
-    % intervals, without correction.
+    % intervals over trainings and over subjects (`compare_predictions`), without correction.
 
     group: "kl" or "landmark"; value: which. The same pairs as in `comparison_table`.
     """
@@ -187,6 +256,7 @@ def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "trut
         )
         if not len(both):
             continue
+        training = both.groupby(["fold", "seed"]).ngroup().to_numpy()
         parts: list[tuple[Any, ...]] = [
             ("kl", grade, (both["kl"] == grade).to_numpy(), range(landmarks.COUNT))
             for grade in sorted(both["kl"].unique())
@@ -194,12 +264,13 @@ def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "trut
         parts += [
             ("landmark", number, np.ones(len(both), bool), [number]) for number in range(landmarks.COUNT)
         ]
+        named = {"setting": setting, "against": against, "cohort": cohort, "profile": profile}
         for kind, value, knees, columns in parts:
             a, b = (errors[knees][:, list(columns)] for errors in (first, second))
-            difference, low, high, _ = paired_difference(a, b, both["subject_id"][knees])
-            rows.append((setting, against, cohort, profile, kind, value, difference, low, high))
-    columns = "setting against cohort profile group value difference low high".split()
-    return pd.DataFrame(rows, columns=columns)
+            subjects, ratio = both["subject_id"][knees], held_out_ratio(group)
+            found = both_intervals(a, b, subjects, training[knees], ratio)
+            rows.append({**named, "group": kind, "value": value, **found})
+    return pd.DataFrame(rows, columns=BY_GROUP)
 
 
 def paired_errors(ours: pd.DataFrame, theirs: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import pandas as pd
 
 from kneel_lib.files import write_text, write_whole
 
-COUNTS = ("folds", "seeds", "knees", "missed", "doubted")
+COUNTS = ("folds", "seeds", "knees", "epochs", "trainings", "missed", "doubted")
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -27,7 +27,7 @@ def label_table(runs: list[Run]) -> pd.DataFrame:
         for run in group
     ]
     columns = "recipe start setting profile labels fold seed knees".split()
-    return pd.DataFrame(rows, columns=[*columns, *METRICS])
+    return pd.DataFrame(rows, columns=[*columns, *METRICS, "commit"])
 
 
 def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "best")) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "be
     ]
     columns = "trained_on tested_on setting profile simulated_knees real_labels fold seed knees".split()
     return pd.DataFrame(
-        rows, columns=[*columns, "strict_2.5_all16", "mre_mm", "median_mm", "out"]
+        rows, columns=[*columns, "strict_2.5_all16", "mre_mm", "median_mm", "out", "commit"]
     ).sort_values(["setting", "profile", "trained_on", "real_labels", "seed"], ignore_index=True)
 
 

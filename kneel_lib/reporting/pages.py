@@ -1,4 +1,5 @@
-"""The recorded results in the pages README.md, results/README.md and notebooks/paper_vs_code.md."""
+"""The recorded results in the pages README.md, results/README.md, notebooks/paper_vs_code.md and
+docs/what_the_numbers_show.md."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -9,10 +10,12 @@ import pandas as pd
 
 from kneel_lib.data.folds import FOLDS
 from kneel_lib.errors import KneelError
+from kneel_lib.experiment.provenance import SEVERAL, is_clean
 from kneel_lib.experiment.spec import SIMULATED
 from kneel_lib.files import write_text
 from kneel_lib.reporting import comparisons, selection, tables
 from kneel_lib.reporting.export import markdown
+from kneel_lib.reporting.statistics import LEVEL
 
 KEY_ROWS = (
     *(("native", name) for name in ("mean_shape", "aam_igo", "clm_igo", "rfrv_clm")),
@@ -59,6 +62,11 @@ def build_pages(written: dict[str, pd.DataFrame], root: Path) -> list[Path]:
             results_markdown(summary, no_truth[no_truth["folds"] == FOLDS], settled),
         ],
         "notebooks/paper_vs_code.md": [ablation_markdown(written["ablations.csv"])],
+        "docs/what_the_numbers_show.md": [
+            origin_sentence(summary),
+            resolved_sentence(written["ablations.csv"]),
+            regulariser_markdown(written["ablations.csv"]),
+        ],
     }
     for name, parts in pages.items():
         write_between_marks(root / name, parts)
@@ -78,9 +86,9 @@ def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
     PCK in %, MRE in mm."""
     paper = selection.paper_table().set_index("setting").loc["finetune"]
     lines = [
-        "| row | knees | PCK @ 2.5 mm, % | MRE, mm |",
-        "|---|---|---|---|",
-        f"| the paper's best row | paper: OAI, 748 knees, 5 folds | {paper['pck_2.5']:.1f} | - |",
+        "| row | knees | PCK @ 2.5 mm, % | MRE, mm | commit |",
+        "|---|---|---|---|---|",
+        f"| the paper's best row | paper: OAI, 748 knees, 5 folds | {paper['pck_2.5']:.1f} | - | - |",
     ]
     for table, key, label in (
         (summary, ("study", "finetune"), "the same row here, at 128 px in place of 450"),
@@ -89,7 +97,8 @@ def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
     ):
         rows = choose_rows(table[table["cohort"] == selection.STUDY], (key,))
         lines += [
-            f"| {label} | real crops, {row.knees} knees, {row.folds} folds | {pck:.1f} | {row.mre_mm:.2f} |"
+            f"| {label} | real crops, {row.knees} knees, {row.folds} folds | {pck:.1f} | {row.mre_mm:.2f} "
+            f"| {row.commit} |"
             for row, pck in zip(rows.itertuples(), rows["pck_2.5"])
         ]
     return "\n".join(lines)
@@ -105,14 +114,14 @@ def results_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame, settled: pd.
     averaged = settled.set_index(keys)["mre_mm"]
     lines = [
         "| row | knees | PCK @ 1 / 1.5 / 2 / 2.5 mm, % | knees with an outlier, % | MRE, mm | median, mm | "
-        "MRE with EMA weights, mm |",
-        "|---|---|---|---|---|---|---|",
+        "MRE with EMA weights, mm | commit |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in ("clm_igo", "wing", "finetune"):
         row = paper.loc[name]
         lines.append(
             f"| {row['label']} | paper: OAI, 748 knees, 5 folds | {numbers(row)} | {row['out']:.1f} | - | - "
-            "| - |"
+            "| - | - |"
         )
     for table, note in ((summary, ""), (no_truth, ", no truth used")):
         for _, row in table[table["cohort"] == selection.STUDY].iterrows():
@@ -122,7 +131,7 @@ def results_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame, settled: pd.
                 f"| {tables.own_label(row['setting'])}{note} | real crops, {row['knees']} knees, {folds}, "
                 f"seeds: {row['seeds']}, profile {row['profile']} | {numbers(row)} | "
                 f"{row['out']:.1f} | {row['mre_mm']:.2f} | {row['median_mm']:.2f} | "
-                f"{'-' if with_ema in (None, row['mre_mm']) else f'{with_ema:.2f}'} |"
+                f"{'-' if with_ema in (None, row['mre_mm']) else f'{with_ema:.2f}'} | {row['commit']} |"
             )
     return "\n".join(lines)
 
@@ -235,6 +244,50 @@ def ablation_markdown(table: pd.DataFrame) -> str:
         if again.any()
         else parts
     )
+
+
+def origin_sentence(summary: pd.DataFrame) -> str:
+    """How many rows come from one commit without changes, for docs/what_the_numbers_show.md."""
+    clean = summary["commit"].map(is_clean)
+    several = (summary["commit"] == SEVERAL).sum()
+    whole = summary[clean & (summary["folds"] == FOLDS)]
+    return (
+        f"Of the {len(summary)} rows in `results/table1.csv` **{clean.sum()} come from one commit without "
+        f"changes**, {len(whole)} of these with all five folds. {several} mix commits, and "
+        f"{len(summary) - clean.sum() - several} come from one tree with changes that were not committed."
+    )
+
+
+def resolved_sentence(table: pd.DataFrame) -> str:
+    """How many of the ablations on five folds can be told from none, for docs/what_the_numbers_show.md."""
+    rows = five_folds(table)
+    resolved, least = (rows["p_holm"] <= LEVEL).sum(), rows["detectable"]
+    return (
+        f"Of the {len(rows)} ablations at profile {selection.TABLE1_PROFILE} that have five folds, each with "
+        f"EMA weights if it has any, **{resolved} can be told from none**. The least difference in MRE that "
+        f"could have been told is {least.median():.3f} mm in the median ({least.min():.3f} to "
+        f"{least.max():.3f})."
+    )
+
+
+def five_folds(table: pd.DataFrame) -> pd.DataFrame:
+    """Of the ablations those in MRE on real knees at the profile of Table 1 that have five trainings or more,
+    each once: with EMA weights where there are any."""
+    place = (table["cohort"] == selection.STUDY) & (table["profile"] == selection.TABLE1_PROFILE)
+    rows = table[place & (table["quantity"] == "mre_mm") & (table["trainings"] >= FOLDS)]
+    return rows.sort_values("weights").drop_duplicates("setting").sort_index()
+
+
+REGULARISERS = "mixup_alpha", "mixup", "weight_decay", "dropout", "cutout", "jitter_mm"
+"""Fields of a setting about which a claim depends on how long was trained."""
+
+
+def regulariser_markdown(table: pd.DataFrame) -> str:
+    """What each regulariser does (`comparisons.effects`), with the epochs that it was tried in."""
+    about = table["ablation"].str.split().str[0].isin(REGULARISERS) & (table["cohort"] == selection.STUDY)
+    shown = comparisons.effects(table[about])
+    columns = "ablation setting against profile weights epochs trainings".split()
+    return markdown(shown[[*columns, "MRE, mm", "resolved"]].rename(columns={"setting": "row"}).astype(str))
 
 
 def write_between_marks(path: Path, parts: Iterable[str], marks: tuple[str, str] = MARKS) -> None:

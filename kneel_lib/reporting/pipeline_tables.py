@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import landmarks, metrics
+from kneel_lib.experiment.provenance import commit_of
 from kneel_lib.experiment.store import Run, errors_of
 from kneel_lib.reporting.selection import counted, pooled_predictions, test_set_runs
 from kneel_lib.reporting.tables import METRICS, PAPER_METRICS
@@ -13,12 +14,12 @@ from kneel_lib.reporting.tables import METRICS, PAPER_METRICS
 ROI_COLUMNS = (
     *"cohort profile spacing_mm folds seeds knees".split(),
     *PAPER_METRICS,
-    *"mre_mm median_mm worst_mm out minutes_per_fold".split(),
+    *"mre_mm median_mm worst_mm out minutes_per_fold commit".split(),
 )
 TEST_COLUMNS = (
     *"dataset method oa trained_on profile spacing_mm folds seeds knees missed doubted".split(),
     *METRICS,
-    "minutes_per_fold",
+    *"minutes_per_fold commit".split(),
 )
 OA_GRADES = {"all": range(5), "no": range(2), "yes": range(2, 5)}
 """Radiographic osteoarthritis: Kellgren-Lawrence grade 2 and up."""
@@ -61,6 +62,7 @@ def test_set_table(runs: list[Run]) -> pd.DataFrame:
             **{"profile": spec.profile.name, "spacing_mm": spec.profile.spacing_mm},
             **{"folds": len(pipeline.landmarks), "seeds": 1},
             "minutes_per_fold": run.manifest["train_seconds"] / 60,
+            "commit": commit_of([run.manifest]),
         }
         for oa, grades in OA_GRADES.items():
             knees = run.predictions[run.predictions["kl"].isin(grades)]

@@ -11,6 +11,7 @@ import pandas as pd
 from kneel_lib import paths
 from kneel_lib.data.crops import TABLES
 from kneel_lib.data.tables import Schema, matching, number, one_of, read_table
+from kneel_lib.experiment.provenance import commit_of
 from kneel_lib.experiment.rows import DATASETS, SETTINGS, STAGES
 from kneel_lib.experiment.spec import SIMULATED, UNSEEN
 from kneel_lib.experiment.store import EMA, FINAL, Run
@@ -107,7 +108,7 @@ def by_weights(make: Callable[[list[Run]], pd.DataFrame], runs: list[Run]) -> pd
     settled = with_ema([run for run in runs if place(run) in differ])
     both = pd.concat([make(runs).assign(weights="last epoch"), make(settled).assign(weights="EMA")])
     return both.drop_duplicates(
-        [name for name in both if name not in ("weights", "p_holm")], ignore_index=True
+        [name for name in both if name not in ("weights", "p_holm", "detectable")], ignore_index=True
     )
 
 
@@ -167,20 +168,25 @@ def test_set_runs(runs: list[Run]) -> list[Run]:
 
 
 def counted(runs: list[Run]) -> dict[str, Any]:
-    """How many folds, seeds and knees there are in runs of one setting, and how long they took:
-    epochs times the median epoch, since a machine may have been paused."""
+    """How many folds, seeds, knees and epochs there are in runs of one setting, which commit they come from
+    (`provenance.commit_of`), and how long they took: epochs times the median epoch, since a machine may have
+    been paused."""
     knees = pd.concat([run.predictions[["subject_id", "side"]] for run in runs]).drop_duplicates()
     seconds = [run.history["seconds"].median() * len(run.history) for run in runs]
     return {
         "folds": len({run.spec.held_out for run in runs}),
         "seeds": len({run.spec.seed for run in runs}),
         "knees": len(knees),
+        "epochs": max(len(run.history) for run in runs),
+        "commit": commit_of(run.manifest for run in runs),
         "minutes_per_fold": np.mean(seconds) / 60,
     }
 
 
 def described(run: Run) -> dict[str, Any]:
-    """What a row of one run says of it: setting, cohort, profile, held-out fold, seed, and how many knees."""
+    """What a row of one run says of it: setting, cohort, profile, held-out fold, seed, commit, and how many
+    knees."""
     spec = run.spec
     named = {"setting": spec.setting.name, "cohort": spec.cohort, "profile": spec.profile.name}
-    return {**named, "fold": spec.held_out, "seed": spec.seed, "knees": len(run.chosen())}
+    made = {"fold": spec.held_out, "seed": spec.seed, "commit": commit_of([run.manifest])}
+    return {**named, **made, "knees": len(run.chosen())}

@@ -34,7 +34,7 @@ METRICS = (
 SUMMARY_COLUMNS = (
     *"setting cohort profile spacing_mm folds seeds knees".split(),
     *METRICS,
-    "minutes_per_fold",
+    *"epochs minutes_per_fold commit".split(),
 )
 
 
@@ -147,7 +147,7 @@ def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:
         rows = rows.set_index("setting")
         parts |= {
             (origin, name): rows[name]
-            for name in (*PAPER_METRICS, "out", "mre_mm", "folds", *(["profile"] if named else []))
+            for name in (*PAPER_METRICS, "out", "mre_mm", "folds", *(["profile"] if named else []), "commit")
         }
     names = [
         *paper.index,

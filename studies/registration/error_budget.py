@@ -67,8 +67,9 @@ def compare_tables(made):
     """results/registration_tables.csv: out-of-fold errors of the same network on both tables' labels, a row a
     table and grade, then their difference, paired by knee.
 
-    The difference stands there twice: with an interval over subjects, and with one over folds (Student's t),
-    each of which is a training of its own: the second knows seed variance, the first does not.
+    The difference stands there twice: with an interval over subjects, and with one over folds
+    (`statistics.over_trainings`), each of which is a training of its own: the second knows seed variance, the
+    first does not.
     """
     keys = ["subject_id", "side"]
     pooled = {name: selection.pooled_predictions(group).sort_values(keys) for name, group in made.items()}

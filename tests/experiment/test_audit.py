@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import say
 
 from kneel_lib import paths
 from kneel_lib.errors import KneelError
@@ -159,6 +160,7 @@ def test_changed_weights_are_noticed(cohort, store):
 def record(run, tmp_path, monkeypatch):
     """The recorded file of two runs."""
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
+    say(paths.runs())
     store.record(["tiny"])
     return store.record_of(run.spec)
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import say
 
 from kneel_lib import paths
 from kneel_lib.data.folds import LEAST_KNEES, choose_labels, make_folds, split_rows
@@ -312,6 +313,8 @@ def test_summary_of_runs_pools_folds_and_labels_them(cohort, store):
 
 @pytest.mark.trains
 def test_recording_leaves_weights_behind(cohort, store, tmp_path, monkeypatch):
+    runs.get_run(BEST, TINY, cohort, 0)
+    say(store)
     run = runs.get_run(BEST, TINY, cohort, 0)
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     assert record(["native"]) == []
@@ -342,6 +345,7 @@ def test_one_file_holds_all_runs_of_a_row_and_one_line_reads_it(cohort, store, t
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     for fold in (0, 1):
         runs.get_run(SETTINGS["mean_shape"], TINY, cohort, fold)
+        say(store)
         (recorded,) = record(["tiny"])
     table = pd.read_parquet(recorded.folder)
     assert table["run"].nunique() == 2 and set(table["fold"]) == {"0", "1"}
@@ -354,6 +358,7 @@ def test_one_file_holds_all_runs_of_a_row_and_one_line_reads_it(cohort, store, t
 def test_a_run_that_held_nothing_out_is_recorded_beside_those_that_did(cohort, store, tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "RESULTS", tmp_path / "results")
     made = [runs.get_run(SETTINGS["mean_shape"], TINY, cohort, fold) for fold in ("all", 0)]
+    say(store)
     record(["tiny"])
     found = {run.spec: run for run in recorded_runs()}
     assert found.keys() == {run.spec for run in made}
@@ -533,6 +538,7 @@ def test_a_run_is_recorded_whole_or_not_at_all_and_only_if_it_is_of_today(
     run = runs.get_run(SETTINGS["mean_shape"], PROFILES["smoke"], cohort, 0)
     older = runs.get_run(replace(SETTINGS["mean_shape"], features="older"), PROFILES["smoke"], cohort, 0)
     assert is_current(run.spec) and not is_current(older.spec)
+    say(store)
     target = tmp_path / "results/runs/drawn/smoke/mean_shape.parquet"
     target.mkdir(parents=True)
     with pytest.raises(KneelError, match="cannot write .*free some space"):
