@@ -71,7 +71,6 @@ def build_tables(recorded: list[Run]) -> dict[str, pd.DataFrame]:
     once = {
         name: make(recorded)
         for name, make in {
-            tables.SUMMARY: tables.summary_table,
             "intervals.csv": tables.interval_table,
             "no_truth_cost.csv": tables.cost_without_truth,
             "sim_to_real.csv": label_tables.sim_to_real_table,
@@ -80,18 +79,31 @@ def build_tables(recorded: list[Run]) -> dict[str, pd.DataFrame]:
             "ensembles.csv": ensemble_table,
             "displaced.csv": tables.by_displacement,
             "roi_localisation.csv": pipeline_tables.roi_table,
-            "table2.csv": pipeline_tables.test_set_table,
         }.items()
     }
     return (
         both
         | once
         | {
-            tables.SETTLED: tables.summary_table(selection.with_ema(recorded)),
+            tables.SUMMARY: beside_outlines(tables.summary_table(recorded), "last epoch"),
+            tables.SETTLED: beside_outlines(tables.summary_table(selection.with_ema(recorded)), "EMA"),
+            "table2.csv": tables.with_outline_errors(
+                pipeline_tables.test_set_table(recorded),
+                pd.read_csv(paths.RESULTS / "error_split_test_sets.csv"),
+                ["dataset", "method", "oa", "trained_on", "profile"],
+            ),
             tables.NO_TRUTH: tables.summary_table(recorded, roi="image"),
             "intervals_no_truth.csv": tables.interval_table(recorded, roi="image"),
         }
     )
+
+
+def beside_outlines(summary: pd.DataFrame, weights: str) -> pd.DataFrame:
+    """A `summary_table` with the columns of `with_outline_errors`, of these weights."""
+    split = pd.read_csv(paths.RESULTS / "error_split.csv", dtype={"landmark": str, "kl": str})
+    whole = split[(split["landmark"] == "all") & (split["kl"] == "all") & (split["weights"] == weights)]
+    keys = ["setting", "cohort", "profile", "folds", "seeds", "knees"]
+    return tables.with_outline_errors(summary, whole, keys)
 
 
 def recorded_groups(recorded: list[Run], setting: str) -> list[Run]:

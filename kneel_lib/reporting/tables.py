@@ -31,6 +31,7 @@ METRICS = (
     *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM),
     *"strict_2.5_all16 mre_mm median_mm out".split(),
 )
+OUTLINE = ("across_mm", "along_mm", "curve_mm")
 SUMMARY_COLUMNS = (
     *"setting cohort profile spacing_mm folds seeds knees".split(),
     *METRICS,
@@ -57,6 +58,14 @@ def summary_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
     return pd.DataFrame(
         [summary_row(group, roi) for group in group_runs(runs).values()], columns=SUMMARY_COLUMNS
     )
+
+
+def with_outline_errors(table: pd.DataFrame, split: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The table with the columns OUTLINE: mean errors across and along the bones' outlines, and from the
+    point to the curve. They need the places of the labels, which no record holds: `split` is what
+    `studies.labels` found where they are. NaN in rows that it does not know. keys: what names a row."""
+    known = split[[*keys, *OUTLINE]].drop_duplicates(list(keys))
+    return table.merge(known, how="left", on=list(keys))
 
 
 def interval_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:

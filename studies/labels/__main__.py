@@ -1,5 +1,6 @@
-"""`python -m studies.labels`: whose truth? Writes annotation_stages.csv, error_split.csv, label_floor.csv and
-conformal_regions.csv under results/ from the recorded runs, the labels and both stages of the annotation."""
+"""`python -m studies.labels`: whose truth? Writes annotation_stages.csv, error_split.csv,
+error_split_test_sets.csv, label_floor.csv and conformal_regions.csv under results/ from the recorded runs,
+the labels and both stages of the annotation."""
 
 import argparse
 import sys
@@ -16,7 +17,7 @@ SYSTEMS = {"crops_first": ("best", "rfrv_clm", "clm_igo"), "crops_voted": ("best
 def write_tables(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.store import recorded_runs
     from kneel_lib.reporting.export import write_table
-    from studies.labels import edits, floor, regions, split
+    from studies.labels import edits, floor, regions, split, test_sets
     from studies.labels.predictions import System
     from studies.labels.stages import load_stages
 
@@ -39,6 +40,7 @@ def write_tables(options: argparse.Namespace) -> int:
             [regions.region_table(runs, cohort) for cohort in systems], ignore_index=True
         ),
         "error_split.csv": split.split_table(runs),
+        "error_split_test_sets.csv": test_sets.split_table(runs),
     }
     for name, table in made.items():
         write_table(table, paths.RESULTS / name)
