@@ -254,7 +254,8 @@ def test_the_table_of_ablations_compares_each_row_with_its_nearest(crops, store)
         row["difference"] == pytest.approx(made[0].errors().mean() - made[1].errors().mean(), abs=1e-6)
         and row["low_subjects"] <= row["difference"] <= row["high_subjects"]
     )
-    assert "heatmap_weight 2.0" in pages.ablation_markdown(table.assign(cohort="crops", weights="last epoch"))
+    shown = table.assign(cohort=selection.STUDY, weights="last epoch")
+    assert "heatmap_weight 2.0" in pages.ablation_markdown(shown)
     assert row["trainings"] == 1 and np.isnan(row["low_trainings"])
 
 
