@@ -8,10 +8,12 @@ import pytest
 from kneel_lib import paths, report
 from kneel_lib.data.crops import load_crops
 from kneel_lib.experiment import engines, runs
+from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import ONE_CHANGE, SETTINGS
 from kneel_lib.experiment.settings import differing_fields
-from kneel_lib.experiment.store import EMA, recorded_runs
+from kneel_lib.experiment.spec import plan
+from kneel_lib.experiment.store import EMA, find_run, recorded_runs
 from kneel_lib.reporting import comparisons, label_tables, pages, selection, tables
 from kneel_lib.reporting.export import as_text, export
 from studies.registration import error_budget
@@ -84,10 +86,10 @@ def test_recorded_errors_are_those_of_the_predictions(crops):
 
 
 def test_a_user_with_the_crops_gets_the_recorded_runs_at_once(crops, store):
-    from kneel_lib.experiment.profiles import PROFILES
-    from kneel_lib.experiment.rows import SETTINGS
-
-    found = engines.get_table([SETTINGS["best"]], PROFILES["native"], crops)
+    """The record is of the older labels and of grey values as files have them."""
+    labelled, recorded = load_cohort(selection.STUDY), replace(SETTINGS["best"], grey="file")
+    assert all(find_run(plan(recorded, PROFILES["native"], labelled, fold)) for fold in range(5))
+    found = engines.get_table([recorded], PROFILES["native"], labelled)
     assert len(found) == 5 and all(paths.RESULTS in run.folder.parents for run in found)
 
 
