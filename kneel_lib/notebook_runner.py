@@ -183,9 +183,18 @@ def print_summary(executions: Sequence[Execution], failed: Mapping[Execution, st
         for file in sorted(folder.rglob("*")):
             if file.is_file():
                 print(f"    {file.relative_to(folder)}")
+    print_failures(failed)
+    print(f"{len(executions) - len(failed)} of {len(executions)} notebooks ran to their end", flush=True)
+
+
+def print_failures(failed: Mapping[Execution, str]) -> None:
     for execution, trouble in failed.items():
         print(f"failed: {execution.path.name}{execution.said}: {trouble}")
-    print(f"{len(executions) - len(failed)} of {len(executions)} notebooks ran to their end", flush=True)
+
+
+def written_tables(folder: Path) -> dict[str, Path]:
+    """{name below the folder, e.g. "tables/losses.csv": the csv file}, of all that notebooks wrote there."""
+    return {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*.csv"))}
 
 
 def code_hash(notebook: Any) -> str:
