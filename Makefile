@@ -48,7 +48,8 @@ format: .venv/.ready-test
 
 # A grid of notebooks over seeds and folds, gathered in one table (docs/commands.md).
 sweep: .venv/.ready
-	$(BIN)/python -m kneel_lib sweep --notebook $(NOTEBOOK) --seeds $(SEEDS) --folds $(FOLDS) --profile $(PROFILE) --cohort $(COHORT) $(ARGUMENTS)
+	$(BIN)/python -m kneel_lib sweep --notebook $(NOTEBOOK) --seeds $(SEEDS) $(if $(FOLDS),--folds $(FOLDS)) --profile $(PROFILE) \
+		--cohort $(COHORT) $(ARGUMENTS)
 
 # All notebooks again, held against the tables that RECORD=1 keeps (docs/certificate.md).
 certify: .venv/.ready
