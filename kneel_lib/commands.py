@@ -4,10 +4,12 @@ import os
 from argparse import Namespace
 from collections import defaultdict
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kneel_lib import certify as certification
 from kneel_lib import notebook_runner, paths
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.errors import KneelError, find
@@ -22,6 +24,7 @@ from kneel_lib.pipeline.pretrained import KINDS, write_pretrained
 from kneel_lib.pipeline.test_sets import evaluate
 from kneel_lib.report import build_report
 from kneel_lib.reporting.pipeline_tables import test_set_table
+from kneel_lib.sweep import sweep as sweep_grid
 
 
 def run(options: Namespace) -> int:
@@ -35,6 +38,27 @@ def run(options: Namespace) -> int:
     given = {**parameters, "profile": options.profile, "cohort": cohort.name}
     output = paths.output(cohort.name, options.profile)
     return int(bool(notebook_runner.run_notebooks(given, output, options.notebook, at_once)))
+
+
+def sweep(options: Namespace) -> int:
+    parameters = dict(notebook_runner.parse_parameter(text) for text in options.parameter)
+    _, cohort = trained_on(options)
+    at_once = options.at_once or notebook_runner.side_by_side(None)
+    os.environ["KNEEL_ENGINE"] = "sequential"  # the notebooks use the cores
+    grid = {"seed": options.seeds, **({"fold": options.folds} if options.folds else {})}
+    given = {**parameters, "profile": options.profile, "cohort": cohort.name}
+    output = paths.output(cohort.name, options.profile, "sweep")
+    return int(sweep_grid(options.notebook, grid, given, output, at_once) > 0)
+
+
+def certify(options: Namespace) -> int:
+    at_once = options.at_once or notebook_runner.side_by_side(None)
+    reference = Path(options.reference)
+    if options.record:
+        given = {"profile": find_profile(options.profile).name, "cohort": "simulated"}
+        return int(bool(certification.record(options.notebook, given, reference, at_once)))
+    compared = certification.certify(options.notebook, reference, at_once)
+    return int(not all(table.equal for table in compared))
 
 
 def trained_on(options: Namespace) -> tuple[Profile, Cohort]:
