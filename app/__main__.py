@@ -14,12 +14,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Voila": {
         "ip": "127.0.0.1",
         "auto_token": True,  # who shares this machine does not know the address
+        "mathjax_url": "/",  # the page has no formula: nothing is fetched to typeset one
         "tornado_settings": {"allow_remote_access": False},  # nor does a page that calls itself 127.0.0.1
     },
     "VoilaConfiguration": {
         "template": "kneel",
         "theme": "light",
-        "extension_allowlist": ["anywidget", "@voila-dashboards/widgets-manager8"],
+        "extension_allowlist": [
+            "anywidget",
+            "@jupyter-widgets/jupyterlab-manager",
+            "@voila-dashboards/widgets-manager8",
+        ],
         "file_allowlist": [],
     },
     "ZMQChannelsWebsocketConnection": {"limit_rate": False},  # a file to save is many bytes at once

@@ -31,6 +31,7 @@ OWN = {
     "browsing",
     "conftest",
     "dicom_writer",
+    "film",
     "hostile_files",
     "wrong_answers",
 }

@@ -15,15 +15,12 @@ import pandas as pd
 import pydicom
 import pytest
 from browsing import Visit, chromium, command
-from dicom_writer import write_radiograph
-from pydicom.uid import generate_uid
+from film import write_film
 
 from kneel_lib import paths
-from kneel_lib.simulation import population, shape_model
 
 pytestmark = pytest.mark.trains(long=True)  # it trains nothing, but starts a server and a browser
 TOKEN = "token"
-KNEES = pd.DataFrame({"subject_id": [5, 5], "side": ["R", "L"], "kl": [1, 3], "implant": [False, False]})
 DROP = """
 ([name, content]) => {
   const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
@@ -71,13 +68,7 @@ def listens(host, port):
 
 @pytest.fixture(scope="module")
 def radiograph(tmp_path_factory):
-    """(file, {side: true landmarks in pixels}, mm a pixel) of a simulated radiograph of both knees."""
-    machine = population.OAI_LIKE[0]
-    stored, points, machine, bits = population.draw_radiograph(KNEES, 11, machine, 0.0, shape_model.NAME)
-    uids = {name: generate_uid(entropy_srcs=[name]) for name in ("StudyInstanceUID", "SeriesInstanceUID")}
-    how = {"BitsStored": bits, "HighBit": bits - 1, "ImagerPixelSpacing": [machine.mm_per_px] * 2}
-    path = tmp_path_factory.mktemp("film") / "both knees.dcm"
-    return write_radiograph(path, stored, **how, **uids), points, machine.mm_per_px
+    return write_film(tmp_path_factory.mktemp("film") / "both knees.dcm")
 
 
 @pytest.fixture(scope="module")
@@ -87,13 +78,13 @@ def visit(address):
             "websocket",
             lambda socket: socket.url.startswith("ws://127.0.0.1:") or visited.note("socket", socket.url),
         )
-        visited.page.wait_for_selector(".kneel-drop", timeout=120_000)
+        visited.page.wait_for_selector(".kneel-drop", timeout=60_000)
         yield visited
 
 
 def saved(page, what):
     """The bytes of a file that the page saves, and its name."""
-    with page.expect_download(timeout=120_000) as download:
+    with page.expect_download(timeout=60_000) as download:
         page.click(f"button:has-text('{what}')")
     with open(download.value.path(), "rb") as file:
         return file.read(), download.value.suggested_filename
@@ -110,7 +101,7 @@ def landmarks_of(page):
 def test_from_a_dropped_file_to_saved_ones(visit, radiograph):
     page, (path, truth, step) = visit.page, radiograph
     page.set_input_files(".kneel-drop input", path)
-    page.wait_for_selector(".kneel-said:has-text('2 knees in')", timeout=120_000)
+    page.wait_for_selector(".kneel-said:has-text('2 knees in')", timeout=60_000)
     page.wait_for_selector(".kneel-knee >> nth=1")
     assert page.locator(".kneel-point").count() == 32 and page.locator(".kneel-region").count() == 32
     found, _ = landmarks_of(page)

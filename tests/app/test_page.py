@@ -9,9 +9,9 @@ import pandas as pd
 import pydicom
 import pytest
 from dicom_writer import write_radiograph
+from film import write_film
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 from pydicom.uid import generate_uid
 
 from app import words
@@ -204,34 +204,20 @@ def test_what_is_said_is_escaped_and_says_doubts(opened):
     assert words.summary(opened, 1.25).count("2 knees in 1.2 s") == 1
 
 
-def test_a_page_answers_a_dropped_picture_and_tells_what_is_wrong_with_another(
-    cohort, tmp_path, tiny_networks
-):
-    page = Page(tmp_path / "none")
-    page.networks = Answered(tiny_networks)
-    Image.fromarray(cohort.images[0]).save(tmp_path / "knee.png")
+@pytest.mark.trains  # it trains nothing, but looks at two knees with the networks that came along
+def test_a_page_answers_a_dropped_file_and_tells_what_is_wrong_with_another(tmp_path):
+    page, film = Page(), write_film(tmp_path / "knee.dcm")[0]
 
     def drop(name, content):
         page.receive(None, {"kind": "begin", "number": 1, "name": name, "size": len(content)}, [])
         page.receive(None, {"kind": "part", "number": 1}, [content])
         page.receive(None, {"kind": "end", "number": 1}, [])
 
-    drop("a<b>.png", (tmp_path / "knee.png").read_bytes())
-    assert page.opened, page.status.value
-    assert page.opened.name == "a_b_.png" and page.below.layout.display is None
-    assert len(page.knees.children) == len(page.opened.knees) and "a_b_.png" in page.status.value
+    drop("a<b>.dcm", film.read_bytes())
+    assert page.opened and page.opened.name == "a_b_.dcm", page.status.value
+    assert page.below.layout.display is None and "a_b_.dcm" in page.status.value
+    assert len(page.knees.children) == len(page.opened.knees) == 2
     drop("notes.txt", b"no radiograph")
-    assert (
-        "notes.txt is neither DICOM nor a picture" in page.status.value and "kneel-wrong" in page.status.value
-    )
+    said = page.status.value
+    assert "notes.txt is neither DICOM nor a picture" in said and "kneel-wrong" in said
     assert page.opened is None and page.below.layout.display == "none" and not page.knees.children
-
-
-class Answered:
-    """Networks that are there already."""
-
-    def __init__(self, networks):
-        self.networks = networks
-
-    def result(self):
-        return self.networks
