@@ -123,8 +123,8 @@ def adapt(options: Namespace) -> int:
     found = summary(moved)
     print(
         f"{found['landmarks_moved']} of {found['landmarks']} landmarks were moved, on "
-        f"{found['knees_moved']} of {found['knees']} knees; half of them by more than {found['median_moved_px']:.1f} px "
-        f"({found['median_moved_mm']:.2f} mm)",
+        f"{found['knees_moved']} of {found['knees']} knees; half of them by more than "
+        f"{found['median_moved_px']:.1f} px ({found['median_moved_mm']:.2f} mm)",
         flush=True,
     )
     cohort = load_via(options.path, options.corrected, NAME, options.spacing, split="train", kl=0)

@@ -62,8 +62,8 @@ def get_planned(
     """The finished run: loaded if it exists, else made now, going on from a checkpoint where one was left.
 
     spec: of `plan`, of the same cohort, source and first run. first: a finished run whose network's weights
-    are taken over wherever a layer fits, or that network; without one the setting says where to start, and that run is made
-    first if it is missing. weights: a recorded run, which has none, will not do, and is made again here. A
+    are taken over wherever a layer fits, or that network; without one the setting says where to start, and
+    that run is made first if it is missing. weights: a recorded run, which has none, will not do, and is made again here. A
     second process that asks for the same run waits for the first.
     """
 

@@ -56,6 +56,7 @@ def once_round(size: Size, seed: int = 0, weights: Path = FOLDER) -> pd.DataFram
         "commit": commit(),
         **{name: round(value, 3) for name, value in moved.items()},
         **asdict(size.schedule),
+        "learning_rate": f"{size.schedule.learning_rate:g}",
         "train_seconds": run.manifest["train_seconds"],
     }
     known = sum(name in others for name, _ in truth)
