@@ -63,8 +63,8 @@ def get_planned(
 
     spec: of `plan`, of the same cohort, source and first run. first: a finished run whose network's weights
     are taken over wherever a layer fits, or that network; without one the setting says where to start, and
-    that run is made first if it is missing. weights: a recorded run, which has none, will not do, and is made again here. A
-    second process that asks for the same run waits for the first.
+    that run is made first if it is missing. weights: a recorded run, which has none, will not do, and is made
+    again here. A second process that asks for the same run waits for the first.
     """
 
     def make() -> Run:
