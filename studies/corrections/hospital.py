@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.via import load_via, read_via, via_rows, write_via
 from kneel_lib.pipeline.corrected import Corrected
@@ -22,6 +23,9 @@ than the hospitals that the shape models come from."""
 NOTICED_MM = 1.0
 """The person moves a landmark that is further off, to where it belongs, and leaves the others."""
 
+ELSEWHERE_MM = 30.0
+"""An answer whose tibial centre is further off lies on another knee, or on none."""
+
 Knee = tuple[str, str]
 """(file, side)."""
 
@@ -37,16 +41,26 @@ def answers(folder: Path, files: Sequence[str], networks: Networks) -> list[dict
     return entries
 
 
+def known_knee(knee: Mapping[str, Any], truth: Corrected) -> tuple[str, int, np.ndarray] | None:
+    """(subject, grade, true landmarks) of an answered knee; None where the answer lies on no known knee, such
+    as one that is taken for the other side's."""
+    known = truth.get((knee["file"], knee["side"]))
+    if known is None:
+        return None
+    apart = np.array(knee["landmarks_px"])[landmarks.CENTRE] - known[2][landmarks.CENTRE]
+    return known if np.linalg.norm(apart) * knee["mm_per_px"] < ELSEWHERE_MM else None
+
+
 def by_hand(entry: Mapping[str, Any], truth: Corrected) -> list[tuple[str, int, str, np.ndarray]]:
-    """[(side, grade, subject, landmarks)] of the knees of an answer, after the person looked at them."""
+    """[(side, grade, subject, landmarks)] of the knees of an answer, after the person looked at them; what
+    lies on no known knee is taken away."""
     knees = []
     for knee in entry["knees"]:
-        if (entry["file"], knee["side"]) not in truth:
-            continue  # the person takes away what is no knee that they know
-        subject, grade, right = truth[entry["file"], knee["side"]]
-        found = np.array(knee["landmarks_px"])
-        off = np.linalg.norm(found - right, axis=1) * knee["mm_per_px"] > NOTICED_MM
-        knees.append((knee["side"], grade, subject, np.where(off[:, None], right, found)))
+        if known := known_knee(knee, truth):
+            subject, grade, right = known
+            found = np.array(knee["landmarks_px"])
+            off = distances_mm(knee, right) > NOTICED_MM
+            knees.append((knee["side"], grade, subject, np.where(off[:, None], right, found)))
     return knees
 
 
@@ -69,11 +83,12 @@ def cohort_of(folder: Path, path: Path) -> Cohort:
 def errors(entries: Sequence[Mapping[str, Any]], truth: Corrected) -> dict[Knee, np.ndarray]:
     """{knee: (16,) mm} of the answers to knees that are known; those that were not found are missing."""
     return {
-        (knee["file"], knee["side"]): np.linalg.norm(
-            np.array(knee["landmarks_px"]) - truth[knee["file"], knee["side"]][2], axis=1
-        )
-        * knee["mm_per_px"]
+        (knee["file"], knee["side"]): distances_mm(knee, known[2])
         for entry in entries
         for knee in entry["knees"]
-        if (knee["file"], knee["side"]) in truth
+        if (known := known_knee(knee, truth))
     }
+
+
+def distances_mm(knee: Mapping[str, Any], right: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(np.array(knee["landmarks_px"]) - right, axis=1) * knee["mm_per_px"]

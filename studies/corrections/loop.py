@@ -25,8 +25,10 @@ DRAWS = 2000
 
 @dataclass(frozen=True)
 class Size:
-    """corrected: how many knees the person corrects; all files without one of them are tried."""
+    """files: how many are answered for correction; those after them are tried. corrected: how many of the
+    knees that were found in them the person corrects, at the most."""
 
+    files: int = 14
     corrected: int = 25
     population: Population = HOSPITAL
     schedule: Schedule = Schedule()
@@ -37,8 +39,7 @@ def once_round(size: Size, seed: int = 0, weights: Path = FOLDER) -> pd.DataFram
     folder, networks = make_files(size.population, jobs=1), load_pretrained(weights)
     truth = read_via(folder / "via.csv")
     files = sorted({name for name, _ in truth})
-    first = files[: -(-size.corrected // 2)]
-    others = [name for name in files if name not in first]
+    first, others = files[: size.files], files[size.files :]
     entries = answers(folder, first, networks)
     with TemporaryDirectory() as work:
         corrected = correct(entries, truth, Path(work, "via.csv"), size.corrected)
