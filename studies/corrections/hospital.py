@@ -16,8 +16,8 @@ from kneel_lib.simulation.phantom import Machine
 from kneel_lib.simulation.population import Population
 
 MACHINE = Machine(mm_per_px=0.22, photons=6000.0, scatter=0.9, gamma=1.4, focal_blur_mm=0.5, tilt_mm=5.0)
-HOSPITAL = Population("hospital", (14, 14, 12, 8, 6), 27, 0, 0.8, (MACHINE,), first_subject=4000000, seed=7)
-"""54 knees of 27 subjects, both of each: other shapes, finer pixels, less light, more scatter and contrast
+HOSPITAL = Population("hospital", (15, 15, 13, 10, 7), 30, 0, 0.8, (MACHINE,), first_subject=4000000, seed=7)
+"""60 knees of 30 subjects, both of each: other shapes, finer pixels, less light, more scatter and contrast
 than the hospitals that the shape models come from."""
 
 NOTICED_MM = 1.0

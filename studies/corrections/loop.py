@@ -28,7 +28,7 @@ class Size:
     """files: how many are answered for correction; those after them are tried. corrected: how many of the
     knees that were found in them the person corrects, at the most."""
 
-    files: int = 14
+    files: int = 16
     corrected: int = 25
     population: Population = HOSPITAL
     schedule: Schedule = Schedule()
