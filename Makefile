@@ -22,7 +22,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --
 # glibc keeps the memory that a training step frees, instead of faulting it in anew (a twentieth of a step); read at start.
 run sweep certify test check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
 
-.PHONY: run sweep certify check test mutants format report notebooks verify benchmark book slides lab course collect grade clean
+.PHONY: run sweep certify check test mutants format report notebooks verify benchmark book slides lab app course collect grade clean
 
 run: .venv/.ready
 	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) $(if $(ENGINE),--engine $(ENGINE)) $(if $(JOBS),--jobs $(JOBS)) \
@@ -93,6 +93,10 @@ lab: .venv/.ready
 		--KernelSpecManager.allowed_kernelspecs="{'python3'}" --LabApp.extension_manager=readonly --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGUMENTS)
 
+# A page in the browser: drop a radiograph, correct its landmarks, save them (app/README.md). On this machine alone.
+app: .venv/.ready-app
+	$(BIN)/python -m app $(ARGUMENTS)
+
 .venv/.ready: requirements.txt requirements-nodeps.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements.txt
@@ -108,8 +112,12 @@ lab: .venv/.ready
 	$(PIP) -r requirements.txt -r requirements-book.txt
 	touch $@
 
-.venv/.ready-test: .venv/.ready requirements-test.txt requirements-course.txt requirements-book.txt
-	$(PIP) -r requirements.txt -r requirements-course.txt -r requirements-book.txt -r requirements-test.txt
+.venv/.ready-app: .venv/.ready requirements-app.txt
+	$(PIP) -r requirements.txt -r requirements-app.txt
+	touch $@
+
+.venv/.ready-test: .venv/.ready requirements-test.txt requirements-course.txt requirements-book.txt requirements-app.txt
+	$(PIP) -r requirements.txt -r requirements-course.txt -r requirements-book.txt -r requirements-app.txt -r requirements-test.txt
 	touch $@
 
 clean:

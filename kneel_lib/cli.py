@@ -1,5 +1,5 @@
 """The command line: `python -m kneel_lib run | sweep | certify | train | transfer | labels | test | predict |
-pretrain | onnx | record | report | notebooks | verify`."""
+adapt | pretrain | onnx | record | report | notebooks | verify`."""
 
 import argparse
 import io
@@ -146,6 +146,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         option("--via", "pictures and tables to correct in the VGG Image Annotator", action="store_true"),
         option("--sr", "DICOM structured reports of DICOM files", action="store_true"),
         option("--pdf", "a page to print, eight knees a page", action="store_true"),
+        option("--weights", "a folder of other networks, as adapt writes it", default=""),
+    )
+    add(
+        "adapt",
+        "train the pretrained network on with answers that a person has corrected (docs/corrections.md)",
+        option("path", "the folder that was given to predict"),
+        option("corrected", "via.csv or via.json as it was saved after correcting"),
+        option("--answers", "the folder that predict wrote to", default="kneel_landmarks"),
+        option("--output", "for predict --weights", default="kneel_adapted"),
+        option("--spacing", "mm a pixel where the file says none", type=float),
+        option("--epochs", type=positive, default=10),
+        SEED,
+        DEVICE,
     )
     pretrain = (
         option("setting"),

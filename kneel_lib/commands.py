@@ -12,6 +12,7 @@ import numpy as np
 from kneel_lib import certify as certification
 from kneel_lib import notebook_runner, paths
 from kneel_lib.data.cohort import Cohort
+from kneel_lib.data.via import load_via, read_via
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment import store
 from kneel_lib.experiment.cohorts import load_cohort
@@ -20,6 +21,10 @@ from kneel_lib.experiment.profiles import Profile, find_profile, profile_for
 from kneel_lib.experiment.rows import SETTINGS, find_setting
 from kneel_lib.experiment.runs import get_run
 from kneel_lib.experiment.store import NETWORKS
+from kneel_lib.files import write_text
+from kneel_lib.pipeline.corrected import moves, summary
+from kneel_lib.pipeline.fine_tuning import NAME, Schedule, fine_tune, write_weights
+from kneel_lib.pipeline.predict import ANSWERS, read_answers
 from kneel_lib.pipeline.pretrained import KINDS, write_pretrained
 from kneel_lib.pipeline.test_sets import evaluate
 from kneel_lib.report import build_report
@@ -132,6 +137,24 @@ def pretrain(options: Namespace) -> int:
     given = cohort, options.folds, options.seeds, options.device
     for made in each_run([setting], profile_for(setting, profile), *given, weights=True):
         print(write_pretrained(made, setting.method if setting.method in KINDS else "landmarks"))
+    return 0
+
+
+def adapt(options: Namespace) -> int:
+    output = Path(options.output)
+    moved = moves(read_answers(Path(options.answers) / ANSWERS).values(), read_via(options.corrected))
+    found = summary(moved)
+    print(
+        f"{found['landmarks_moved']} of {found['landmarks']} landmarks were moved, on "
+        f"{found['knees_moved']} of {found['knees']} knees; half of them by more than "
+        f"{found['median_moved_px']:.1f} px ({found['median_moved_mm']:.2f} mm)",
+        flush=True,
+    )
+    cohort = load_via(options.path, options.corrected, NAME, options.spacing, split="train", kl=0)
+    made = fine_tune(cohort, Schedule(options.epochs), seed=options.seed, device=options.device)
+    print(write_weights(made, output))
+    write_text(output / "moves.csv", moved.to_csv(index=False, float_format="%.3f"))
+    print(f"try it on knees that were not corrected: predict FOLDER --weights {output}")
     return 0
 
 
