@@ -6,6 +6,10 @@ ENGINE ?=
 JOBS ?=
 WORKERS ?= logical
 ARGUMENTS ?=
+NOTEBOOK ?= 03
+SEEDS ?= 0 1
+FOLDS ?= 0 1 2
+RECORD ?=
 LAB ?= lab1
 STUDENTS ?=
 FROM ?= returned
@@ -16,9 +20,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # glibc keeps the memory that a training step frees, instead of faulting it in anew (a twentieth of a step); read at start.
-run test check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
+run sweep certify test check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
 
-.PHONY: run check test mutants format report notebooks verify benchmark book slides lab course collect grade clean
+.PHONY: run sweep certify check test mutants format report notebooks verify benchmark book slides lab app course collect grade clean
 
 run: .venv/.ready
 	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) $(if $(ENGINE),--engine $(ENGINE)) $(if $(JOBS),--jobs $(JOBS)) \
@@ -41,6 +45,15 @@ mutants: .venv/.ready-test
 format: .venv/.ready-test
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# A grid of notebooks over seeds and folds, gathered in one table (docs/commands.md).
+sweep: .venv/.ready
+	$(BIN)/python -m kneel_lib sweep --notebook $(NOTEBOOK) --seeds $(SEEDS) $(if $(FOLDS),--folds $(FOLDS)) --profile $(PROFILE) \
+		--cohort $(COHORT) $(ARGUMENTS)
+
+# All notebooks again, held against the tables that RECORD=1 keeps (docs/certificate.md).
+certify: .venv/.ready
+	$(BIN)/python -m kneel_lib certify $(if $(RECORD),--record --profile $(PROFILE)) $(ARGUMENTS)
 
 report: .venv/.ready
 	$(BIN)/python -m kneel_lib report
@@ -80,6 +93,10 @@ lab: .venv/.ready
 		--KernelSpecManager.allowed_kernelspecs="{'python3'}" --LabApp.extension_manager=readonly --LabApp.news_url=None \
 		--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate $(ARGUMENTS)
 
+# A page in the browser: drop a radiograph, correct its landmarks, save them (app/README.md). On this machine alone.
+app: .venv/.ready-app
+	$(BIN)/python -m app $(ARGUMENTS)
+
 .venv/.ready: requirements.txt requirements-nodeps.txt pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(PIP) -r requirements.txt
@@ -95,8 +112,12 @@ lab: .venv/.ready
 	$(PIP) -r requirements.txt -r requirements-book.txt
 	touch $@
 
-.venv/.ready-test: .venv/.ready requirements-test.txt requirements-course.txt requirements-book.txt
-	$(PIP) -r requirements.txt -r requirements-course.txt -r requirements-book.txt -r requirements-test.txt
+.venv/.ready-app: .venv/.ready requirements-app.txt
+	$(PIP) -r requirements.txt -r requirements-app.txt
+	touch $@
+
+.venv/.ready-test: .venv/.ready requirements-test.txt requirements-course.txt requirements-book.txt requirements-app.txt
+	$(PIP) -r requirements.txt -r requirements-course.txt -r requirements-book.txt -r requirements-app.txt -r requirements-test.txt
 	touch $@
 
 clean:

@@ -43,6 +43,7 @@ include_patterns = [
     "notebooks/*.ipynb",
     "notebooks/*.md",
     "course/README.md",
+    "app/README.md",
     "results/README.md",
     "data/README.md",
     "kneel_lib/README.md",

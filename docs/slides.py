@@ -108,11 +108,13 @@ def write_slides(folder: Path) -> None:
     exporter = SlidesExporter(
         template_name="kneel",
         extra_template_basedirs=[str(DOCS / "slides_template")],
-        config=Config(SlidesExporter={"reveal_url_prefix": "reveal", "reveal_theme": "white"}),
+        config=Config(
+            SlidesExporter={"reveal_url_prefix": "reveal", "reveal_theme": "white", "embed_images": True}
+        ),
     )
     for path in sorted((DOCS.parent / "notebooks").glob(CHAPTERS)):
         resources = {
-            "metadata": {"name": path.stem},
+            "metadata": {"name": path.stem, "path": str(path.parent)},
             "slides_css": (DOCS / "static" / "slides.css").read_text(),
         }
         page, _ = exporter.from_notebook_node(presented(nbformat.read(path, as_version=4)), resources)

@@ -1,5 +1,5 @@
-"""The command line: `python -m kneel_lib run | train | transfer | labels | test | predict | pretrain |
-onnx | record | report | notebooks | verify`."""
+"""The command line: `python -m kneel_lib run | sweep | certify | train | transfer | labels | test | predict |
+adapt | pretrain | onnx | record | report | notebooks | verify`."""
 
 import argparse
 import io
@@ -9,6 +9,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from kneel_lib import paths
 from kneel_lib.errors import KneelError
 
 Option = tuple[str, dict[str, Any]]
@@ -100,6 +101,24 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     at_once = option("--at-once", AT_ONCE, type=not_negative, default=0)
     run = profile("quick"), COHORT, SOME_NOTEBOOKS, given, at_once, ENGINE, JOBS
     add("run", "run the notebooks with papermill and build all tables and figures", *run)
+    varied = several(
+        "--folds", not_negative, None, "folds to try, where a notebook has one (default: its own)"
+    )
+    grid = SOME_NOTEBOOKS, several("--seeds", not_negative, [0, 1, 2], "seeds to try"), varied
+    add(
+        "sweep",
+        "notebooks at several seeds and folds, all their numbers in one table",
+        *grid,
+        profile("smoke"),
+        COHORT,
+        given,
+        at_once,
+    )
+    kept = option("--record", "keep the tables, to be compared with later", action="store_true")
+    place = option("--reference", "where they are recorded", default=str(paths.RESULTS / "certified"))
+    size = option("--profile", "with --record (else: the recorded one)", default="quick")
+    again = "execute the recorded notebooks again and compare their tables with the recorded ones"
+    add("certify", again, SOME_NOTEBOOKS, kept, size, place, at_once)
     train = SETTINGS, profile("native"), COHORT, FOLDS, SEEDS, DEVICE, ENGINE, JOBS
     add("train", "make the missing runs of some settings, fold by fold", *train)
     source, target = option("--source", default="simulated"), option("--target", default="crops")
@@ -127,6 +146,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         option("--via", "pictures and tables to correct in the VGG Image Annotator", action="store_true"),
         option("--sr", "DICOM structured reports of DICOM files", action="store_true"),
         option("--pdf", "a page to print, eight knees a page", action="store_true"),
+        option("--weights", "a folder of other networks, as adapt writes it", default=""),
+    )
+    add(
+        "adapt",
+        "train the pretrained network on with answers that a person has corrected (docs/corrections.md)",
+        option("path", "the folder that was given to predict"),
+        option("corrected", "via.csv or via.json as it was saved after correcting"),
+        option("--answers", "the folder that predict wrote to", default="kneel_landmarks"),
+        option("--output", "for predict --weights", default="kneel_adapted"),
+        option("--spacing", "mm a pixel where the file says none", type=float),
+        option("--epochs", type=positive, default=10),
+        SEED,
+        DEVICE,
     )
     pretrain = (
         option("setting"),

@@ -4,12 +4,15 @@ import os
 from argparse import Namespace
 from collections import defaultdict
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from kneel_lib import certify as certification
 from kneel_lib import notebook_runner, paths
 from kneel_lib.data.cohort import Cohort
+from kneel_lib.data.via import load_via, read_via
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment import store
 from kneel_lib.experiment.cohorts import load_cohort
@@ -18,10 +21,15 @@ from kneel_lib.experiment.profiles import Profile, find_profile, profile_for
 from kneel_lib.experiment.rows import SETTINGS, find_setting
 from kneel_lib.experiment.runs import get_run
 from kneel_lib.experiment.store import NETWORKS
+from kneel_lib.files import write_text
+from kneel_lib.pipeline.corrected import moves, summary
+from kneel_lib.pipeline.fine_tuning import NAME, Schedule, fine_tune, write_weights
+from kneel_lib.pipeline.predict import ANSWERS, read_answers
 from kneel_lib.pipeline.pretrained import KINDS, write_pretrained
 from kneel_lib.pipeline.test_sets import evaluate
 from kneel_lib.report import build_report
 from kneel_lib.reporting.pipeline_tables import test_set_table
+from kneel_lib.sweep import sweep as sweep_grid
 
 
 def run(options: Namespace) -> int:
@@ -35,6 +43,27 @@ def run(options: Namespace) -> int:
     given = {**parameters, "profile": options.profile, "cohort": cohort.name}
     output = paths.output(cohort.name, options.profile)
     return int(bool(notebook_runner.run_notebooks(given, output, options.notebook, at_once)))
+
+
+def sweep(options: Namespace) -> int:
+    parameters = dict(notebook_runner.parse_parameter(text) for text in options.parameter)
+    _, cohort = trained_on(options)
+    at_once = options.at_once or notebook_runner.side_by_side(None)
+    os.environ["KNEEL_ENGINE"] = "sequential"  # the notebooks use the cores
+    grid = {"seed": options.seeds, **({"fold": options.folds} if options.folds else {})}
+    given = {**parameters, "profile": options.profile, "cohort": cohort.name}
+    output = paths.output(cohort.name, options.profile, "sweep")
+    return int(sweep_grid(options.notebook, grid, given, output, at_once) > 0)
+
+
+def certify(options: Namespace) -> int:
+    at_once = options.at_once or notebook_runner.side_by_side(None)
+    reference = Path(options.reference)
+    if options.record:
+        given = {"profile": find_profile(options.profile).name, "cohort": "simulated"}
+        return int(bool(certification.record(options.notebook, given, reference, at_once)))
+    compared = certification.certify(options.notebook, reference, at_once)
+    return int(not all(table.equal for table in compared))
 
 
 def trained_on(options: Namespace) -> tuple[Profile, Cohort]:
@@ -108,6 +137,24 @@ def pretrain(options: Namespace) -> int:
     given = cohort, options.folds, options.seeds, options.device
     for made in each_run([setting], profile_for(setting, profile), *given, weights=True):
         print(write_pretrained(made, setting.method if setting.method in KINDS else "landmarks"))
+    return 0
+
+
+def adapt(options: Namespace) -> int:
+    output = Path(options.output)
+    moved = moves(read_answers(Path(options.answers) / ANSWERS).values(), read_via(options.corrected))
+    found = summary(moved)
+    print(
+        f"{found['landmarks_moved']} of {found['landmarks']} landmarks were moved, on "
+        f"{found['knees_moved']} of {found['knees']} knees; half of them by more than "
+        f"{found['median_moved_px']:.1f} px ({found['median_moved_mm']:.2f} mm)",
+        flush=True,
+    )
+    cohort = load_via(options.path, options.corrected, NAME, options.spacing, split="train", kl=0)
+    made = fine_tune(cohort, Schedule(options.epochs), seed=options.seed, device=options.device)
+    print(write_weights(made, output))
+    write_text(output / "moves.csv", moved.to_csv(index=False, float_format="%.3f"))
+    print(f"try it on knees that were not corrected: predict FOLDER --weights {output}")
     return 0
 
 

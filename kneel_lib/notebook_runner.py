@@ -13,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from kneel_lib import paths
-from kneel_lib.data.folds import FOLDS
-from kneel_lib.data.tables import said
 from kneel_lib.errors import KneelError
-from kneel_lib.experiment.cohorts import NAMES
-from kneel_lib.experiment.profiles import PROFILES
-from kneel_lib.experiment.rows import DATASETS, SETTINGS
-from kneel_lib.experiment.spec import MOST_SEED
+from kneel_lib.experiment.parameters import SHOWN, check_name, check_value, unusual
 from kneel_lib.figures.publishing import WITHOUT_PICTURES
 from kneel_lib.figures.shown import fewer_colours
 from kneel_lib.files import last_line, make_writable, write_whole
@@ -67,89 +62,21 @@ def declared_parameters(path: Path) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Allowed:
-    """What a notebook's parameter may be: said to who gives another value, and tested."""
-
-    said: str
-    holds: Callable[[Any], bool]
-
-
-def from_to(low: int, high: int) -> Allowed:
-    """A whole number between two, both allowed."""
-    return Allowed(f"a whole number from {low} to {high}", lambda value: low <= value <= high)
-
-
-def name_among(names: Collection[str]) -> Allowed:
-    return Allowed(f"one of {', '.join(names)}", lambda value: value in names)
-
-
-def list_of(said: str, holds: Callable[[Any], bool]) -> Allowed:
-    """A list of different entries, one at least."""
-    return Allowed(
-        f"a list of one or more different entries, each {said}",
-        lambda values: (
-            len(values) > 0 and all(map(holds, values)) and all(values.count(value) == 1 for value in values)
-        ),
-    )
-
-
-def names_among(names: Collection[str]) -> Allowed:
-    return list_of(f"one of {', '.join(names)}", lambda value: isinstance(value, str) and value in names)
-
-
-ALLOWED = {
-    "profile": name_among(PROFILES),
-    "cohort": name_among(("auto", *NAMES)),
-    "seed": from_to(0, MOST_SEED),
-    "fold": from_to(0, FOLDS - 1),
-    "models": from_to(1, FOLDS),
-    "rounds": from_to(1, 1000),
-    "steps": from_to(1, 100_000),
-    "settings": names_among(SETTINGS),
-    "datasets": names_among(DATASETS),
-    "counts": list_of(
-        "a whole number of labelled knees from 2 to 100000",
-        lambda value: type(value) is int and 2 <= value <= 100_000,
-    ),
-}
-"""{parameter of the notebooks: its values}; others may have any of their default's type."""
-
-
 def check_parameters(given: dict[str, Any], notebooks: Iterable[Path]) -> dict[Path, dict[str, Any]]:
     """{notebook: the given parameters it declares}; `KneelError` for a name that none declares, a value of
     another type, or one that is not `ALLOWED`."""
     declared = {path: declared_parameters(path) for path in notebooks}
-    known = sorted({name for parameters in declared.values() for name in parameters})
+    known = {name for parameters in declared.values() for name in parameters}
     for name, value in given.items():
-        if name not in known:
-            raise KneelError(f"no notebook has a parameter '{name[:SHOWN]}': there are {', '.join(known)}")
+        check_name(name, known, "any of the notebooks")
         for path, parameters in declared.items():
-            if name in parameters and not same_type(value, parameters[name]):
-                raise KneelError(
-                    f"parameter {name} of {path.name} must be of type {type(parameters[name]).__name__}, "
-                    f"like {parameters[name]!r}: got {shown(value)}"
-                )
-        if name in ALLOWED and not ALLOWED[name].holds(value):
-            raise KneelError(f"parameter {name}: {shown(value)}, allowed is {ALLOWED[name].said}")
+            if name in parameters:
+                default = parameters[name]
+                check_value(name, value, type(default), f", like {default!r} in {path.name}")
     return {
         path: {name: given[name] for name in parameters if name in given}
         for path, parameters in declared.items()
     }
-
-
-def shown(value: object) -> str:
-    """A parameter's value as a message shows it: as Python writes it, unless it is long."""
-    short = not isinstance(value, int) or abs(value) < 10**SHOWN
-    return repr(value) if short and len(repr(value)) <= SHOWN else said(value)
-
-
-SHOWN = 60
-
-
-def same_type(value: object, default: object) -> bool:
-    """Whether a parameter may take this value: the default's type, or a whole number for a float."""
-    return type(value) is type(default) or (type(default) is float and type(value) is int)
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:
@@ -163,36 +90,62 @@ def parse_parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
+@dataclass(frozen=True, eq=False)
+class Execution:
+    """A notebook to execute with some parameters; the executed copy goes to `folder`/notebooks.
+
+    environment: variables that are its own, e.g. KNEEL_OUTPUT. said: what tells it from other executions of
+    the same notebook, where there are some.
+    """
+
+    path: Path
+    parameters: dict[str, Any]
+    folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    said: str = ""
+
+    @property
+    def target(self) -> Path:
+        return self.folder / "notebooks" / self.path.name
+
+
 def run_notebooks(
     given: dict[str, Any], output: Path | str, names: Sequence[str] | None = None, at_once: int = 1
 ) -> list[str]:
-    """Run the notebooks with these parameters; executed copies go to `output`/notebooks. Returns the names
-    that failed.
+    """Run the notebooks with these parameters; executed copies go to `output`/notebooks, where a notebook has
+    unusual parameters with these in the folder's name. Returns the names that failed."""
+    chosen = check_parameters(given, notebook_paths(names))
+    executions = [
+        Execution(path, parameters, Path("-".join([str(output), *unusual(path.stem, parameters)])))
+        for path, parameters in chosen.items()
+    ]
+    failed = execute(executions, at_once)
+    print_summary(executions, failed)
+    return [execution.path.name for execution in failed]
+
+
+def execute(executions: Sequence[Execution], at_once: int = 1) -> dict[Execution, str]:
+    """Execute notebooks, past failures; returns those that failed, with one line of what went wrong.
 
     at_once: how many run side by side, each with one thread (`threads.py`); the first one always runs alone,
     since it draws the cohort that all others read. What two of them need is made by one, and the other waits
     for it.
     """
-    notebooks = notebook_paths(names)
-    chosen = check_parameters(given, notebooks)
-    folder = Path(output) / "notebooks"
-    make_writable(folder)
+    for execution in executions:
+        make_writable(execution.target.parent)
 
-    def run_one(place: int) -> str | None:
-        path = notebooks[place]
-        print(f"[{place + 1}/{len(notebooks)}] {path.name}", flush=True)
+    def execute_one(place: int) -> str:
+        one = executions[place]
+        print(f"[{place + 1}/{len(executions)}] {one.path.name}{one.said}", flush=True)
         started = time.monotonic()
-        prefix = f"{path.name[:2]}: " if at_once > 1 else ""
-        trouble = run_notebook(path, folder / path.name, chosen[path], prefix)
+        trouble = run_notebook(one, f"{one.path.name[:2]}: " if at_once > 1 else "")
         ended = f"{'failed' if trouble else 'done'} in {time.monotonic() - started:.0f} s"
-        print(f"    {path.name} {ended}", flush=True)
+        print(f"    {one.path.name}{one.said} {ended}", flush=True)
         return trouble
 
     with ThreadPoolExecutor(at_once) as pool:
-        troubles = [run_one(0), *pool.map(run_one, range(1, len(notebooks)))]
-    failed = {path.name: trouble for path, trouble in zip(notebooks, troubles) if trouble}
-    print_summary(notebooks, failed, output)
-    return list(failed)
+        troubles = [execute_one(0), *pool.map(execute_one, range(1, len(executions)))]
+    return {execution: trouble for execution, trouble in zip(executions, troubles) if trouble}
 
 
 def side_by_side(engine: str | None) -> int:
@@ -201,16 +154,18 @@ def side_by_side(engine: str | None) -> int:
     return 1 if engine not in (None, "sequential") else min(os.cpu_count() or 1, MOST)
 
 
-def run_notebook(path: Path, target: Path, parameters: dict[str, Any], prefix: str = "") -> str:
+def run_notebook(execution: Execution, prefix: str = "") -> str:
     """Run one notebook in its own process; returns "" or the one line that says what went wrong.
 
     prefix: put before each line that it prints.
     """
     how = "--no-progress-bar --log-output --log-level WARNING --kernel python3 --stdout-file /dev/stdout"
-    command: list[str | Path] = [sys.executable, "-c", PAPERMILL, path, target, *how.split()]
-    for name, value in parameters.items():
+    notebook = execution.path, execution.target
+    command: list[str | Path] = [sys.executable, "-c", PAPERMILL, *notebook, *how.split()]
+    for name, value in execution.parameters.items():
         command += ["--parameters_yaml", json.dumps({name: value})]
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    quiet = {"PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
+    environment = {**os.environ, **quiet, **execution.environment}
     with tempfile.TemporaryFile("w+") as errors:
         streams: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": errors}
         with subprocess.Popen(command, **streams, text=True, env=environment) as process:
@@ -221,16 +176,25 @@ def run_notebook(path: Path, target: Path, parameters: dict[str, Any], prefix: s
         return last_line(errors.read()) if process.returncode else ""
 
 
-def print_summary(notebooks: Any, failed: Any, output: Any) -> None:
+def print_summary(executions: Sequence[Execution], failed: Mapping[Execution, str]) -> None:
     """What was built, where, and what failed."""
-    print(f"\nbuilt under {output}:")
-    for file in sorted(Path(output).rglob("*")):
-        if file.is_file():
-            print(f"    {file.relative_to(output)}")
-    for path in notebooks:
-        if path.name in failed:
-            print(f"failed: {path.name}: {failed[path.name]}")
-    print(f"{len(notebooks) - len(failed)} of {len(notebooks)} notebooks ran to their end", flush=True)
+    for folder in dict.fromkeys(execution.folder for execution in executions):
+        print(f"\nbuilt under {folder}:")
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                print(f"    {file.relative_to(folder)}")
+    print_failures(failed)
+    print(f"{len(executions) - len(failed)} of {len(executions)} notebooks ran to their end", flush=True)
+
+
+def print_failures(failed: Mapping[Execution, str]) -> None:
+    for execution, trouble in failed.items():
+        print(f"failed: {execution.path.name}{execution.said}: {trouble}")
+
+
+def written_tables(folder: Path) -> dict[str, Path]:
+    """{name below the folder, e.g. "tables/losses.csv": the csv file}, of all that notebooks wrote there."""
+    return {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*.csv"))}
 
 
 def code_hash(notebook: Any) -> str:

@@ -42,10 +42,10 @@ def runs() -> Path:
     return chosen("KNEEL_RUNS", ROOT / "runs")
 
 
-def output(cohort: str, profile: str) -> Path:
-    """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/<cohort>-<profile>/ in the
-    project."""
-    return chosen("KNEEL_OUTPUT", ROOT / "output") / f"{cohort}-{profile}"
+def output(cohort: str, profile: str, *parts: str) -> Path:
+    """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/, and in it
+    <cohort>-<profile>/; `parts` (unusual parameters) go on in its name."""
+    return chosen("KNEEL_OUTPUT", ROOT / "output") / "-".join((cohort, profile, *parts))
 
 
 def cache() -> Path:

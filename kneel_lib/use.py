@@ -13,7 +13,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.outputs import OUTPUTS, write_outputs
 from kneel_lib.pipeline.onnx_export import export
 from kneel_lib.pipeline.predict import check_pretrained, predict_all
-from kneel_lib.pipeline.pretrained import named_networks
+from kneel_lib.pipeline.pretrained import FOLDER, named_networks
 
 
 def predict(options: Namespace) -> int:
@@ -21,7 +21,8 @@ def predict(options: Namespace) -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, lambda *_: sys.exit(f"stopped; answers so far are under {options.output}"))
     warnings.filterwarnings("ignore", ".* adjusting the input task iterator")  # joblib, when it is stopped
-    asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume
+    weights = Path(options.weights) if options.weights else FOLDER
+    asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume, weights
     failed = predict_all(*asked)
     troubles = write_outputs(
         [name for name in OUTPUTS if getattr(options, name)], options.path, options.output

@@ -29,9 +29,11 @@ OWN = {
     "kneel_lib",
     "studies",
     "course",
+    "app",
     "browsing",
     "conftest",
     "dicom_writer",
+    "film",
     "hostile_files",
     "wrong_answers",
 }
@@ -41,6 +43,7 @@ FILES = (
     "requirements-test.txt",
     "requirements-heatmap.txt",
     "requirements-course.txt",
+    "requirements-app.txt",
 )
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 
@@ -76,14 +79,14 @@ EXTRAS = {name: listed(lines) for name, lines in PROJECT["optional-dependencies"
 PLAIN = listed(PROJECT["dependencies"])
 
 
-@pytest.mark.parametrize("folder", ["kneel_lib", "studies", "course", "tests"])
+@pytest.mark.parametrize("folder", ["kneel_lib", "studies", "course", "app", "tests"])
 def test_pyproject_lists_all_that_is_imported(folder):
     extras = {name for extra, rows in EXTRAS.items() if folder == "tests" or extra != "test" for name in rows}
     assert imported(folder) <= PLAIN.keys() | extras
 
 
 def test_every_listed_extra_beside_the_tests_has_somebody_who_imports_it():
-    asked = imported("kneel_lib") | imported("studies") | imported("course")
+    asked = imported("kneel_lib") | imported("studies") | imported("course") | imported("app")
     for extra, rows in EXTRAS.items():
         assert extra == "test" or asked & rows.keys(), f"nothing imports the extra [{extra}]"
 

@@ -5,6 +5,7 @@ One reader serves a whole process, file after file: starting it costs half a sec
 the pixels. `read_apart` is called here, `main` runs over there. What comes back is json and plain pixels.
 """
 
+import atexit
 import json
 import os
 import signal
@@ -120,6 +121,14 @@ def dismissed(reader: subprocess.Popen, bounds: Bounds) -> int:
     except subprocess.TimeoutExpired:
         reader.kill()
         return reader.wait()
+
+
+@atexit.register
+def dismiss_all() -> None:
+    """No reader outlives the process that asks it."""
+    for (process, bounds), reader in list(READERS.items()):
+        if process == os.getpid():
+            dismissed(reader, bounds)
 
 
 def ended(path: Path | str, code: int, bounds: Bounds) -> str:

@@ -56,21 +56,21 @@ def get_planned(
     spec: RunSpec,
     cohort: Cohort,
     source: Cohort | None = None,
-    first: Run | None = None,
+    first: Run | torch.nn.Module | None = None,
     device: str = "cpu",
     weights: bool = False,
 ) -> Run:
     """The finished run: loaded if it exists, else made now, going on from a checkpoint where one was left.
 
     spec: of `plan`, of the same cohort, source and first run. first: a finished run whose network's weights
-    are taken over wherever a layer fits; without one the setting says where to start, and that run is made
-    first if it is missing. weights: a recorded run, which has none, will not do, and is made again here. A
-    second process that asks for the same run waits for the first.
+    are taken over wherever a layer fits, or that network; without one the setting says where to start, and
+    that run is made first if it is missing. weights: a recorded run, which has none, will not do, and is made
+    again here. A second process that asks for the same run waits for the first.
     """
 
     def make() -> Run:
         known, held_out = knees_of(spec, cohort, source)
-        before = first or starting_run(spec, cohort, device)
+        before = first if first is not None else starting_run(spec, cohort, device)
         return make_run(spec, known, held_out, device, before)
 
     return find_or_make(spec, make, weights)
@@ -106,7 +106,9 @@ def find_or_make(spec: RunSpec, make: Callable[[], Run], weights: bool = False) 
         return find_run(spec, weights) or make()
 
 
-def make_run(spec: RunSpec, known: Cohort, held_out: Cohort, device: str, first: Run | None = None) -> Run:
+def make_run(
+    spec: RunSpec, known: Cohort, held_out: Cohort, device: str, first: Run | torch.nn.Module | None = None
+) -> Run:
     """Train on the cohort `known`, predict `held_out`, and put the run's folder in place in one move.
 
     What the manifest says of code and machine is noted now, before anything is made."""
@@ -116,7 +118,8 @@ def make_run(spec: RunSpec, known: Cohort, held_out: Cohort, device: str, first:
     for left_over in work.glob("*.tmp"):
         left_over.unlink()
     pieces = begin_piece(work, beginning(device), not any((work / name).exists() for name in WORKING_FILES))
-    result = method(Task(spec, known, held_out, work, device, load_network(first) if first else None))
+    network = load_network(first) if isinstance(first, Run) else first
+    result = method(Task(spec, known, held_out, work, device, network))
     tables = [predict_held_out(result.predict, spec, held_out, centre, FINAL) for centre in CENTRES]
     if result.predict_ema:
         tables.append(predict_held_out(result.predict_ema, spec, held_out, "truth", EMA))

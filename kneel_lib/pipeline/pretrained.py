@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment import trained
-from kneel_lib.experiment.spec import as_data, from_data
+from kneel_lib.experiment.spec import RunSpec, as_data, from_data
 from kneel_lib.experiment.store import Run
 from kneel_lib.files import write_whole
 from kneel_lib.network import checkpoint
@@ -55,6 +55,13 @@ def load_networks(kind: str, folder: Path | str = FOLDER) -> list[Network]:
 
 def load_network(path: Path) -> Network:
     """One pretrained `Network`."""
+    spec, model = read_network(path)
+    network = model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    return Network(network, spec.profile.size_px, spec.profile.spacing_mm, grey=spec.setting.grey)
+
+
+def read_network(path: Path) -> tuple[RunSpec, torch.nn.Module]:
+    """What the run was that a file's network comes from, and the network. Raises `KneelError`."""
     tensors, metadata = checkpoint.load_tensors(path)
     try:
         spec = from_data(json.loads(metadata["network"])["spec"])
@@ -64,5 +71,4 @@ def load_network(path: Path) -> Network:
         )
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise KneelError(f"{path} is no network of this package ({str(error).splitlines()[0]})") from None
-    network = model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Network(network, spec.profile.size_px, spec.profile.spacing_mm, grey=spec.setting.grey)
+    return spec, model

@@ -18,7 +18,7 @@ from kneel_lib import paths
 
 def command(target, *arguments):
     """`make TARGET` with the environment that runs the tests, which has what the target needs."""
-    ready = [word for name in ("", "-book") for word in ("-o", f".venv/.ready{name}")]
+    ready = [word for name in ("", "-book", "-app") for word in ("-o", f".venv/.ready{name}")]
     return ["make", "--no-print-directory", *ready, f"BIN={Path(sys.executable).parent}", target, *arguments]
 
 

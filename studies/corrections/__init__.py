@@ -1,0 +1,1 @@
+"""What 25 corrected knees of another hospital are worth (docs/corrections.md)."""
