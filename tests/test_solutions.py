@@ -55,7 +55,7 @@ def marked(answer):
     return pytest.param(answer, marks=[pytest.mark.trains] if SLOW.search(ANSWERS[answer]) else [])
 
 
-@pytest.mark.parametrize("answer", map(marked, ANSWERS))
+@pytest.mark.parametrize("answer", [marked(answer) for answer in ANSWERS])
 def test_an_answer_holds(answer, beginning, tmp_path):
     file = tmp_path / f"answer_{answer}.py"
     file.write_text(snippet(answer))
