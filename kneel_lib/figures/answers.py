@@ -20,7 +20,7 @@ MOST_ROWS = 12
 
 def recorded_differences() -> pd.DataFrame:
     """The recorded differences in MRE at the profile of Table 1, a row a `Pair`: setting, against, weights,
-    difference, low, high (over subjects), low_trainings, high_trainings, knees, trainings."""
+    difference, low_subjects, high_subjects, low_trainings, high_trainings, knees, trainings."""
     tables = [pd.read_csv(paths.RESULTS / name) for name in ("comparisons.csv", "ablations.csv")]
     table = pd.concat(tables, ignore_index=True)
     chosen = (table["quantity"] == "mre_mm") & (table["profile"] == selection.TABLE1_PROFILE)
@@ -70,7 +70,7 @@ def draw_differences(axes: Axes, rows: pd.DataFrame) -> None:
     places = np.arange(len(rows))
     axes.axvline(0, color="0.4", linewidth=0.8)
     axes.hlines(places, rows["low_trainings"], rows["high_trainings"], color="C0", linewidth=0.9)
-    axes.hlines(places, rows["low"], rows["high"], color="C0", linewidth=3)
+    axes.hlines(places, rows["low_subjects"], rows["high_subjects"], color="C0", linewidth=3)
     axes.plot(rows["difference"], places, "o", color="C0", mec="white", mew=0.6, markersize=5)
     axes.set_yticks(places, list(rows["row"]), fontsize=6.5)
     axes.tick_params(axis="x", labelsize=7)

@@ -8,8 +8,9 @@ from conftest import drawn_cohort
 from kneel_lib import metrics
 from kneel_lib.baselines import rfrv_clm
 from kneel_lib.data.folds import split_rows, take_knees
-from kneel_lib.data.rois import CENTRES, cut_rois
+from kneel_lib.data.rois import CENTRES
 from kneel_lib.experiment import runs, trained
+from kneel_lib.experiment.methods import cut_as
 from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.experiment.store import load_run
@@ -53,12 +54,12 @@ def test_votes_and_experts_beat_the_mean_shape(classical):
 
 
 def test_forests_that_were_not_kept_are_grown_again_as_they_were(classical, knees, tmp_path):
-    recorded = tmp_path / "recorded"
+    recorded = tmp_path / classical["rfrv_clm"].spec.address
     shutil.copytree(classical["rfrv_clm"].folder, recorded, ignore=shutil.ignore_patterns("*.npz"))
     again = trained.load_forests(load_run(recorded), knees)
     chosen = take_knees(knees, SMOKE.knees)
     held_out = chosen.select(split_rows(chosen, 0)[1])
-    rois = cut_rois(held_out, SMOKE.size_px, SMOKE.spacing_mm)
+    rois = cut_as(classical["rfrv_clm"].spec, held_out)
     errors = metrics.landmark_errors(rois.to_mm(rfrv_clm.fit(again, rois.images)), held_out.landmarks_mm)
     assert np.allclose(errors, classical["rfrv_clm"].errors(), atol=1e-3)
 

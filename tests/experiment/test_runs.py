@@ -489,7 +489,7 @@ def test_a_row_of_test_time_augmentation_uses_the_network_of_its_row_and_trains_
     plain = runs.get_run(SETTINGS["best"], profile, cohort, 0)
     assert looked.spec.start.run == plain.spec.hash and not (looked.folder / WEIGHTS).exists()
     _, held_out = split_rows(cohort, 0)
-    rois = cut_rois(cohort.select(held_out), profile.size_px, profile.spacing_mm)
+    rois = cut_as(plain.spec, cohort.select(held_out))
     expected = rois.to_mm(test_time_augmentation.predict(trained.load_network(plain), rois))
     assert np.allclose(looked.predictions.query("roi == 'truth'")[["x4", "y4"]], expected[:, 4], atol=1e-3)
     assert len(selection.cross_validated([looked, plain])) == 2 and selection.with_ema([looked]) == [looked]

@@ -25,7 +25,7 @@ def test_dots_and_lines_are_those_of_the_recorded_table():
         np.testing.assert_allclose(dots.get_xdata(), known.loc[pairs, "difference"])
         trainings, subjects = axes.collections
         ends = np.array([segment[:, 0] for segment in subjects.get_segments()])
-        np.testing.assert_allclose(ends, known.loc[pairs, ["low", "high"]])
+        np.testing.assert_allclose(ends, known.loc[pairs, ["low_subjects", "high_subjects"]])
         assert trainings.get_linewidth()[0] < subjects.get_linewidth()[0]
     labels = [text.get_text() for text in shown[0].get_yticklabels()]
     assert labels == ["l1 − wing, last epoch", "l1 − wing"]  # where there are two, it says which
