@@ -17,7 +17,7 @@ from kneel_lib.pipeline.predict import ANSWERS
 
 pytestmark = pytest.mark.trains
 
-COUNT = 6
+COUNT = 16  # so many that a test that is slow to look still finds it at work
 
 
 @pytest.fixture
