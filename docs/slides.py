@@ -25,6 +25,7 @@ HEADING = re.compile(r"^(?=#+ )", re.MULTILINE)
 SENTENCE = re.compile(r"(?<=[.?!])\s")
 ROOM = 260  # letters of a text that a slide has room for, beside its first sentence
 LINK = re.compile(r"(?<!!)\[([^\]\n]*)\]\(([^)\s]+)\)")
+PICTURE = re.compile(r"(!\[[^\]\n]*\])\(\.\./([^)\s]+)\)")
 STANDS_ON_SLIDE = ("$$", "|", "- ", "* ", "1. ", "![")
 
 
@@ -56,7 +57,8 @@ def point(text: str) -> str:
 
 
 def with_links(text: str) -> str:
-    """A text whose links lead from slides to slides; what has no slides is named without a link."""
+    """A text whose links lead from slides to slides, and whose pictures lie beside them (`copy_pictures`);
+    what has no slides is named without a link."""
 
     def link(match: re.Match[str]) -> str:
         words, target = match.groups()
@@ -64,7 +66,7 @@ def with_links(text: str) -> str:
             return f"[{words}]({Path(target).stem}.html)"
         return match[0] if "://" in target else words
 
-    return LINK.sub(link, text)
+    return LINK.sub(link, PICTURE.sub(r"\1(\2)", text))
 
 
 def presented(notebook: NotebookNode) -> NotebookNode:
@@ -82,6 +84,15 @@ def presented(notebook: NotebookNode) -> NotebookNode:
             for kind, source in ((shown, point(text)), ("notes", text)):
                 cells.append(new_markdown_cell(source, metadata={"slideshow": {"slide_type": kind}}))
     return NotebookNode(notebook, cells=cells)
+
+
+def copy_pictures(notebook: NotebookNode, folder: Path) -> None:
+    """Put the repository's pictures that the texts show beside the slides."""
+    for cell in notebook.cells:
+        for match in PICTURE.finditer(cell.source if cell.cell_type == "markdown" else ""):
+            place = folder / match[2]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(DOCS.parent / match[2], place)
 
 
 def package_folder(name: str) -> Path:
@@ -108,16 +119,16 @@ def write_slides(folder: Path) -> None:
     exporter = SlidesExporter(
         template_name="kneel",
         extra_template_basedirs=[str(DOCS / "slides_template")],
-        config=Config(
-            SlidesExporter={"reveal_url_prefix": "reveal", "reveal_theme": "white", "embed_images": True}
-        ),
+        config=Config(SlidesExporter={"reveal_url_prefix": "reveal", "reveal_theme": "white"}),
     )
     for path in sorted((DOCS.parent / "notebooks").glob(CHAPTERS)):
         resources = {
-            "metadata": {"name": path.stem, "path": str(path.parent)},
+            "metadata": {"name": path.stem},
             "slides_css": (DOCS / "static" / "slides.css").read_text(),
         }
-        page, _ = exporter.from_notebook_node(presented(nbformat.read(path, as_version=4)), resources)
+        notebook = nbformat.read(path, as_version=4)
+        copy_pictures(notebook, folder)
+        page, _ = exporter.from_notebook_node(presented(notebook), resources)
         (folder / f"{path.stem}.html").write_text(page)
         print(folder / f"{path.stem}.html")
 
