@@ -1,8 +1,9 @@
 """One thread a process: the fastest way to use a machine's cores is a process for each
 (`experiment/engines.py`).
 
-Two threads in one process train 1.4 times as fast as one, two processes twice as fast. And threads that share
-a machine with anything else spend their time waiting for each other (`results/threads.csv`).
+Two threads in one process train 1.4 times as fast as one, two processes twice as fast (`results/speed.csv`).
+And threads that share a machine with anything else spend their time waiting for each other
+(`python -m studies.speed --parts threads` measures it).
 """
 
 import os
