@@ -7,6 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from app.opened import moved
 from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph, stretch
 from kneel_lib.figures.style import FEMUR_COLOUR, TIBIA_COLOUR
@@ -49,18 +50,18 @@ class CloseUp:
         """What is drawn of each landmark. found: as the networks found it, whose ellipses are drawn where a
         landmark was not moved."""
         places = self.to_page(knee.points_px).round(2).tolist()
-        away = (knee.points_px != found.points_px).any(axis=1)
+        away = moved(found, knee.points_px)
         marks: list[dict[str, Any]] = []
         for number, name in enumerate(landmarks.NAMES):
             region = found.region_px[number] / self.step_px
-            known = np.isfinite(region).all() and not away[number]
+            known = np.isfinite(region).all() and number not in away
             across, along = region.round(2).tolist()
             marks.append(
                 {
                     "name": name,
                     "at": places[number],
                     "colour": TIBIA_COLOUR if number in landmarks.TIBIA else FEMUR_COLOUR,
-                    "moved": bool(away[number]),
+                    "moved": number in away,
                     "ellipse": [along, across, round(float(found.region_degrees[number]), 1)]
                     if known
                     else None,

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pandas as pd
-
 from app.opened import Opened
 from kneel_lib.data.radiographs import file_format
 from kneel_lib.errors import KneelError
-from kneel_lib.pipeline.answer_tables import landmark_table, without_formulas
+from kneel_lib.pipeline.answer_tables import as_csv, landmark_table
 from kneel_lib.pipeline.corrections import FOLDER, write_picture, write_tables
 from kneel_lib.pipeline.measurement_table import measurement_table
 from kneel_lib.pipeline.structured_report import write_report
@@ -20,16 +18,11 @@ Download = tuple[str, bytes]
 
 
 def landmarks_csv(opened: Opened) -> Download:
-    return f"{opened.name}.landmarks.csv", as_csv(landmark_table([opened.entry]))
+    return f"{opened.name}.landmarks.csv", as_csv(landmark_table([opened.entry])).encode()
 
 
 def measurements_csv(opened: Opened) -> Download:
-    return f"{opened.name}.measurements.csv", as_csv(measurement_table([opened.entry]))
-
-
-def as_csv(table: pd.DataFrame) -> bytes:
-    """As predict writes its tables."""
-    return without_formulas(table).to_csv(index=False, float_format="%.3f").encode()
+    return f"{opened.name}.measurements.csv", as_csv(measurement_table([opened.entry])).encode()
 
 
 def via_zip(opened: Opened) -> Download:

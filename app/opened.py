@@ -12,7 +12,7 @@ import numpy as np
 
 from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph
-from kneel_lib.errors import KneelError
+from kneel_lib.errors import KneelError, unforeseen
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.measurements import Measurement, measurements
 from kneel_lib.pipeline.predict import Asked, Networks, described, load_pretrained, predict_file
@@ -35,8 +35,7 @@ class Opened:
 
     def moved(self, knee: int) -> tuple[int, ...]:
         """The landmarks of a knee that lie elsewhere than they were found."""
-        away = (self.knees[knee].points_px != self.found[knee].points_px).any(axis=1)
-        return tuple(np.flatnonzero(away).tolist())
+        return tuple(moved(self.found[knee], self.knees[knee].points_px))
 
     def with_landmark(self, knee: int, landmark: int, place_px: tuple[float, float]) -> "Opened":
         """With a landmark put at (x, y), in pixels of the file; at the border where that lies outside."""
@@ -72,16 +71,21 @@ class Opened:
         }
 
 
+def moved(found: Knee, points_px: np.ndarray) -> list[int]:
+    """The landmarks (16, 2) that lie elsewhere than a knee's were found."""
+    return np.flatnonzero((points_px != found.points_px).any(axis=1)).tolist()
+
+
 def corrected(found: Knee, points_px: np.ndarray) -> Knee:
     """A knee with landmarks (16, 2) that a person has moved. What the networks say of their own certainty is
     not said of a person's landmarks: ellipses, intervals and trust are left out, and a note names what was
     moved. Doubts stay."""
-    moved = np.flatnonzero((points_px != found.points_px).any(axis=1))
-    if not len(moved):
+    numbers = moved(found, points_px)
+    if not numbers:
         return found
-    note = BY_HAND + ", ".join(f"landmark {number}" for number in moved)
+    note = BY_HAND + ", ".join(f"landmark {number}" for number in numbers)
     spread = found.spread_mm.copy()
-    spread[moved] = np.nan
+    spread[numbers] = np.nan
     return replace(
         found,
         points_px=points_px,
@@ -115,6 +119,6 @@ def open_file(path: Path, networks: Networks, mm_per_px: float | None = None) ->
     except KneelError as error:
         raise KneelError(str(error).replace(str(path), path.name)) from None
     except Exception as error:  # whatever a stranger's file leads to is told in one sentence
-        said = f"{type(error).__name__}: {str(error)[:160]}".replace(str(path), path.name)
+        said = unforeseen(error).replace(str(path), path.name)
         raise KneelError(f"{path.name} could not be answered ({said})") from None
     return Opened(path, radiograph, tuple(knees), tuple(knees))

@@ -35,24 +35,27 @@ from kneel_lib.sweep import sweep as sweep_grid
 def run(options: Namespace) -> int:
     find_profile(options.profile)
     find(options.engine or "sequential", ENGINES, "engine")
-    parameters = dict(notebook_runner.parse_parameter(text) for text in options.parameter)
-    _, cohort = trained_on(options)
+    given = notebook_parameters(options)
     at_once = options.at_once or notebook_runner.side_by_side(options.engine)
     engine = options.engine or ("sequential" if at_once > 1 else "")  # notebooks side by side use the cores
     os.environ.update({"KNEEL_ENGINE": engine, "KNEEL_JOBS": str(options.jobs or "")})
-    given = {**parameters, "profile": options.profile, "cohort": cohort.name}
-    output = paths.output(cohort.name, options.profile)
+    output = paths.output(given["cohort"], given["profile"])
     return int(bool(notebook_runner.run_notebooks(given, output, options.notebook, at_once)))
 
 
-def sweep(options: Namespace) -> int:
+def notebook_parameters(options: Namespace) -> dict[str, Any]:
+    """What a command gives to notebooks: its parameters, the profile, and the cohort that "auto" is here."""
     parameters = dict(notebook_runner.parse_parameter(text) for text in options.parameter)
-    _, cohort = trained_on(options)
+    profile, cohort = trained_on(options)
+    return {**parameters, "profile": profile.name, "cohort": cohort.name}
+
+
+def sweep(options: Namespace) -> int:
+    given = notebook_parameters(options)
     at_once = options.at_once or notebook_runner.side_by_side(None)
     os.environ["KNEEL_ENGINE"] = "sequential"  # the notebooks use the cores
     grid = {"seed": options.seeds, **({"fold": options.folds} if options.folds else {})}
-    given = {**parameters, "profile": options.profile, "cohort": cohort.name}
-    output = paths.output(cohort.name, options.profile, "sweep")
+    output = paths.output(given["cohort"], given["profile"], "sweep")
     return int(sweep_grid(options.notebook, grid, given, output, at_once) > 0)
 
 

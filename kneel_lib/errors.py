@@ -13,6 +13,11 @@ class KneelError(Exception):
         return [f"error: {self}"]
 
 
+def unforeseen(error: Exception) -> str:
+    """What a message says of an error that is none of ours: its class, and how its text begins."""
+    return f"{type(error).__name__}: {str(error)[:160]}"
+
+
 def find(name: str, names: Collection[str], what: str) -> Any:
     """The entry of this name in a dict, the name itself of other `names`; else `KneelError` lists them."""
     if name not in names:

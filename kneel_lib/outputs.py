@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kneel_lib.data.radiographs import file_format
-from kneel_lib.errors import KneelError
+from kneel_lib.errors import KneelError, unforeseen
 from kneel_lib.pipeline.input_files import find_files, printable, written_path
 from kneel_lib.pipeline.predict import ANSWERS, read_answers
 
@@ -96,6 +96,5 @@ def each(entries: list[Entry], task: Callable[[Entry], Any]) -> tuple[list[Any],
         except KneelError as error:
             troubles.append(printable(str(error)))
         except Exception as error:
-            said = f"{entry['file']} could not be written ({type(error).__name__}: {str(error)[:160]})"
-            troubles.append(printable(said))
+            troubles.append(printable(f"{entry['file']} could not be written ({unforeseen(error)})"))
     return made, troubles

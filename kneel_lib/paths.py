@@ -45,7 +45,12 @@ def runs() -> Path:
 def output(cohort: str, profile: str, *parts: str) -> Path:
     """Where a run of the notebooks puts what it builds: KNEEL_OUTPUT, else output/, and in it
     <cohort>-<profile>/; `parts` (unusual parameters) go on in its name."""
-    return chosen("KNEEL_OUTPUT", ROOT / "output") / "-".join((cohort, profile, *parts))
+    return chosen("KNEEL_OUTPUT", ROOT / "output") / output_name(cohort, profile, *parts)
+
+
+def output_name(cohort: str, profile: str, *parts: str) -> str:
+    """The name of such a folder."""
+    return "-".join((cohort, profile, *parts))
 
 
 def cache() -> Path:

@@ -63,7 +63,7 @@ def points(
         point = dict(zip(grid, values))
         for path, parameters in check_parameters({**given, **point}, notebooks).items():
             root = output / path.stem
-            folder = "-".join((given["cohort"], given["profile"], *unusual(path.stem, parameters)))
+            folder = paths.output_name(given["cohort"], given["profile"], *unusual(path.stem, parameters))
             said = "".join(f", {name} {point[name]}" for name in grid if name in parameters)
             elsewhere = {"KNEEL_OUTPUT": str(root)}
             found[path, folder] = Execution(path, parameters, root / folder, elsewhere, said)

@@ -1,6 +1,6 @@
 """Shared parts of the tests: a small cohort with drawn knees, and the real crops where they are on this machine.
 
-Tests may run in several processes at once (`make test`): each has a store, a cache and an output folder of its own, and computes with one thread.
+Tests may run in several processes at once (`make test`): each has a store, a cache and an output folder of its own, and computes with one thread, as all that imports `kneel_lib` does.
 """
 
 import json
@@ -23,8 +23,6 @@ from kneel_lib.network import training
 from kneel_lib.pipeline.predictors import Network
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
-
-torch.set_num_threads(1 if WORKER else int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count())))
 
 settings.register_profile("same every time", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("same every time")

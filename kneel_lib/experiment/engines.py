@@ -116,7 +116,7 @@ def each_run(
     after ATTEMPTS.
     """
     named, workers = engine or os.environ.get("KNEEL_ENGINE"), workers or jobs_wanted()
-    start = find(named or "sequential", ENGINES, "engine")
+    find(named or "sequential", ENGINES, "engine")
     numbers = range(profile.folds) if folds is None else folds
     jobs = [
         Job(plan(setting, profile, cohort, fold, seed), cohort, device=device, weights=weights)
@@ -124,10 +124,11 @@ def each_run(
         for seed in seeds
         for fold in numbers
     ]
-    if named and start:
+    if not named:
+        spread = device == "cpu" and sum(not job.finished for job in jobs) > 1
+        named = "processes" if spread else "sequential"
+    if ENGINES[named]:
         make_missing(jobs, named, workers)
-    elif not named and device == "cpu" and sum(not job.finished for job in jobs) > 1:
-        make_missing(jobs, "processes", workers)
     for job in jobs:
         yield job.make()
 

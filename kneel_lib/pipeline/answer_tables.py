@@ -38,7 +38,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def write_tables(output: Path, entries: Sequence[dict[str, Any]]) -> None:
     """landmarks.csv, measurements.csv and landmarks.json of all entries."""
     for name, table in (("landmarks", landmark_table(entries)), ("measurements", measurement_table(entries))):
-        write_text(output / f"{name}.csv", without_formulas(table).to_csv(index=False, float_format="%.3f"))
+        write_text(output / f"{name}.csv", as_csv(table))
     written = {
         "knees": [knee for entry in entries for knee in entry["knees"]],
         "failed": {entry["file"]: entry["problem"] for entry in entries if entry["problem"]},
@@ -51,6 +51,11 @@ def landmark_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     known. A file without a knee, or a knee that was expected and not found, has one row with the reason."""
     rows = [row for entry in entries for row in rows_of(entry)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def as_csv(table: pd.DataFrame) -> str:
+    """A table of answers as text, which a spreadsheet takes for nothing else."""
+    return without_formulas(table).to_csv(index=False, float_format="%.3f")
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:

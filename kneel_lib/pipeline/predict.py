@@ -21,7 +21,7 @@ import torch
 from joblib import Parallel, delayed, effective_n_jobs
 
 from kneel_lib.data.radiographs import Radiograph, read_radiograph
-from kneel_lib.errors import KneelError
+from kneel_lib.errors import KneelError, unforeseen
 from kneel_lib.files import make_writable, sweep, write_text, write_whole
 from kneel_lib.pipeline import onnx_export
 from kneel_lib.pipeline.answer_tables import write_tables
@@ -244,7 +244,7 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
     except KneelError as error:
         return entry | {"problem": printable(str(error)), "unfinished": not os.access(file, os.R_OK)}
     except Exception as error:  # whatever a stranger's file leads to must not cost the others their answers
-        said = f"{file} could not be answered ({type(error).__name__}: {str(error)[:160]})"
+        said = f"{file} could not be answered ({unforeseen(error)})"
         return entry | {"problem": printable(said)}
     try:
         write_picture(written_path(asked.output / "overlays", name, ".png"), picture)

@@ -48,6 +48,11 @@ def named_networks(kind: str = "", folder: Path | str = FOLDER) -> dict[str, Net
     return {path.stem: load_network(path) for path in sorted(Path(folder).glob(f"{kind}*-*.safetensors"))}
 
 
+def networks_named(folder: Path = FOLDER) -> str:
+    """The networks of a folder in one line, as recorded tables name them."""
+    return " ".join(sorted(path.stem for path in folder.glob("*.safetensors")))
+
+
 def load_networks(kind: str, folder: Path | str = FOLDER) -> list[Network]:
     """The pretrained `Network`s of a kind, as a list."""
     return list(named_networks(kind, folder).values())

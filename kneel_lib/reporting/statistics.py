@@ -139,13 +139,17 @@ def conformal_quantile(values: np.ndarray, level: float) -> np.ndarray:
     return np.sort(values, axis=0)[rank - 1] if rank <= len(values) else np.full(values.shape[1:], np.inf)
 
 
+def conformal_bound(values: np.ndarray, level: float) -> np.ndarray:
+    """The `conformal_quantile` of calibration values, and where they are too few the largest of them."""
+    return np.asarray(np.minimum(conformal_quantile(values, level), values.max(axis=0)))
+
+
 def conformal_ellipses(parts: np.ndarray, level: float, spread: float = 0.68) -> np.ndarray:
     """(k, 2) half axes of k ellipses, of which each holds a new value with a probability of `level` (split
     conformal), from calibration values (n, k, 2) along both axes: in the proportion of the shares `spread` of
-    their sizes, as large as the quantile asks, and not larger than the largest of them."""
+    their sizes, as large as `conformal_bound` asks."""
     unit = np.quantile(np.abs(parts), spread, axis=0)
-    size = np.linalg.norm(parts / unit, axis=2)
-    return np.asarray(np.minimum(conformal_quantile(size, level), size.max(axis=0))[:, None] * unit)
+    return np.asarray(conformal_bound(np.linalg.norm(parts / unit, axis=2), level)[:, None] * unit)
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.via import load_via, read_via, via_rows, write_via
-from kneel_lib.pipeline.corrected import Corrected
+from kneel_lib.pipeline.corrected import Corrected, distances, step_of
 from kneel_lib.pipeline.predict import Networks, described, predict_file
 from kneel_lib.progress import Progress
 from kneel_lib.simulation.phantom import Machine
@@ -91,4 +91,4 @@ def errors(entries: Sequence[Mapping[str, Any]], truth: Corrected) -> dict[Knee,
 
 
 def distances_mm(knee: Mapping[str, Any], right: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(np.array(knee["landmarks_px"]) - right, axis=1) * knee["mm_per_px"]
+    return np.array(distances(knee, right)) * step_of(knee)

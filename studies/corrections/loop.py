@@ -16,11 +16,9 @@ from kneel_lib.pipeline.corrected import moves, summary
 from kneel_lib.pipeline.fine_tuning import Schedule, fine_tune, write_weights
 from kneel_lib.pipeline.predict import load_pretrained
 from kneel_lib.pipeline.pretrained import FOLDER
+from kneel_lib.reporting.statistics import mean_interval
 from kneel_lib.simulation.population import Population, make_files
 from studies.corrections.hospital import HOSPITAL, Knee, answers, cohort_of, correct, errors
-
-DRAWS = 2000
-"""How often subjects are drawn anew for an interval."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +60,7 @@ def once_round(size: Size, seed: int = 0, weights: Path = FOLDER) -> pd.DataFram
     }
     known = sum(name in others for name, _ in truth)
     rows = [{**about, "stage": stage, **scores(found, known)} for stage, found in tried.items()]
-    rows[1] |= difference(tried["before"], tried["after"], seed)
+    rows[1] |= difference(tried["before"], tried["after"])
     return pd.DataFrame(rows)
 
 
@@ -81,19 +79,11 @@ def scores(found: Mapping[Knee, np.ndarray], known: int) -> dict[str, Any]:
     }
 
 
-def difference(
-    before: Mapping[Knee, np.ndarray], after: Mapping[Knee, np.ndarray], seed: int
-) -> dict[str, Any]:
+def difference(before: Mapping[Knee, np.ndarray], after: Mapping[Knee, np.ndarray]) -> dict[str, Any]:
     """The change of the mean error on the knees found both times, with an interval of 95 % by subjects, each
     of whom has one file."""
     both = [knee for knee in before if knee in after]
     change = pd.Series([float((after[knee] - before[knee]).mean()) for knee in both], dtype=float)
     of_file = change.groupby([name for name, _ in both]).mean().to_numpy()
-    random = np.random.default_rng(seed)
-    drawn = of_file[random.integers(len(of_file), size=(DRAWS, len(of_file)))].mean(axis=1)
-    low, high = np.percentile(drawn, (2.5, 97.5))
-    return {
-        "change_mm": round(float(of_file.mean()), 3),
-        "change_low_mm": round(float(low), 3),
-        "change_high_mm": round(float(high), 3),
-    }
+    names = "change_mm", "change_low_mm", "change_high_mm"
+    return {name: round(value, 3) for name, value in zip(names, mean_interval(of_file, range(len(of_file))))}

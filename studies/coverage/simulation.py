@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kneel_lib.data.folds import FOLDS
 from kneel_lib.experiment.store import Run
 from kneel_lib.reporting.comparisons import paired_errors
 from kneel_lib.reporting.selection import group_runs, pooled_predictions, table1_runs
 
-FOLDS = 5
 SHARED = (FOLDS - 2) / (FOLDS - 1)
 """Correlation of what two folds have learnt from the knees that they saw: they share three of four parts."""
 

@@ -19,6 +19,7 @@ from kneel_lib.experiment.runs import commit
 from kneel_lib.files import write_text
 from kneel_lib.pipeline import quality
 from kneel_lib.pipeline.predict import Networks, load_pretrained
+from kneel_lib.pipeline.pretrained import networks_named
 from kneel_lib.pipeline.quality import TRUST
 from kneel_lib.progress import Progress
 from kneel_lib.reporting.selection import STUDY
@@ -41,11 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     networks, crops = load_pretrained(options.weights), load_cohort(STUDY)
     cohort = crops.select((crops.knees["split"] == SPLIT).to_numpy())
-    names = " ".join(sorted(path.stem for path in options.weights.glob("*.safetensors")))
     about = {
         "cohort": f"{STUDY}, {SPLIT}",
         "trained_on": f"{STUDY}, train",
-        "networks": names,
+        "networks": networks_named(options.weights),
         "commit": commit(),
     }
     if options.trust:

@@ -1,6 +1,6 @@
 """How sure an answer is, calibrated: P(all landmarks within 3 mm) by logistic regression on its signs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kneel_lib import outlines
-from kneel_lib.reporting.statistics import conformal_ellipses, conformal_quantile
+from kneel_lib.reporting.statistics import conformal_bound, conformal_ellipses
 from studies.strangers.measure import Told
 
 WITHIN_MM = 3.0
@@ -82,25 +82,31 @@ def error_ratios(told: Sequence[Told]) -> np.ndarray:
 
 
 def conformal(ratios: np.ndarray) -> np.ndarray:
-    """The ratio of each column that a new knee's stays within with a probability of COVERAGE: split
-    conformal, the quantile of (knees + 1) * COVERAGE of so many knees, at most the largest."""
-    return np.minimum(conformal_quantile(ratios, COVERAGE), ratios.max(axis=0))
-
-
-def covered(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
-    """(16,) the share of knees (knees, 16, 2) within the ellipse that knees of other subjects give."""
-    groups, within = np.asarray(subjects), np.zeros(ratios.shape[:2], bool)
-    for subject in set(groups):
-        own = groups == subject
-        axes = conformal_ellipses(ratios[~own], COVERAGE)
-        within[own] = np.linalg.norm(ratios[own] / axes, axis=2) <= 1
-    return within.mean(axis=0)
+    """The ratio of each column that a new knee's stays within with a probability of COVERAGE."""
+    return conformal_bound(ratios, COVERAGE)
 
 
 def coverage(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
     """Of each column the share of knees within what knees of other subjects give."""
-    groups, within = np.asarray(subjects), np.zeros(ratios.shape, bool)
+    return held(ratios, subjects, lambda own, others: own <= conformal(others))
+
+
+def covered(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
+    """(16,) the share of knees (knees, 16, 2) within the ellipse that knees of other subjects give."""
+
+    def inside(own: np.ndarray, others: np.ndarray) -> np.ndarray:
+        return np.asarray(np.linalg.norm(own / conformal_ellipses(others, COVERAGE), axis=2) <= 1)
+
+    return held(ratios, subjects, inside)
+
+
+def held(
+    ratios: np.ndarray, subjects: Sequence[Any], inside: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Of each column the share of knees that are `inside` of what knees of other subjects give: (own, others)
+    -> booleans (own, columns)."""
+    groups, within = np.asarray(subjects), np.zeros(ratios.shape[:2], bool)
     for subject in set(groups):
         own = groups == subject
-        within[own] = ratios[own] <= conformal(ratios[~own])
+        within[own] = inside(ratios[own], ratios[~own])
     return within.mean(axis=0)

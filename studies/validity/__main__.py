@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def study(options: argparse.Namespace) -> int:
     from kneel_lib.experiment.runs import commit
+    from kneel_lib.pipeline.pretrained import networks_named
     from kneel_lib.reporting.export import write_table
     from studies.validity import choice
 
@@ -54,7 +55,8 @@ def predicted(path: Path) -> pd.DataFrame:
     from kneel_lib.data.graded import find_graded
     from kneel_lib.files import write_whole
     from kneel_lib.pipeline import onnx_export
-    from kneel_lib.pipeline.predict import FOLDER, networks_of
+    from kneel_lib.pipeline.predict import networks_of
+    from kneel_lib.pipeline.pretrained import FOLDER, networks_named
     from studies.validity.answers import COORDINATES, answer_all
 
     knees = find_graded()
@@ -64,13 +66,6 @@ def predicted(path: Path) -> pd.DataFrame:
     answers = answers.astype({name: "float32" for name in COORDINATES})
     write_whole(path, lambda temporary: answers.to_parquet(temporary, index=False))
     return answers
-
-
-def networks_named() -> str:
-    """The shipped networks, as recorded tables name them."""
-    from kneel_lib.pipeline.pretrained import FOLDER
-
-    return " ".join(sorted(path.stem for path in FOLDER.glob("*.safetensors")))
 
 
 if __name__ == "__main__":

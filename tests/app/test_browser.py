@@ -1,11 +1,7 @@
 """`make app` in a real browser, from the file that is dropped to those that are saved."""
 
 import io
-import os
-import re
-import signal
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 import zipfile
@@ -14,10 +10,8 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
-from browsing import Visit, chromium, command
+from browsing import Visit, chromium, listens, started
 from film import write_film
-
-from kneel_lib import paths
 
 pytestmark = pytest.mark.trains(long=True)  # it trains nothing, but starts a server and a browser
 TOKEN = "token"
@@ -34,36 +28,8 @@ DROP = """
 @pytest.fixture(scope="module")
 def address():
     """The address of a page that is served."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    process = subprocess.Popen(
-        command("app", f"ARGUMENTS=--no-browser --port={port} --token={TOKEN}"),
-        cwd=paths.ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if match := re.search(r"(http://\S+:\d+/)\?token", line):
-                break
-        else:
-            raise AssertionError("".join(said))
-        assert match[1] == f"http://127.0.0.1:{port}/"
-        while not listens("127.0.0.1", port):
-            assert process.poll() is None
-        yield match[1]
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate()
-
-
-def listens(host, port):
-    with socket.socket() as tried:
-        return tried.connect_ex((host, port)) == 0
+    with started("app", f"--port={{port}} --token={TOKEN}", r"(http://\S+:\d+)/\?token") as (_, found):
+        yield f"{found}/"
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,10 @@
 import functools
 import http.server
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +34,43 @@ def make(target, *arguments, **environment):
         text=True,
         env={**os.environ, **environment},
     )
+
+
+@contextmanager
+def started(target, options, told):
+    """(process, address) of the server that `make TARGET` starts on a free port and on this machine alone,
+    once it listens. options: of the server, with {port}. told: what of its log is the address, group 1."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        command(target, f"ARGUMENTS=--no-browser {options.format(port=port)}"),
+        cwd=paths.ROOT,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if match := re.search(told, line):
+                break
+        else:
+            raise AssertionError("".join(said))
+        assert match[1] == f"http://127.0.0.1:{port}"
+        while not listens("127.0.0.1", port):  # the address is told a moment before
+            assert process.poll() is None
+        yield process, match[1]
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
+
+
+def listens(host, port):
+    """Whether a server listens there."""
+    with socket.socket() as tried:
+        return tried.connect_ex((host, port)) == 0
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

@@ -1,19 +1,12 @@
 """`make lab`: JupyterLab with this environment's kernel and settings."""
 
 import json
-import os
-import re
-import signal
-import socket
-import subprocess
 import sys
 import urllib.request
 from pathlib import Path
 
 import pytest
-from browsing import command
-
-from kneel_lib import paths
+from browsing import started
 
 pytestmark = pytest.mark.trains(long=True)  # it trains nothing, but starts a server
 
@@ -21,38 +14,9 @@ pytestmark = pytest.mark.trains(long=True)  # it trains nothing, but starts a se
 @pytest.fixture(scope="module")
 def lab():
     """(process, address) of a lab that has started."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    options = f"--no-browser --allow-root --ServerApp.port={port} --IdentityProvider.token=token"
-    process = subprocess.Popen(
-        command("lab", f"ARGUMENTS={options}"),
-        cwd=paths.ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said = []
-        for line in process.stderr:
-            said.append(line)
-            if match := re.search(r"(http://127\.0\.0\.1:\d+)/", line):
-                break
-        else:
-            raise AssertionError("".join(said))
-        while not answers(match[1]) and process.poll() is None:
-            continue  # the address is told a moment before the server listens
-        yield process, match[1]
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.communicate()
-
-
-def answers(address):
-    """Whether a server listens there."""
-    host, port = address.removeprefix("http://").split(":")
-    with socket.socket() as tried:
-        return tried.connect_ex((host, int(port))) == 0
+    options = "--allow-root --ServerApp.port={port} --IdentityProvider.token=token"
+    with started("lab", options, r"(http://127\.0\.0\.1:\d+)/") as server:
+        yield server
 
 
 def asked(address, path, method="GET"):

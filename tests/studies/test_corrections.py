@@ -96,7 +96,7 @@ def test_the_change_is_of_the_same_knees_and_its_interval_holds_it():
     before = {(f"f{n}", side): random.uniform(1, 2, 16) for n in range(12) for side in "RL"}
     after = {knee: error - 0.3 + random.normal(0, 0.1) for knee, error in before.items()}
     del after["f3", "L"]
-    found = difference(before, after, 0)
+    found = difference(before, after)
     assert found["change_low_mm"] < found["change_mm"] < found["change_high_mm"] < 0
     assert found["change_mm"] == pytest.approx(-0.3, abs=0.08)
 
