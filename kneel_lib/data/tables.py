@@ -7,7 +7,7 @@ A `Schema` is data. What holds a table against it is pandera, which is imported 
 import csv
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -167,9 +167,11 @@ def cells_of(path: Path | str, text: str) -> tuple[list[str], list[int], list[li
     return header, lines[1:], rows[1:]
 
 
-def held_against(table: pd.DataFrame, schema: Schema, place: Path | str, row: str = "line") -> pd.DataFrame:
+def held_against(
+    table: pd.DataFrame, schema: Schema, place: Path | str, row: str = "line {}"
+) -> pd.DataFrame:
     """The table with the columns' kinds as the schema says; `KneelError` for the first cell that it does not
-    allow. place: how the table is named. row: how a label of its index is."""
+    allow. place: how the table is named. row: how a label of its index is, with a place for each level."""
     for name, rule in schema.columns.items():
         if rule.required and name not in table:
             raise KneelError(f"{place} has no column {name} (it has {', '.join(map(str, table))[:200]})")
@@ -183,17 +185,21 @@ def held_against(table: pd.DataFrame, schema: Schema, place: Path | str, row: st
         label, name = failed["index"].iloc[0], failed["column"].iloc[0]
         others = f" ({len(failed)} such cells)" if len(failed) > 1 else ""
         raise KneelError(
-            f"{place}, {row} {label}, column {name}: {said(table.loc[label, name])}, allowed is "
+            f"{place}, {row_name(row, label)}, column {name}: {said(table.loc[label, name])}, allowed is "
             f"{rules[name].allowed}{others}"
         )
     doubled = typed.duplicated([*schema.unique]) if schema.unique else pd.Series(False, typed.index)
     if doubled.any():
         named = ", ".join(said(value) for value in typed.loc[doubled, [*schema.unique]].iloc[0])
         raise KneelError(
-            f"{place}, {row} {typed.index[doubled][0]}, columns {', '.join(schema.unique)}: {named} stand in "
-            f"an earlier row too, allowed is one row of each ({doubled.sum()} such rows)"
+            f"{place}, {row_name(row, typed.index[doubled][0])}, columns {', '.join(schema.unique)}: {named} "
+            f"stand in an earlier row too, allowed is one row of each ({doubled.sum()} such rows)"
         )
     return finished(typed, rules)
+
+
+def row_name(row: str, label: Hashable) -> str:
+    return row.format(*label) if isinstance(label, tuple) else row.format(label)
 
 
 def as_kind(cells: pd.Series, kind: str) -> pd.Series:
@@ -208,8 +214,16 @@ def as_kind(cells: pd.Series, kind: str) -> pd.Series:
     return text.where(cells.isna() | (sound == True), "inf").astype("float64")  # noqa: E712 (NaN is neither)
 
 
+def sound(cells: pd.Series, rule: Rule) -> bool:
+    """Whether a rule allows all cells of a column; who wants to know which it does not, asks `failures`."""
+    missing = cells.isna()
+    return bool((rule.empty or not missing.any()) and (missing | rule.holds(cells)).all())
+
+
 def failures(typed: pd.DataFrame, rules: Mapping[str, Rule]) -> pd.DataFrame:
     """The cells (index, column) that the rules do not allow, in the table's order."""
+    if all(sound(typed[name], rule) for name, rule in rules.items()):
+        return pd.DataFrame(columns=["index", "column"])
     import pandera.pandas as pandera  # half a second, which who reads no table need not wait
 
     columns = {

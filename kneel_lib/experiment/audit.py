@@ -48,7 +48,7 @@ def check_errors(predictions: pd.DataFrame, spec: Any, place: object) -> None:
     truth = labels(spec.target or spec.cohort, spec.kind)
     if truth is None or not len(predictions):
         return
-    keys = list(zip(predictions["subject_id"], predictions["side"]))
+    keys = list(zip(predictions["subject_id"].tolist(), predictions["side"].tolist()))
     strange = [key for key in keys if key not in truth]
     if strange:
         raise KneelError(

@@ -83,17 +83,18 @@ def check_cells(predictions: pd.DataFrame, place: Path, several: bool = False) -
     if not len(predictions):
         return
     once = () if several else (*KNEE, "roi", "weights", *(["run"] if "run" in predictions else []))
-    held_against(predictions, replace(KNEES, unique=once), place, "row")
-    rows = [f"{row}, landmark {landmark}" for row in predictions.index for landmark in range(landmarks.COUNT)]
+    held_against(predictions, replace(KNEES, unique=once), place, "row {}")
+    rows = pd.MultiIndex.from_product([predictions.index, range(landmarks.COUNT)])
     cells = {
         axis: predictions[[f"{axis}{number}" for number in range(landmarks.COUNT)]].to_numpy().ravel()
         for axis in POINTS.columns
     }
-    points = pd.DataFrame(cells, index=pd.Index(rows)).infer_objects()
-    held_against(points, POINTS, place, "row")
+    points = pd.DataFrame(cells, index=rows).infer_objects()
+    held_against(points, POINTS, place, "row {}, landmark {}")
     without = points["x"].isna() & points["e"].notna()
     if without.any():
-        raise KneelError(f"{place}, row {points.index[without][0]}: an error, but no point: {AGAIN}")
+        row, landmark = points.index[without][0]
+        raise KneelError(f"{place}, row {row}, landmark {landmark}: an error, but no point: {AGAIN}")
 
 
 def check_rows(predictions: pd.DataFrame, spec: Any, place: object) -> None:

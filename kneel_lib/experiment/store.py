@@ -15,7 +15,7 @@ import json
 import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,12 @@ class Run:
 
     def chosen(self, roi: str = "truth", weights: str = FINAL) -> pd.DataFrame:
         """The predictions for ROIs around this centre by these weights."""
-        return self.predictions[(self.predictions["roi"] == roi) & (self.predictions["weights"] == weights)]
+        return self.parts.get((roi, weights), self.predictions.iloc[:0])
+
+    @cached_property
+    def parts(self) -> dict[Any, pd.DataFrame]:
+        """{(roi, weights): their predictions}; tables ask for the same ones again and again."""
+        return dict(list(self.predictions.groupby(["roi", "weights"], sort=False)))
 
     def errors(self, roi: str = "truth", weights: str = FINAL) -> np.ndarray:
         """Landmark errors in mm, (knees, 16), for ROIs centred on the "truth", "displaced" or on the
@@ -199,21 +204,31 @@ def read_record(path: Path, changed_ns: int) -> dict[str, Run]:
             table, packed = file.read(), file.metadata.metadata[b"runs"]
         described = json.loads(zlib.decompress(base64.b64decode(packed)))
         check_listed(path, content, len(described), table.num_rows)
-        predictions = table.to_pandas()
-        for name in COORDINATES:
-            predictions[name] = predictions[name].astype(float) / UNITS_A_MM[name[0]]
+        predictions = as_predictions(table)
         strange = set(predictions["run"].astype(str)) - described.keys()
         if strange:
             raise ValueError(f"it has predictions of a run {min(strange)}, which it does not describe")
         check_cells(predictions, path, path.parts[-3] == search_fields.NAME)
+        rows = predictions.groupby("run", sort=False).indices
         return {
-            name: read_run(path, name, run, predictions[predictions["run"] == name])
+            name: read_run(path, name, run, predictions.iloc[rows.get(name, slice(0))])
             for name, run in described.items()
         }
     except (*NOT_WHOLE, zlib.error, pa.ArrowException) as error:
         raise KneelError(
             f"{path} is not a whole record of runs ({last_line(error)}): get it again from git"
         ) from None
+
+
+def as_predictions(table: pa.Table) -> pd.DataFrame:
+    """The rows of a recorded file, places and errors in mm, these in one block of memory."""
+    units = [UNITS_A_MM[name[0]] for name in COORDINATES]
+    values = np.column_stack([table[name].to_numpy() for name in COORDINATES]).astype(float) / units
+    others = table.drop_columns(COORDINATES).to_pandas()
+    numbers = pd.to_numeric(others["subject_id"], errors="coerce")
+    if (numbers.astype("Int64").astype(str) == others["subject_id"]).all():
+        others["subject_id"] = numbers.astype(int)  # as a csv is read
+    return pd.concat([others, pd.DataFrame(values, columns=COORDINATES)], axis=1)
 
 
 def other_columns(predictions: pd.DataFrame) -> list[str]:
@@ -227,9 +242,6 @@ def read_run(path: Path, name: str, described: dict[str, Any], rows: pd.DataFram
     if spec.hash != name or record_of(spec).parts[-3:] != path.parts[-3:]:
         raise ValueError(f"what it calls run {name} is configured as {spec.address}")
     predictions = rows.drop(columns="run").reset_index(drop=True).assign(fold=spec.held_out)
-    numbers = pd.to_numeric(predictions["subject_id"], errors="coerce")
-    if (numbers.astype("Int64").astype(str) == predictions["subject_id"]).all():
-        predictions["subject_id"] = numbers.astype(int)  # as a csv is read
     history = pd.DataFrame(described["history"])
     return checked(Run(path, spec, described["manifest"], history, predictions), path)
 
