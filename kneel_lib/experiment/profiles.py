@@ -45,7 +45,7 @@ PROFILES = {
             knees=40,
             folds=2,
             simulated=40,
-            tested=40,
+            tested=12,
         ),
         Profile(
             "quick",
