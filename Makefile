@@ -20,9 +20,9 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS) --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 # glibc keeps the memory that a training step frees, instead of faulting it in anew (a twentieth of a step); read at start.
-run sweep certify test check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
+run sweep certify test test-all check benchmark lab: export GLIBC_TUNABLES ?= glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776
 
-.PHONY: run sweep certify check test mutants format report notebooks verify benchmark book slides lab app course collect grade clean
+.PHONY: run sweep certify check test test-all mutants format report notebooks verify benchmark book slides lab app course collect grade clean
 
 run: .venv/.ready
 	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) $(if $(ENGINE),--engine $(ENGINE)) $(if $(JOBS),--jobs $(JOBS)) \
@@ -36,6 +36,10 @@ check: .venv/.ready-test
 	$(PYTEST) -m "not trains"
 
 test: .venv/.ready-test
+	$(PYTEST) -m "not slow"
+
+# And those that take many minutes each: the study on the crops, clusters that lose a worker.
+test-all: .venv/.ready-test
 	$(PYTEST)
 
 # How many small changes of the code the quick tests notice, on a sample (studies/mutants): half an hour.

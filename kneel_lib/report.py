@@ -4,6 +4,7 @@ alone."""
 from pathlib import Path
 
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from kneel_lib import metrics, paths
@@ -127,6 +128,7 @@ def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder:
 
     def save(name: str, figure: Figure, table: pd.DataFrame | None) -> None:
         saved.append(style.save_figure(figure, f"recorded_{name}", folder, table))
+        plt.close(figure)
 
     if best:
         predictions = selection.pooled_predictions(best)
@@ -156,7 +158,9 @@ def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder:
     ):
         if len(table):
             save(name, draw(table), table)
-    saved.append(style.save_figure(numbered_landmarks(), "landmarks", folder))
+    landmarks = numbered_landmarks()
+    saved.append(style.save_figure(landmarks, "landmarks", folder))
+    plt.close(landmarks)
     return saved
 
 

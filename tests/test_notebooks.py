@@ -72,7 +72,11 @@ def test_notebooks_have_the_house_form(notebook):
 
 @pytest.mark.trains(long=True)
 @pytest.mark.parametrize(
-    "cohort", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ("crops", "simulated")]
+    "cohort",
+    [
+        pytest.param("crops", marks=[pytest.mark.xdist_group("crops"), pytest.mark.slow]),
+        pytest.param("simulated", marks=pytest.mark.xdist_group("simulated")),
+    ],
 )
 def test_the_whole_study_runs_at_profile_smoke(cohort, request, tmp_path, monkeypatch):
     """Through papermill, from another working directory; the ones with most runs a second time, from the finished runs, which stay as they are."""

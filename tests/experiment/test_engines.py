@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import pandas as pd
@@ -51,7 +52,14 @@ def kill_a_worker(parent, marks):
                 continue
 
 
-@pytest.mark.parametrize("engine, pattern", [("processes", "loky"), ("ray", "ray::"), ("dask", "spawn_main")])
+@pytest.mark.parametrize(
+    "engine, pattern",
+    [
+        ("processes", "loky"),
+        pytest.param("ray", "ray::", marks=pytest.mark.slow),
+        pytest.param("dask", "spawn_main", marks=pytest.mark.slow),
+    ],
+)
 def test_a_table_is_whole_and_equal_though_a_worker_is_killed(engine, pattern, cohort, sequential, store):
     pytest.importorskip(
         {"processes": "joblib", "ray": "ray", "dask": "distributed"}[engine],
@@ -111,17 +119,24 @@ def test_what_fails_in_a_run_is_said_once_and_not_taken_for_a_lost_worker(cohort
     assert "a worker was lost" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("engine", ["ray", "dask"])
+def listened_at(process):
+    """The addresses at which a process waits for others; none once it has ended."""
+    with suppress(psutil.NoSuchProcess):
+        return [
+            connection.laddr.ip
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+    return []
+
+
+@pytest.mark.parametrize("engine", [pytest.param("ray", marks=pytest.mark.slow), "dask"])
 def test_an_engine_of_this_machine_alone_listens_to_nobody_else(engine, monkeypatch):
     pytest.importorskip({"ray": "ray", "dask": "distributed"}[engine], reason=f"[{engine}] is not installed")
     monkeypatch.delenv("KNEEL_CLUSTER", raising=False)
     with engines.ENGINES[engine](1):
-        heard = [
-            connection.laddr.ip
-            for process in [psutil.Process(), *psutil.Process().children(recursive=True)]
-            for connection in process.net_connections("inet")
-            if connection.status == psutil.CONN_LISTEN
-        ]
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        heard = [ip for process in processes for ip in listened_at(process)]
     assert heard and set(heard) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
