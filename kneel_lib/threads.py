@@ -10,8 +10,9 @@ import os
 import sys
 
 SPINS = "20000"
-"""How often an idle thread of OpenMP looks for work before it sleeps, where several are asked for: enough to
-lose nothing when alone; without a bound they take the core from the thread that they wait for."""
+"""How often an idle thread of OpenMP looks for work before it sleeps, where several are asked for. Without a
+bound it takes the core from the thread that it waits for. What the bound is worth depends on the machine: on
+that of `results/threads.csv` nothing."""
 
 
 def settle() -> None:
