@@ -14,15 +14,8 @@ def notebook(request):
     return request.param, nbformat.read(request.param, as_version=4)
 
 
-OLDER = ("05", "07", "08", "09", "10")
-"""Notebooks whose stored outputs were made before runs, rows and files got the names that their cells use now. They
-are published again together with Table 1; `make notebooks` is what takes a number off this list."""
-
-
-def test_outputs_were_made_by_the_code_that_stands_there(notebook, request):
+def test_outputs_were_made_by_the_code_that_stands_there(notebook):
     path, content = notebook
-    if path.name.startswith(OLDER):
-        request.applymarker(pytest.mark.xfail(strict=True, reason="outputs older than the names in the code"))
     assert content.metadata.get(notebook_runner.HASH_KEY) == notebook_runner.code_hash(content), (
         f"{path.name} has changed since its outputs were made: run `make notebooks`"
     )
