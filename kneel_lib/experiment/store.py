@@ -15,7 +15,7 @@ import json
 import zlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,7 @@ class Run:
 
     def chosen(self, roi: str = "truth", weights: str = FINAL) -> pd.DataFrame:
         """The predictions for ROIs around this centre by these weights."""
-        return self.parts.get((roi, weights), self.predictions.iloc[:0])
-
-    @cached_property
-    def parts(self) -> dict[Any, pd.DataFrame]:
-        """{(roi, weights): their predictions}; tables ask for the same ones again and again."""
-        return dict(list(self.predictions.groupby(["roi", "weights"], sort=False)))
+        return self.predictions[(self.predictions["roi"] == roi) & (self.predictions["weights"] == weights)]
 
     def errors(self, roi: str = "truth", weights: str = FINAL) -> np.ndarray:
         """Landmark errors in mm, (knees, 16), for ROIs centred on the "truth", "displaced" or on the
