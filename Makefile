@@ -28,7 +28,7 @@ run: .venv/.ready
 	$(BIN)/python -m kneel_lib run --profile $(PROFILE) --cohort $(COHORT) $(if $(ENGINE),--engine $(ENGINE)) $(if $(JOBS),--jobs $(JOBS)) \
 		$(ARGUMENTS)
 
-# Lint, types, and the tests that train nothing: two minutes on two cores.
+# Lint, types, and the tests that train nothing: two to five minutes on two cores.
 check: .venv/.ready-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
