@@ -126,8 +126,8 @@ def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder:
     best = recorded_groups(recorded, "best")
     saved = []
 
-    def save(name: str, figure: Figure, table: pd.DataFrame | None) -> None:
-        saved.append(style.save_figure(figure, f"recorded_{name}", folder, table))
+    def save(name: str, figure: Figure, table: pd.DataFrame | None, prefix: str = "recorded_") -> None:
+        saved.append(style.save_figure(figure, prefix + name, folder, table))
         plt.close(figure)
 
     if best:
@@ -158,9 +158,7 @@ def build_figures(recorded: list[Run], written: dict[str, pd.DataFrame], folder:
     ):
         if len(table):
             save(name, draw(table), table)
-    landmarks = numbered_landmarks()
-    saved.append(style.save_figure(landmarks, "landmarks", folder))
-    plt.close(landmarks)
+    save("landmarks", numbered_landmarks(), None, prefix="")
     return saved
 
 

@@ -1,11 +1,17 @@
-"""The pages: what they link to is there, and the README's first screen stays one."""
+"""The pages: what they link to is there, the README's first screen stays one, and the intervals over trainings that they quote are those of the recorded runs."""
 
 import json
 import re
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from kneel_lib import paths
+from kneel_lib.experiment.store import recorded_in
+from kneel_lib.reporting.comparisons import paired_errors, training_means
+from kneel_lib.reporting.selection import STUDY, group_runs, pooled_predictions, with_ema
+from kneel_lib.reporting.statistics import over_trainings
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = sorted(
@@ -22,6 +28,20 @@ PAGES = sorted(
     for path in paths.ROOT.glob(pattern)
     if path.suffix in (".md", ".ipynb")
 )
+
+NUMBER = r"([-+]?\d+\.\d+)"
+QUOTED = re.compile(
+    rf"over (?:the )?(?:five |two )?trainings (?:from )?{NUMBER} to {NUMBER}"
+    rf"|{NUMBER} to {NUMBER} over (?:the )?(?:five |two )?trainings"
+)
+TABLES = ("comparisons", "ablations", "comparisons_unlike")
+ELSEWHERE = [
+    ("elastic", "l1"),
+    ("robust", "wing_nowd"),
+    ("mixup_0.5_nowd", "wing_nowd"),
+    ("l1_nowd", "wing_nowd"),
+]
+"""Pairs that a sentence compares and no table does."""
 
 
 def text_of(path):
@@ -55,3 +75,40 @@ def test_the_first_screen_has_the_picture_the_commands_and_where_to_read():
     screen = "\n".join((paths.ROOT / "README.md").read_text().splitlines()[:46])
     for wanted in ("recorded_cumulative.png", "make run", "make test", "00_start_here", "kneel_lib predict"):
         assert wanted in screen, wanted
+
+
+def quoted():
+    """(page, [low, high] as they are written) of every interval over trainings."""
+    return [
+        (page.name, [number for number in match.groups() if number])
+        for page in PAGES
+        for match in QUOTED.finditer(text_of(page))
+    ]
+
+
+def elsewhere(setting, against, settle):
+    """low, high of the difference in MRE between two rows of profile `study`, over their five trainings."""
+    rows = [
+        recorded_in(paths.RESULTS / "runs" / STUDY / "study" / f"{name}.parquet").values()
+        for name in (setting, against)
+    ]
+    groups = [group for runs in rows for group in group_runs(settle(list(runs))).values()]
+    both, first, second = paired_errors(*map(pooled_predictions, groups))
+    return over_trainings(training_means(first - second, both["fold"].to_numpy()))[1:3]
+
+
+@pytest.fixture(scope="module")
+def intervals():
+    """The intervals (low, high) of the tables and of the pairs in no table, each in both directions."""
+    tables = [pd.read_csv(paths.RESULTS / f"{name}.csv", comment="#") for name in TABLES]
+    table = pd.concat(tables).query("quantity == 'mre_mm'")[["low_trainings", "high_trainings"]]
+    pairs = [elsewhere(*pair, settle) for pair in ELSEWHERE for settle in (list, with_ema)]
+    known = np.array([*table.dropna().to_numpy(), *pairs])
+    return [*known.tolist(), *(-known[:, ::-1]).tolist()]
+
+
+@pytest.mark.parametrize("page, interval", quoted(), ids=str)
+def test_an_interval_over_trainings_is_of_recorded_runs(page, interval, intervals):
+    half_a_digit = 0.51 * 10.0 ** -len(interval[0].split(".")[1])
+    low, high = map(float, interval)
+    assert any(abs(low - a) <= half_a_digit and abs(high - b) <= half_a_digit for a, b in intervals), page

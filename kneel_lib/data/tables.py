@@ -1,7 +1,8 @@
 """Tables that somebody else wrote, or that lay on a disk: a csv is read as text and held against one schema a
 table, so that a message names file, line, column, value and what is allowed.
 
-A `Schema` is data. What holds a table against it is pandera, which is imported when the first table is read.
+A `Schema` is data. A column is held against it as a whole; pandera names the cells of one that is not sound,
+and is imported then.
 """
 
 import csv
@@ -215,16 +216,16 @@ def as_kind(cells: pd.Series, kind: str) -> pd.Series:
 
 
 def sound(cells: pd.Series, rule: Rule) -> bool:
-    """Whether a rule allows all cells of a column; who wants to know which it does not, asks `failures`."""
-    missing = cells.isna()
-    return bool((rule.empty or not missing.any()) and (missing | rule.holds(cells)).all())
+    """Whether a rule allows all cells of a column; which it does not, `failures` says."""
+    known = cells.dropna()
+    return bool((rule.empty or len(known) == len(cells)) and rule.holds(known).all())
 
 
 def failures(typed: pd.DataFrame, rules: Mapping[str, Rule]) -> pd.DataFrame:
     """The cells (index, column) that the rules do not allow, in the table's order."""
     if all(sound(typed[name], rule) for name, rule in rules.items()):
         return pd.DataFrame(columns=["index", "column"])
-    import pandera.pandas as pandera  # half a second, which who reads no table need not wait
+    import pandera.pandas as pandera  # half a second, which who reads sound tables need not wait
 
     columns = {
         name: pandera.Column(
