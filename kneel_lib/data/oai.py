@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 from numpy.typing import ArrayLike
 
 from kneel_lib import landmarks
@@ -25,6 +25,7 @@ from kneel_lib.data.tables import PATH, SUBJECT, Rule, Schema, matching, one_of,
 from kneel_lib.errors import KneelError
 from kneel_lib.files import inside
 from kneel_lib.imaging import cut
+from kneel_lib.processes import pool
 
 CutKnee = tuple[dict[str, Any], np.ndarray, np.ndarray]
 """(table row, picture, landmarks in mm of the picture)."""
@@ -68,7 +69,7 @@ def load_oai(folder: Path | str, annotations: Path | str, name: str = "oai", job
     groups, points = annotated_radiographs(folder, annotations)
     made = [
         knee
-        for part in Parallel(jobs)(delayed(cut_knees)(path, rows, points) for path, rows in groups)
+        for part in pool(jobs)(delayed(cut_knees)(path, rows, points) for path, rows in groups)
         for knee in part
     ]
     return gather(name, made)

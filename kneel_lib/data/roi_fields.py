@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.oai import CutKnee, RoiPoints, annotated_radiographs, described, radiograph_points_mm
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.imaging import cut
+from kneel_lib.processes import pool
 
 ROI_FIELD_MM = 1.0
 FIELD_MM, SCATTER_MM = 200.0, 30.0
@@ -53,7 +54,7 @@ def load_halves(folder: Path | str, annotations: Path | str, name: str, jobs: in
     groups, points = annotated_radiographs(folder, annotations)
     made = [
         knee
-        for part in Parallel(jobs)(delayed(cut_halves)(path, rows, points) for path, rows in groups)
+        for part in pool(jobs)(delayed(cut_halves)(path, rows, points) for path, rows in groups)
         for knee in part
     ]
     return Cohort(

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 from annotated_types import Ge, Le
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
@@ -28,6 +28,7 @@ from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.data.tables import PATH, Rule, Schema, names_a_subject, read_table, said
 from kneel_lib.errors import KneelError
 from kneel_lib.files import inside, write_text
+from kneel_lib.processes import pool
 
 COLUMNS = (
     "filename",
@@ -238,7 +239,7 @@ def load_via(
                 "give the Kellgren-Lawrence grade in region_attributes"
             )
         groups.setdefault(filename, []).append((side, subject, grade_of_knee, points))
-    made = Parallel(jobs)(
+    made = pool(jobs)(
         delayed(cut_file)(inside(folder, filename, annotations), knees, mm_per_px, split)
         for filename, knees in groups.items()
     )

@@ -32,7 +32,7 @@ from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import UNSEEN, Beginning, RunSpec, beginning_of, plan
 from kneel_lib.experiment.store import Run, find_run
 from kneel_lib.files import last_line, locked, write_whole
-from kneel_lib.processes import end_with_parent
+from kneel_lib.processes import pool
 
 ATTEMPTS = 3
 
@@ -211,8 +211,6 @@ def make_packed(job: Job) -> Packed:
     What goes wrong in the run itself would go wrong again: it becomes a `KneelError`, so that only lost
     workers are tried again.
     """
-    if job.store:  # a process of this machine, which joblib started
-        end_with_parent()
     torch.set_num_threads(job.threads)
     with use_store(job.store):
         for packed in job.before:
@@ -263,10 +261,9 @@ def unpack(packed: Packed, store: Path | str) -> str:
 @contextmanager
 def on_processes(workers: int) -> Iterator[WorkOff]:
     """Processes of this machine, by joblib's loky."""
-    with parallel_config("loky", n_jobs=workers):
-        yield lambda jobs: Parallel(return_as="generator_unordered", batch_size=1)(
-            delayed(make_packed)(job) for job in jobs
-        )
+    yield lambda jobs: pool(workers, return_as="generator_unordered", batch_size=1)(
+        delayed(make_packed)(job) for job in jobs
+    )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import delayed, effective_n_jobs
 
 from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError, unforeseen
@@ -30,7 +30,7 @@ from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import locate, overlay
 from kneel_lib.pipeline.measurement_table import described_measurements
 from kneel_lib.pipeline.pretrained import FOLDER, load_networks
-from kneel_lib.processes import end_with_parent
+from kneel_lib.processes import pool
 from kneel_lib.progress import Progress
 
 Networks = tuple[Sequence[Any], Sequence[Any]]
@@ -201,9 +201,9 @@ def each_answer(files: dict[str, Path], asked: Asked, jobs: int) -> Iterator[dic
         yield from (answer(name, file, asked) for name, file in files.items())
         return
     for _ in range(ATTEMPTS):
-        parallel = Parallel(jobs, return_as="generator_unordered", batch_size=1)
+        parallel = pool(jobs, return_as="generator_unordered", batch_size=1)
         try:
-            for entry in parallel([delayed(answer_apart)(name, file, asked) for name, file in left.items()]):
+            for entry in parallel([delayed(answer)(name, file, asked) for name, file in left.items()]):
                 del left[entry["file"]]
                 yield entry
             return
@@ -212,12 +212,6 @@ def each_answer(files: dict[str, Path], asked: Asked, jobs: int) -> Iterator[dic
     for name, file in left.items():
         why = f"{file} was not answered: processes were killed {ATTEMPTS} times; try --resume with --jobs 1"
         yield refusal(name, why, unfinished=True)
-
-
-def answer_apart(name: str, file: Path, asked: Asked) -> dict[str, Any]:
-    """`answer` in a process that works for another one, and ends with it."""
-    end_with_parent()
-    return answer(name, file, asked)
 
 
 @cache

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pydicom
-from joblib import Parallel, delayed
+from joblib import delayed
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
@@ -34,6 +34,7 @@ from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.data.via import via_rows, write_via
 from kneel_lib.files import locked, write_text, write_whole
+from kneel_lib.processes import pool
 from kneel_lib.progress import Progress
 from kneel_lib.simulation import phantom, shape_model
 
@@ -250,7 +251,7 @@ def draw_files(population: Population, folder: Path, jobs: int) -> None:
     shutil.rmtree(work, ignore_errors=True)
     groups = [knees for _, knees in plan(population).groupby("subject_id")]
     progress, made = Progress(f"drawing {population.name}", len(groups), unit="radiograph"), []
-    for result in Parallel(jobs, return_as="generator")(
+    for result in pool(jobs, return_as="generator")(
         delayed(make_subject)(population, knees, work) for knees in groups
     ):
         made.append(result)

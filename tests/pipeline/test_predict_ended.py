@@ -69,6 +69,15 @@ def test_a_signal_costs_no_answer_and_no_process_is_left(name, jobs, folder):
     assert sorted(answered(folder)) == sorted(path.name for path in folder.iterdir())
 
 
+def test_a_process_that_was_not_yet_given_a_file_ends_with_the_one_that_started_it(folder):
+    process = started(folder, "--jobs", "3")
+    while len(others := psutil.Process(process.pid).children(recursive=True)) < 3:
+        assert process.poll() is None
+    process.kill()
+    process.communicate(timeout=60)
+    assert not psutil.wait_procs(others, timeout=60)[1]
+
+
 def test_who_is_told_to_live_on_by_nohup_does(folder):
     process = started(folder, "--jobs", "1", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     process.stdout.readline()
