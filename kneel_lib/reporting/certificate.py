@@ -65,7 +65,8 @@ def compare(notebook: str, table: str, recorded: Path, now: Path) -> tuple[Compa
     """A table and its differences beyond tolerance: notebook, table, row (from 0), column, recorded, now,
     tolerance.
 
-    Words have to be the same. A table with other rows or columns is not equal, whatever its numbers.
+    Words have to be the same; two that are missing are. A table with other rows or columns is not equal,
+    whatever its numbers.
     """
     first, second = pd.read_csv(recorded), pd.read_csv(now)
     if list(first.columns) != list(second.columns) or len(first) != len(second):
@@ -80,7 +81,8 @@ def compare(notebook: str, table: str, recorded: Path, now: Path) -> tuple[Compa
             agrees, same = tolerance(column).holds(a, b), (a == b) | (np.isnan(a) & np.isnan(b))
             greatest = max(greatest, np.nanmax(np.abs(a - b)[~same], initial=0.0))
         else:
-            agrees = same = (old.astype(str) == new.astype(str)).to_numpy()
+            missing = old.isna() & new.isna()
+            agrees = same = ((old.astype(str) == new.astype(str)) | missing).to_numpy()
         identical += int(same.sum())
         rows = np.flatnonzero(~agrees)
         where = {"notebook": notebook, "table": table, "row": rows, "column": column}

@@ -8,6 +8,7 @@ from kneel_lib.reporting.certificate import compare
 RECORDED = pd.DataFrame(
     {
         "setting": ["wing", "l1", "l2"],
+        "label": ["Wing loss", None, "L2 loss"],
         "mre_mm": [1.2, 3.0, None],
         "pck_2": [90.0, 80.0, 0.0],
         "seconds": [1.0, 2.0, 3.0],
@@ -31,14 +32,14 @@ def compared(tmp_path):
 def test_the_same_table_is_equal_whatever_its_times_are(compared):
     table, differences = compared(seconds=[9.0, 9.0, 9.0])
     assert table.equal and differences.empty and table.greatest_difference == 0
-    assert (table.values, table.identical, table.beyond, table.times) == (9, 9, 0, 3)
+    assert (table.values, table.identical, table.beyond, table.times) == (12, 12, 0, 3)
     assert table.tolerance == "0.001 or 0.1 %, 0.005 mm"
 
 
 def test_a_number_within_its_tolerance_is_equal_but_not_identical(compared):
     table, differences = compared(mre_mm=[1.205, 3.0, None], pck_2=[90.09, 80.0, 0.001])
     assert table.equal and differences.empty
-    assert table.identical == 6 and table.greatest_difference == pytest.approx(0.09)
+    assert table.identical == 9 and table.greatest_difference == pytest.approx(0.09)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,8 @@ def test_a_number_within_its_tolerance_is_equal_but_not_identical(compared):
         ({"mre_mm": [1.2, None, None]}, 1, "mre_mm", 3.0, None),
         ({"mre_mm": [1.2, 3.0, 2.0]}, 2, "mre_mm", None, 2.0),
         ({"setting": ["wing", "l1", "best"]}, 2, "setting", "l2", "best"),
+        ({"label": [None, None, "L2 loss"]}, 0, "label", "Wing loss", None),
+        ({"label": ["Wing loss", "L1 loss", "L2 loss"]}, 1, "label", None, "L1 loss"),
         ({"pck_2": ["90.0", "80.0", "none"]}, 2, "pck_2", 0.0, "none"),
     ],
 )
@@ -69,7 +72,7 @@ def test_another_shape_is_never_equal(tmp_path):
         now.to_csv(tmp_path / "now.csv", index=False)
         table, differences = compare("n", "t", tmp_path / "recorded.csv", tmp_path / "now.csv")
         assert not table.equal and differences.empty
-        assert table.note.startswith("3 rows of setting, mre_mm, pck_2, seconds recorded, ")
+        assert table.note.startswith("3 rows of setting, label, mre_mm, pck_2, seconds recorded, ")
 
 
 @pytest.mark.parametrize(
