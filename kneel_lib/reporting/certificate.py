@@ -10,6 +10,9 @@ import pandas as pd
 TIMES = re.compile(r"(^|_)(seconds?|minutes?|s|ms)(_|$)")
 """Columns of measured times and rates, which no two executions share: they are left out."""
 
+COMMIT = re.compile(r"(^|\W)commit$")
+"""Columns that say at which commit a table's runs were made: a certificate is for the commits that follow."""
+
 MEASURES_TIME = ("10_speed",)
 """Notebooks whose tables are about time: they are executed, and have to end; their tables are left out."""
 
@@ -47,14 +50,15 @@ def tolerance(column: str) -> Tolerance:
 @dataclass(frozen=True)
 class Compared:
     """A table beside the recorded one: how many `values` were compared, are `identical` to the last digit,
-    lie `beyond` their tolerance, and were left out as `times`; and the greatest difference of two numbers."""
+    lie `beyond` their tolerance, and were `left_out` (times and commits); and the greatest difference of two
+    numbers."""
 
     notebook: str
     table: str
     values: int
     identical: int
     beyond: int
-    times: int
+    left_out: int
     greatest_difference: float
     tolerance: str
     equal: bool
@@ -71,8 +75,7 @@ def compare(notebook: str, table: str, recorded: Path, now: Path) -> tuple[Compa
     first, second = pd.read_csv(recorded), pd.read_csv(now)
     if list(first.columns) != list(second.columns) or len(first) != len(second):
         return absent(notebook, table, f"{size(first)} recorded, {size(second)} now"), no_differences()
-    timed = [column for column in first.columns if TIMES.search(column)]
-    columns = [column for column in first.columns if column not in timed]
+    columns = [name for name in first.columns if not TIMES.search(name) and not COMMIT.search(name)]
     beyond, identical, greatest = [no_differences()], 0, 0.0
     for column in columns:
         old, new = first[column], second[column]
@@ -90,7 +93,8 @@ def compare(notebook: str, table: str, recorded: Path, now: Path) -> tuple[Compa
         beyond.append(pd.DataFrame({**where, **what, "tolerance": tolerance(column).said}))
     listed = pd.concat([part.astype(object) for part in beyond], ignore_index=True)
     said = ", ".join(dict.fromkeys(tolerance(column).said for column in columns))
-    counts = len(columns) * len(first), identical, len(listed), len(timed) * len(first)
+    left_out = (len(first.columns) - len(columns)) * len(first)
+    counts = len(columns) * len(first), identical, len(listed), left_out
     return Compared(notebook, table, *counts, float(greatest), said, listed.empty), listed
 
 

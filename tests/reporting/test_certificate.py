@@ -32,7 +32,7 @@ def compared(tmp_path):
 def test_the_same_table_is_equal_whatever_its_times_are(compared):
     table, differences = compared(seconds=[9.0, 9.0, 9.0])
     assert table.equal and differences.empty and table.greatest_difference == 0
-    assert (table.values, table.identical, table.beyond, table.times) == (12, 12, 0, 3)
+    assert (table.values, table.identical, table.beyond, table.left_out) == (12, 12, 0, 3)
     assert table.tolerance == "0.001 or 0.1 %, 0.005 mm"
 
 
@@ -87,9 +87,12 @@ def test_another_shape_is_never_equal(tmp_path):
         ("settings", False),
         ("fold_ms", True),
         ("mm", False),
+        ("commit", True),
+        ("this run: simulated, quick: commit", True),
+        ("commits", False),
     ],
 )
-def test_columns_of_times_are_told_by_their_names(column, left_out, tmp_path):
+def test_columns_of_times_and_commits_are_told_by_their_names(column, left_out, tmp_path):
     for name, value in (("recorded.csv", 1.0), ("now.csv", 5.0)):
         pd.DataFrame({column: [value]}).to_csv(tmp_path / name, index=False)
     table, _ = compare("n", "t", tmp_path / "recorded.csv", tmp_path / "now.csv")
