@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from kneel_lib import paths
 from kneel_lib.certify import anew, certify, recorded_parameters
 from kneel_lib.cli import main
 from kneel_lib.errors import KneelError
@@ -40,6 +41,18 @@ def test_notebooks_executed_again_give_their_recorded_tables_and_a_changed_numbe
     unequal = certificate[~certificate["equal"]]
     assert set(unequal["table"]) == {"figures/nearer.csv", "figures/gone.csv"}
     assert (certificate["values"] == certificate["identical"] + certificate["beyond"]).all()
+
+
+def test_the_recorded_certificate_is_of_every_notebook_and_the_page_says_what_is_in_it():
+    reference = paths.RESULTS / "certified"
+    assert set(recorded_parameters(None, reference)) == set(notebook_paths())
+    certificate = pd.read_csv(reference / "certificate.csv")
+    tables = {path.relative_to(reference).as_posix() for path in reference.glob("*/*/*.csv")}
+    assert set(certificate["notebook"] + "/" + certificate["table"]) == tables
+    page = (paths.ROOT / "docs" / "certificate.md").read_text()
+    assert f"{certificate['equal'].sum()} of {len(certificate)} tables are equal within tolerance" in page
+    same, values = certificate["identical"].sum(), certificate["values"].sum()
+    assert f"{same:,} of {values:,} values are the same to the last digit" in page
 
 
 def test_nothing_recorded_is_one_line_that_says_what_to_do(tmp_path):
