@@ -40,7 +40,7 @@ from kneel_lib.processes import end_with
 end_with({parent})
 run_module("papermill", run_name="__main__", alter_sys=True)
 """
-"""`python -m papermill` that ends with us, also where we are killed; a kernel ends with its papermill."""
+"""`python -m papermill` that ends with us, `parent`, also where we are killed; a kernel ends with its own."""
 
 
 def notebook_paths(names: Sequence[str] | None = None) -> list[Path]:
@@ -161,13 +161,8 @@ def run_notebook(execution: Execution, prefix: str = "") -> str:
     """
     how = "--no-progress-bar --log-output --log-level WARNING --kernel python3 --stdout-file /dev/stdout"
     notebook = execution.path, execution.target
-    command: list[str | Path] = [
-        sys.executable,
-        "-c",
-        PAPERMILL.format(parent=os.getpid()),
-        *notebook,
-        *how.split(),
-    ]
+    papermill = PAPERMILL.format(parent=os.getpid())
+    command: list[str | Path] = [sys.executable, "-c", papermill, *notebook, *how.split()]
     for name, value in execution.parameters.items():
         command += ["--parameters_yaml", json.dumps({name: value})]
     quiet = {"PYTHONWARNINGS": "ignore", "PYDEVD_DISABLE_FILE_VALIDATION": "1"}

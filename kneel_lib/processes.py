@@ -13,7 +13,10 @@ PR_SET_PDEATHSIG = 1
 
 def pool(jobs: int, **how: Any) -> Parallel:
     """joblib's processes, which end with this one from their start on, also where it is killed before they
-    were given anything to do. jobs, how: as `joblib.Parallel` has them."""
+    were given anything to do. jobs, how: as `joblib.Parallel` has them.
+
+    Call it in a thread that lives as long as its process: see `end_with`.
+    """
     return Parallel(jobs, initializer=end_with, initargs=(os.getpid(),), **how)
 
 
