@@ -106,6 +106,7 @@ BEST_ABLATIONS = (
     change(NO_DROPOUT, "best_nodropout_long", "best, no dropout, epochs x 3", epoch_share=3.0),
     change(NO_DROPOUT, "best_nodropout_heatmap_8", "best, no dropout, heatmap 8", heatmap_weight=8.0),
     BEST_EMA,
+    change(BEST, "best_laplace", "best, Laplace across and along the edge", loss="outline_laplace"),
 )
 """What the heatmap regularisation does (its weight, width and form), and what else might help `best`."""
 

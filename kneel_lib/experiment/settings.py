@@ -26,8 +26,9 @@ class Setting:
         roi_scale: "spacing" (the paper: so many mm) or "plateau" (a ROI that grows with the knee).
         grey: values "normalised" on the ROI (`data.normalisation`), or as the "file" has them (the paper).
     The loss
-        loss: "l2", "l1", "robust", "elastic" or "wing". loss_frame: of its errors, "normalised" (the ROI side
-            is 1), "pixels" or "mm". loss_weight: multiplies it.
+        loss: "l2", "l1", "robust", "elastic", "wing" or "outline_laplace" (likelihood across and along the
+            bones' outlines). loss_frame: of its errors, "normalised" (the ROI side is 1), "pixels" or "mm".
+            loss_weight: multiplies it.
         heatmap_weight: of the heatmap regularisation between the softmax map and a gaussian of
             `heatmap_sigma` cells (DSNT, not in the paper). heatmap_divergence: its form, "cross_entropy" or
             "jensen_shannon".

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from kneel_lib import landmarks
 from kneel_lib.errors import find
 
 
@@ -135,6 +136,48 @@ def interpolate(table: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
     )
 
 
+def tangents(points: torch.Tensor) -> torch.Tensor:
+    """(batch, M, 2) unit vectors along the bones' outlines, as `outlines.tangents` has them; NaN beside a
+    missing landmark. points: (batch, M, 2), M = 16."""
+    pieces = []
+    for bone in (landmarks.TIBIA, landmarks.FEMUR):
+        part = points[:, bone[0] : bone[-1] + 1]
+        ends = torch.cat([part[:, :1], part, part[:, -1:]], dim=1)
+        pieces.append(ends[:, 2:] - ends[:, :-2])
+    along = torch.cat(pieces, dim=1)
+    return along / along.norm(dim=2, keepdim=True)
+
+
+class OutlineLaplace(nn.Module):
+    """A loss that knows its labels: they are sharp across the bone's outline and vague along it.
+
+    The negative log-likelihood of Laplace-distributed errors, |across| / a + ln 2a + |along| / b + ln 2b,
+    mean over landmarks, with a and b of each landmark trained with the network. So an error along a vague
+    edge costs less than one across it, by as much as the labels ask for. Not in the paper. Where a neighbour
+    is missing the outline has no direction, and the landmark adds nothing.
+    """
+
+    SMALLEST_SCALE = 0.02
+
+    def __init__(self, landmarks: int = landmarks.COUNT, scale: float = 1.0) -> None:
+        super().__init__()
+        self.latent_scale = nn.Parameter(torch.full((landmarks, 2), math.log(scale - self.SMALLEST_SCALE)))
+
+    def scale(self) -> torch.Tensor:
+        """Scales (a, b) of each landmark, across and along, (M, 2), in the frame of the coordinates."""
+        return self.SMALLEST_SCALE + self.latent_scale.exp()
+
+    def forward(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        direction = tangents(truth)
+        known = ~torch.isnan(truth + direction).any(dim=2, keepdim=True).expand_as(truth)
+        direction = torch.where(known, direction, torch.zeros_like(direction))
+        errors = torch.where(known, prediction - torch.nan_to_num(truth), torch.zeros_like(prediction))
+        along = (errors * direction).sum(dim=2)
+        across = errors[..., 1] * direction[..., 0] - errors[..., 0] * direction[..., 1]
+        scale = self.scale()
+        return known_mean(torch.stack([across, along], dim=2).abs() / scale + torch.log(2 * scale), known)
+
+
 class Frame(nn.Module):
     """A loss taken on coordinates in another frame: normalised ones times `side` (that of the ROI)."""
 
@@ -153,6 +196,10 @@ LOSSES = {
     "elastic": lambda: elastic,
     "wing": lambda: wing,
 }
+"""Those of Table 1."""
+
+LABEL_LOSSES = {"outline_laplace": OutlineLaplace}
+"""Those that model the labels' errors."""
 
 
 def make_loss(
@@ -164,7 +211,7 @@ def make_loss(
     size_px, spacing_mm: of the ROI. Raises `KneelError` for an unknown loss or frame.
     """
     sides = {"normalised": 1.0, "pixels": float(size_px), "mm": size_px * spacing_mm}
-    return Frame(find(name, LOSSES, "loss")(), find(frame, sides, "loss frame"), weight)
+    return Frame(find(name, LOSSES | LABEL_LOSSES, "loss")(), find(frame, sides, "loss frame"), weight)
 
 
 def cross_entropy(target: torch.Tensor, log_map: torch.Tensor) -> torch.Tensor:

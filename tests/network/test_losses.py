@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
+from scipy.stats import laplace
 
+from kneel_lib import outlines
 from kneel_lib.errors import KneelError
 from kneel_lib.network import losses
 from kneel_lib.network.hourglass import soft_argmax
@@ -230,3 +232,48 @@ def test_a_frame_is_what_the_loss_is_taken_in(frame, side):
     assert loss(errors, TRUTH).item() == pytest.approx(
         0.5 * losses.wing(side * errors, TRUTH).item(), rel=1e-5
     )
+
+
+def shapes(count, noise=1.0):
+    """(answers, truth), (count, 16, 2) mm each."""
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.rand(count, 16, 2, generator=generator) * 90
+    return truth + noise * torch.randn(count, 16, 2, generator=generator), truth
+
+
+def test_outline_laplace_is_the_density_of_the_errors_across_and_along_the_outline():
+    said, truth = shapes(5)
+    across, along = outlines.split_errors(said.double().numpy(), truth.double().numpy())
+    loss = losses.make_loss("outline_laplace").loss
+    with torch.no_grad():
+        loss.latent_scale[:, 1] = math.log(3.0 - loss.SMALLEST_SCALE)
+    expected = -(laplace.logpdf(across, scale=1.0) + laplace.logpdf(along, scale=3.0)).mean() / 2
+    assert loss(said, truth).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_outline_laplace_leaves_out_landmarks_that_are_missing_and_those_beside_them():
+    said, truth = shapes(1)
+    truth[0, 4] = math.nan
+    said.requires_grad_()
+    value = losses.make_loss("outline_laplace")(said, truth)
+    value.backward()
+    assert torch.isfinite(value) and torch.isfinite(said.grad).all()
+    assert (said.grad[0].abs().sum(dim=1) == 0).nonzero().flatten().tolist() == [3, 4, 5]
+
+
+@pytest.mark.trains
+def test_outline_laplace_learns_that_labels_are_vague_along_the_outline():
+    said, truth = shapes(400, noise=0)
+    generator = torch.Generator().manual_seed(1)
+    direction = losses.tangents(truth)
+    normal = torch.stack([-direction[..., 1], direction[..., 0]], dim=2)
+    said += 0.9 * torch.randn(400, 16, 1, generator=generator) * direction
+    said += 0.3 * torch.randn(400, 16, 1, generator=generator) * normal
+    loss = losses.OutlineLaplace()
+    optimizer = torch.optim.Adam(loss.parameters(), lr=0.05)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss(said, truth).backward()
+        optimizer.step()
+    mean_size = math.sqrt(2 / math.pi)
+    assert loss.scale().mean(dim=0).tolist() == pytest.approx([0.3 * mean_size, 0.9 * mean_size], rel=0.05)
