@@ -82,6 +82,8 @@ SOME_NOTEBOOKS = option("--notebook", "only those whose names start so, e.g. 01 
 AT_ONCE = "notebooks side by side (default: one a core up to 4; one where an engine is named)"
 AVERAGED = "of A and B: the fold models to average (default: as many as the profile says)"
 STARTS = ["simulated", "scratch", "low_cost"]
+EVERY_START = [*STARTS, "pseudo_labelled"]
+"""The last one wants crops without landmarks too, so that it runs only where it is asked for."""
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -126,7 +128,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("transfer", "train on all knees of one cohort and try on another", *transfer)
     recipe = option("--recipe", choices=["best", "wing"], default="best")
     counts = several("--counts", not_negative, [25, 50, 100, 200, 0], "labelled knees; 0 is all of the fold")
-    starts = several("--starts", str, STARTS, choices=STARTS)
+    starts = several("--starts", str, STARTS, choices=EVERY_START)
     folds, seeds = several("--folds", not_negative, [0]), several("--seeds", not_negative, [0, 1])
     labels = profile("long"), CROPS, recipe, counts, starts, folds, seeds, DEVICE
     add("labels", "accuracy against the number of labelled real knees, from scratch and pre-trained", *labels)

@@ -20,7 +20,9 @@ from kneel_lib.experiment.engines import ENGINES, each_run
 from kneel_lib.experiment.profiles import Profile, find_profile, profile_for
 from kneel_lib.experiment.rows import SETTINGS, find_setting
 from kneel_lib.experiment.runs import get_run
+from kneel_lib.experiment.spec import PSEUDO_LABELLED, SIMULATED
 from kneel_lib.experiment.store import NETWORKS
+from kneel_lib.experiment.students import student_of
 from kneel_lib.files import write_text
 from kneel_lib.pipeline.corrected import moves, summary
 from kneel_lib.pipeline.fine_tuning import NAME, Schedule, fine_tune, write_weights
@@ -103,11 +105,16 @@ def labels(options: Namespace) -> int:
     for seed, start in product(options.seeds, options.starts):
         setting = SETTINGS[f"{options.recipe}_finetune" if start == "low_cost" else options.recipe]
         first = None
-        if start == "simulated":
-            drawn = load_cohort("simulated", profile.simulated)
+        if start in (SIMULATED, PSEUDO_LABELLED):
+            drawn = load_cohort(SIMULATED, profile.simulated)
             first = get_run(setting, profile, real, seed=seed, source=drawn, weights=True, **given)
         for fold, count in product(options.folds, options.counts):
-            say(get_run(setting, profile, real, fold, seed, count or None, first, **given))
+            asked = setting, profile, real, fold, seed, count or None
+            begun = first
+            if start == PSEUDO_LABELLED:
+                teacher = get_run(*asked, first, weights=True, **given)
+                begun = student_of(teacher, real, **given)
+            say(get_run(*asked, begun, **given))
     return 0
 
 

@@ -12,7 +12,7 @@ from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import ONE_CHANGE, SETTINGS
 from kneel_lib.experiment.settings import differing_fields
-from kneel_lib.experiment.spec import plan
+from kneel_lib.experiment.spec import PSEUDO_LABELLED, plan
 from kneel_lib.experiment.store import EMA, find_run, recorded_runs
 from kneel_lib.reporting import comparisons, label_tables, pages, selection, tables
 from kneel_lib.reporting.export import as_text, export
@@ -331,13 +331,19 @@ def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
     few = runs.get_run(SETTINGS["best"], profile, crops, 0, labels=4)
     started = runs.get_run(SETTINGS["best_finetune"], profile, crops, 0, labels=4)
     whole, elsewhere = (runs.get_run(SETTINGS["best"], profile, crops, fold) for fold in (0, 1))
+    pseudo = replace(crops.select(slice(0, 8)), name=PSEUDO_LABELLED)
+    student = runs.get_run(SETTINGS["best"], profile, pseudo, "all", weights=True)
+    tuned = runs.get_run(SETTINGS["best"], profile, crops, 0, labels=4, first=student)
     made = [few, started, whole, elsewhere, runs.get_run(SETTINGS["mean_shape"], profile, crops, 0)]
-    table = label_tables.label_table(made)
-    assert table["start"].tolist() == ["low_cost", "scratch", "scratch"] and table["labels"].tolist() == [
-        4,
-        4,
-        40 - len(whole.errors()),
+    all_labels = 40 - len(whole.errors())
+    table = label_tables.label_table([*made, student, tuned])
+    assert table[["start", "labels"]].to_numpy().tolist() == [
+        ["low_cost", 4],
+        ["pseudo_labelled", 4],
+        ["scratch", 4],
+        ["scratch", all_labels],
     ]
+    assert set(table["cohort"]) == {"crops"}
     assert label_tables.label_table([]).columns.tolist() == table.columns.tolist()
     others = [runs.get_run(SETTINGS[name], profile, crops, 0, labels=4) for name in ("wing", "wing_finetune")]
     assert label_tables.label_table(made + others).groupby("recipe").size().to_dict() == {

@@ -120,12 +120,11 @@ def check_landmarks(cohort: Cohort) -> None:
     """The checks of `check_cohort` that concern landmarks: numbered lateral to medial, and in the picture."""
     shapes = np.array([image.shape for image in cohort.images])[:, None, ::-1]
     points = cohort.landmarks_px
-    orders = [np.diff(points[:, list(bone), 0], axis=1) < 0 for bone in (landmarks.TIBIA, landmarks.FEMUR)]
     outside = ((points < -0.25 * shapes) | (points > 1.25 * shapes)).any(axis=(1, 2))
     for what, rows in {
         "no landmark 4, around which ROIs are cut": np.isnan(points[:, landmarks.CENTRE]).any(axis=1),
         "a landmark that is not finite": np.isinf(points).any(axis=(1, 2)),
-        "landmarks that do not run from lateral to medial": np.concatenate(orders, axis=1).any(axis=1),
+        "landmarks that do not run from lateral to medial": out_of_order(points),
         "landmarks far outside its picture": outside,
     }.items():
         if rows.any():
@@ -133,6 +132,13 @@ def check_landmarks(cohort: Cohort) -> None:
                 f"cohort {cohort.name}: {knee_name(cohort.knees[rows].iloc[0])} has {what} ({rows.sum()} "
                 "such knees)"
             )
+
+
+def out_of_order(points: np.ndarray) -> np.ndarray:
+    """(n,) booleans: shapes (n, 16, 2) of right-oriented knees whose landmarks do not run from lateral to
+    medial on one of the bones."""
+    orders = [np.diff(points[:, list(bone), 0], axis=1) < 0 for bone in (landmarks.TIBIA, landmarks.FEMUR)]
+    return np.asarray(np.concatenate(orders, axis=1).any(axis=1))
 
 
 def knee_name(row: pd.Series | dict[str, Any]) -> str:

@@ -175,9 +175,12 @@ SEARCH = change(
 """All landmarks, coarsely, in a picture of any size with a knee of any size in it: what `predict` begins
 with; no row of Table 1."""
 
+PSEUDO = change(BEST, "pseudo", "best on pseudo-labels, epochs x 0.15", epoch_share=0.15)
+"""What a student is trained with on crops without landmarks (`students`); no row of Table 1."""
+
 SETTINGS = {row.name: row for row in ROWS}
-NAMED = {**SETTINGS, ROI.name: ROI, SEARCH.name: SEARCH}
-"""Every setting that can be asked for by name: the rows, ROI localisation and the search."""
+NAMED = {**SETTINGS, ROI.name: ROI, SEARCH.name: SEARCH, PSEUDO.name: PSEUDO}
+"""Every setting that can be asked for by name: the rows, ROI localisation, the search and pseudo-labels."""
 
 CHANGED = {row.name: differing_fields(row, SETTINGS[row.base]) for row in ROWS if row.base}
 ONE_CHANGE = {

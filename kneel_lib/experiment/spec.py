@@ -29,6 +29,9 @@ SIMULATED, UNSEEN = "simulated", "simulated_unseen"
 """The cohort, and the start of a setting, of knees that are drawn; and the start of those whose shapes hold
 nothing of the held-out subjects."""
 
+PSEUDO_LABELLED = "pseudo_labelled"
+"""The cohort of crops without landmarks under what a network says of them (`students`)."""
+
 MOST_SEED = 2**32 - 1
 """Above it numpy takes another road."""
 

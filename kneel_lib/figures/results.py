@@ -208,22 +208,28 @@ def interval_coverage(table: pd.DataFrame) -> Figure:
 
 
 LOW_COST = "from the tibial centre alone"
-STARTS = {"scratch": "from scratch", "low_cost": LOW_COST, "simulated": "from simulated knees"}
+STARTS = {
+    "scratch": "from scratch",
+    "low_cost": LOW_COST,
+    "simulated": "from simulated knees",
+    "pseudo_labelled": "from these, by way of pseudo-labels",
+}
 
 
 def label_curve(table: pd.DataFrame) -> Figure:
-    """MRE over the number of labelled real knees, a panel a recipe, profile and kind of weights, a line a
-    start: every fold and seed as a point, their mean as a line."""
-    panels = list(table.assign(start=table["start"].map(STARTS)).groupby(["recipe", "profile", "weights"]))
+    """MRE over the number of labelled real knees, a panel a recipe, cohort, profile and kind of weights, a
+    line a start: every fold and seed as a point, their mean as a line."""
+    named, place = table.assign(start=table["start"].map(STARTS)), ["recipe", "cohort", "profile", "weights"]
+    panels = list(named.groupby(place))
     size = ONE_COLUMN * (0.3 + len(panels)), ONE_COLUMN * 0.95
     figure, row = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
-    for axes, ((recipe, profile, weights), part) in zip(row[0], panels):
+    for axes, (title, part) in zip(row[0], panels):
         order, counts = list(STARTS.values()), sorted(part["labels"].unique())
         shown = {"x": "labels", "y": "mre_mm", "hue": "start", "style": "start", "ax": axes}
         shown |= {"hue_order": order, "style_order": order}
         sns.lineplot(part, **shown, markers=True, errorbar=None)
         sns.scatterplot(part, **shown, alpha=0.6, legend=False)
-        axes.set(title=f"{recipe}, {profile}, {weights}", xlabel="labelled real knees", xscale="log")
+        axes.set(title="{}, {}, {}\n{}".format(*title), xlabel="labelled real knees", xscale="log")
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.get_legend().remove()

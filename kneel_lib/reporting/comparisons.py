@@ -50,13 +50,14 @@ def label_comparisons(runs: list[Run]) -> pd.DataFrame:
     """Every start against "scratch" at the same number of labels, paired by knee, fold and seed:
     the columns of `comparison_table`, with recipe, start and labels."""
     groups, rows = label_runs(runs), []
-    for (recipe, profile, start, labels), group in groups.items():
-        scratch = groups.get((recipe, profile, "scratch", labels))
+    for (recipe, cohort, profile, start, labels), group in groups.items():
+        scratch = groups.get((recipe, cohort, profile, "scratch", labels))
         if start != "scratch" and scratch:
-            named = {"recipe": recipe, "start": start, "profile": profile, "labels": labels}
-            rows += paired_rows(group, scratch, against="scratch", **named)
-    table = pd.DataFrame(rows, columns=["recipe", "start", "against", "profile", "labels", *COMPARED])
-    return corrected(table, ["recipe", "profile", "quantity"])
+            place = {"cohort": cohort, "profile": profile, "labels": labels}
+            rows += paired_rows(group, scratch, recipe=recipe, start=start, against="scratch", **place)
+    named = ["recipe", "start", "against", "cohort", "profile", "labels"]
+    table = pd.DataFrame(rows, columns=[*named, *COMPARED])
+    return corrected(table, ["recipe", "cohort", "profile", "quantity"])
 
 
 def comparison_table(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:

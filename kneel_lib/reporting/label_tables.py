@@ -23,10 +23,10 @@ def label_table(runs: list[Run]) -> pd.DataFrame:
             **described(run),
             **metrics.summarise(run.errors()),
         }
-        for (recipe, _, start, labels), group in label_runs(runs).items()
+        for (recipe, _, _, start, labels), group in label_runs(runs).items()
         for run in group
     ]
-    columns = "recipe start setting profile labels fold seed knees".split()
+    columns = "recipe start setting cohort profile labels fold seed knees".split()
     return pd.DataFrame(rows, columns=[*columns, *METRICS, "commit"])
 
 

@@ -165,7 +165,7 @@ def simulated_sentence(table: pd.DataFrame) -> str:
 def label_sentence(table: pd.DataFrame) -> str:
     """How far few real labels go from each start, for results/README.md."""
     parts, table = [], table[table["recipe"] == "best"]
-    for (profile, labels), rows in table.groupby(["profile", "labels"]):
+    for (cohort, profile, labels), rows in table.groupby(["cohort", "profile", "labels"]):
         errors = rows.pivot_table(index=["fold", "seed"], columns="start", values="mre_mm")
         alike = errors.reindex(
             columns=["scratch", "low_cost", "simulated"]
@@ -173,7 +173,7 @@ def label_sentence(table: pd.DataFrame) -> str:
         if len(alike):
             means = alike.mean()
             parts.append(
-                f"{labels} ({profile}, trainings: {len(alike)}): "
+                f"{labels} ({cohort}, {profile}, trainings: {len(alike)}): "
                 f"{means['scratch']:.2f}, {means['low_cost']:.2f} and {means['simulated']:.2f}"
             )
     return (

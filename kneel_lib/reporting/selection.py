@@ -135,25 +135,29 @@ a recipe from scratch, and the same from low-cost labels."""
 
 
 def label_runs(runs: list[Run]) -> dict[Any, list[Run]]:
-    """{(recipe, profile, start, labels): [runs]} of the curve of accuracy over labelled real knees, for the
-    folds and profiles in which it was run.
+    """{(recipe, cohort, profile, start, labels): [runs]} of the curve of accuracy over labelled real knees,
+    for the folds and profiles in which it was run.
 
-    start: "scratch", "simulated" (trained before on simulated knees with all landmarks) or "low_cost" (on the
-    tibial centre alone). labels: knees trained on; a run on all of a fold's knees counts as the last point.
+    start: "scratch", "simulated" (trained before on simulated knees with all landmarks), "low_cost" (on the
+    tibial centre alone) or "pseudo_labelled" (after simulated knees on crops without landmarks, by what the
+    network of the start "simulated" says of them). labels: knees trained on; a run on all of a fold's knees
+    counts as the last point.
     """
     real = [
-        (LABEL_RECIPES[run.spec.setting.name], run.spec.profile.name, run)
+        (LABEL_RECIPES[run.spec.setting.name], run.spec.cohort, run.spec.profile.name, run)
         for run in runs
         if run.spec.cohort in TABLES and run.spec.kind == "fold" and run.spec.setting.name in LABEL_RECIPES
     ]
     tried = {
-        (recipe, profile, run.spec.held_out) for recipe, profile, run in real if run.spec.labels is not None
+        (recipe, cohort, profile, run.spec.held_out)
+        for recipe, cohort, profile, run in real
+        if run.spec.labels is not None
     }
     groups: dict[Any, list[Run]] = {}
-    for recipe, profile, run in sorted(real, key=lambda entry: (entry[2].spec.held_out, entry[2].spec.seed)):
-        if (recipe, profile, run.spec.held_out) in tried:
+    for *place, run in sorted(real, key=lambda entry: (entry[-1].spec.held_out, entry[-1].spec.seed)):
+        if (*place, run.spec.held_out) in tried:
             labels = run.spec.labels or run.spec.knees - len(run.errors())
-            groups.setdefault((recipe, profile, run.spec.origin, labels), []).append(run)
+            groups.setdefault((*place, run.spec.origin, labels), []).append(run)
     return dict(sorted(groups.items()))
 
 

@@ -1,0 +1,95 @@
+"""Self-training: a network learns from crops without landmarks what another one, its teacher, says of them.
+
+The teacher has seen the labelled knees of a fold, or a few of them. Its answers on knees of other subjects
+are pseudo-labels; the student begins with the teacher's weights, learns all of them, and is then trained on
+the same labelled knees as the teacher (`runs.get_run` with the student as the first run).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from kneel_lib import landmarks
+from kneel_lib.data.cohort import Cohort, check_cohort, out_of_order
+from kneel_lib.data.crops import NOMINAL_MM_PER_PX, read_crop
+from kneel_lib.data.graded import find_graded
+from kneel_lib.data.rois import cut_rois
+from kneel_lib.errors import KneelError
+from kneel_lib.experiment.rows import PSEUDO
+from kneel_lib.experiment.runs import get_run, knees_of
+from kneel_lib.experiment.spec import PSEUDO_LABELLED
+from kneel_lib.experiment.store import Run
+from kneel_lib.experiment.trained import load_network
+from kneel_lib.network import training
+
+THUMBNAIL_PX = 56
+"""Side of the pictures that polarity is judged on."""
+
+
+def student_of(teacher: Run, cohort: Cohort, folder: Path | str | None = None, device: str = "cpu") -> Run:
+    """The network that the teacher's pseudo-labels make of the teacher, in a finished run that is tried on no
+    knee; made now if it is missing.
+
+    teacher: a run on a fold of `cohort`, with its weights. folder: see `graded.find_graded`. Raises
+    `KneelError` where there are no crops without labels.
+    """
+    known, _ = knees_of(teacher.spec, cohort, None)
+    pictures = unlabelled_crops(known, folder)
+    labelled = pseudo_labelled(pictures, teacher, device)
+    asked = PSEUDO, teacher.spec.profile, labelled, "all", teacher.spec.seed
+    return get_run(*asked, first=teacher, device=device, weights=True)
+
+
+def unlabelled_crops(known: Cohort, folder: Path | str | None = None) -> Cohort:
+    """Every crop of subjects without landmarks, right-oriented; its landmarks are NaN, its spacing is the
+    nominal one.
+
+    known: labelled knees, which say what bone and background look like: a crop that is darker where they are
+    brighter is inverted.
+    """
+    rows = find_graded(folder)
+    plain = tuple(read_crop(row["path"], row | {"inverted": 0}) for row in rows.to_dict("records"))
+    dark = polarity(plain, known.images) < 0
+    images = tuple(255 - image if inverted else image for image, inverted in zip(plain, dark))
+    knees = rows[["subject_id", "side", "kl"]].assign(split="train", mm_per_px=NOMINAL_MM_PER_PX)
+    points = np.full((len(rows), landmarks.COUNT, 2), np.nan)
+    return Cohort(PSEUDO_LABELLED, knees.reset_index(drop=True), images, points, NOMINAL_MM_PER_PX)
+
+
+def polarity(images: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> np.ndarray:
+    """(n,) correlations of pictures with the mean of known ones: negative where bone is dark."""
+    mean = thumbnails(known).mean(axis=0)
+    return np.asarray((thumbnails(images) * (mean - mean.mean())).mean(axis=(1, 2)))
+
+
+def thumbnails(images: Sequence[np.ndarray]) -> np.ndarray:
+    """(n, THUMBNAIL_PX, THUMBNAIL_PX) small pictures of mean 0 and deviation 1."""
+    size = THUMBNAIL_PX, THUMBNAIL_PX
+    small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]) * 1.0
+    small -= small.mean(axis=(1, 2), keepdims=True)
+    return np.asarray(small / np.maximum(small.std(axis=(1, 2), keepdims=True), 1e-6))
+
+
+def pseudo_labelled(pictures: Cohort, teacher: Run, device: str = "cpu") -> Cohort:
+    """The pictures with the teacher's landmarks, of ROIs around the pictures' middle; those in which its
+    landmarks do not run from lateral to medial are left out. Raises `KneelError` if none is left."""
+    profile, setting = teacher.spec.profile, teacher.spec.setting
+    rois = cut_rois(pictures, profile.size_px, profile.spacing_mm, "image", grey=setting.grey)
+    points_mm = rois.to_mm(training.predict(load_network(teacher).to(device), rois, device)).astype(float)
+    right = ~out_of_order(points_mm)
+    if not right.any():
+        raise KneelError(
+            f"{teacher.spec.said}: its landmarks run from lateral to medial on none of {len(pictures)} "
+            "crops: train the teacher for longer or on more knees"
+        )
+    found = Cohort(
+        pictures.name,
+        pd.DataFrame(pictures.knees[right]).reset_index(drop=True),
+        tuple(image for image, kept in zip(pictures.images, right) if kept),
+        points_mm[right],
+        pictures.nominal_mm_per_px,
+    )
+    return check_cohort(found)
