@@ -1,6 +1,9 @@
 """`python -m studies.labels`: whose truth? Writes annotation_stages.csv, error_split.csv,
 error_split_test_sets.csv, label_floor.csv and conformal_regions.csv under results/ from the recorded runs,
-the labels and both stages of the annotation."""
+the labels and both stages of the annotation.
+
+With --noise: is the floor told right? Writes label_noise.csv from simulated knees with spoilt labels, on
+which systems are trained where that is missing."""
 
 import argparse
 import sys
@@ -48,10 +51,26 @@ def write_tables(options: argparse.Namespace) -> int:
     return 0
 
 
+def write_noise(options: argparse.Namespace) -> int:
+    from kneel_lib.experiment.cohorts import load_cohort
+    from kneel_lib.experiment.profiles import find_profile
+    from kneel_lib.reporting.export import write_table
+    from studies.labels.noise import noise_table
+
+    profile = find_profile(options.profile)
+    table = noise_table(load_cohort("simulated", profile.simulated), profile)
+    write_table(table, paths.RESULTS / "label_noise.csv")
+    print(f"{len(table)} rows in {paths.shown(paths.RESULTS / 'label_noise.csv')}")
+    return 0
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line of this study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.labels", description=__doc__)
-    return carry_out(parser.parse_args(arguments), write_tables)
+    parser.add_argument("--noise", action="store_true", help="the floor on labels with errors of known size")
+    parser.add_argument("--profile", default="long", help="of --noise")
+    options = parser.parse_args(arguments)
+    return carry_out(options, write_noise if options.noise else write_tables)
 
 
 if __name__ == "__main__":

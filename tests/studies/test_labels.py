@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from kneel_lib import landmarks, outlines, paths
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import annotation_path
 from kneel_lib.errors import KneelError
 from kneel_lib.reporting.statistics import conformal_quantile
-from studies.labels import edits, figures, floor, regions, stages
+from studies.labels import edits, figures, floor, noise, regions, stages
 
 
 def via_table(knees):
@@ -200,3 +201,53 @@ def test_ellipses_lie_along_the_outline(recorded):
     (axes,) = figures.error_ellipses(shape, {"best": rows}).axes
     assert len(axes.patches) == landmarks.COUNT
     assert all(patch.angle == 0 and patch.width > patch.height for patch in axes.patches[:9])
+
+
+def drawn_shapes(count):
+    """A cohort of plain pictures with shapes that vary."""
+    random = np.random.default_rng(0)
+    shape = np.zeros((16, 2))
+    shape[:, 0] = [*range(0, 72, 8), *range(4, 68, 10)]
+    shape[9:, 1] = -20
+    points = 20 + shape + random.normal(0, 1, (count, 16, 2))
+    knees = pd.DataFrame(
+        {"subject_id": range(count), "side": "R", "kl": np.arange(count) % 5, "split": "train"}
+    )
+    blank = (np.zeros((8, 8), np.uint8),) * count
+    return Cohort("drawn", knees.assign(mm_per_px=1.0), blank, points, 1.0)
+
+
+def test_spoilt_labels_err_as_much_as_was_put_in():
+    true = drawn_shapes(2000)
+    labels = noise.spoilt(true, noise.Noise(shift_mm=0, scale=0, step_mm=1e-6))
+    across, along = outlines.split_errors(labels.landmarks_mm, true.landmarks_mm)
+    assert (across.std(), along.std()) == pytest.approx((0.25, 0.75), rel=0.02)
+    common = noise.Noise(along_mm=0, across_mm=0, shift_mm=0.5, scale=0, step_mm=1e-6)
+    moved = noise.spoilt(true, common).landmarks_mm - true.landmarks_mm
+    assert moved.std(axis=0) == pytest.approx(0.5, rel=0.1) and np.ptp(moved, axis=1) == pytest.approx(
+        0, abs=1e-5
+    )
+    whole = noise.spoilt(true).landmarks_mm / 0.3
+    assert whole == pytest.approx(np.round(whole), abs=1e-6)
+    assert np.array_equal(noise.spoilt(true).landmarks_mm, noise.spoilt(true).landmarks_mm)
+    assert noise.spoilt(true).fingerprint != true.fingerprint
+
+
+def test_the_floor_is_the_error_that_was_put_in_where_systems_err_apart():
+    true = drawn_shapes(400)
+    labels, random = noise.spoilt(true), np.random.default_rng(1)
+    made = {}
+    for name, own in (("best", 0.2), ("rfrv_clm", 0.5), ("clm_igo", 0.6)):
+        said = true.landmarks_mm[100:300] + random.normal(0, own, (200, 16, 2))
+        table = pd.DataFrame(
+            {f"{axis}{k}": said[:, k, a] for k in range(16) for a, axis in enumerate("xy")}
+        ).assign(**true.knees.iloc[100:300].reset_index(drop=True))
+        made[name] = SimpleNamespace(chosen=lambda table=table: table)
+    rows = pd.DataFrame(noise.noise_rows(true, labels, made)).set_index(["what", "of", "kl"])
+    put_in = rows.loc[("put in", "labels", "all")]
+    told = rows.loc[("floor", "best", "all")]
+    assert told["mre_mm"] == pytest.approx(put_in["mre_mm"], rel=0.04)
+    assert told["knees"] == put_in["knees"] == 200
+    against = rows.loc[("against the truth", "best", "all"), "rms_mm"]
+    assert against == pytest.approx(0.2 * np.sqrt(2), rel=0.03)
+    assert rows.loc[("against spoilt labels", "best", "all"), "mre_mm"] > told["mre_mm"]
