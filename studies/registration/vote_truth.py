@@ -6,6 +6,7 @@ import pandas as pd
 from kneel_lib.baselines import rfrv_clm
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.experiment.methods import forest_options
+from kneel_lib.experiment.runs import commit
 from studies.registration import network_check, table, vote
 from studies.registration.congealing import MEDIAN_MM_PER_PX, disagreement_mm, in_gauge_of
 
@@ -56,4 +57,4 @@ def truth_rows(crops, jobs=1, profile=network_check.CHECK):
                 "knees": len(apart),
             }
         )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).assign(profile=profile.name, folds="2 halves", seed=0, commit=commit())
