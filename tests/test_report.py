@@ -16,7 +16,6 @@ from kneel_lib.experiment.spec import PSEUDO_LABELLED, plan
 from kneel_lib.experiment.store import EMA, find_run, recorded_runs
 from kneel_lib.reporting import comparisons, label_tables, pages, selection, tables
 from kneel_lib.reporting.export import as_text, export
-from studies.registration import error_budget
 
 PAPER_ROWS = {"wing": (31.68, 61.83, 78.68, 87.50), "finetune": (45.92, 72.39, 85.36, 90.91)}
 
@@ -356,27 +355,3 @@ def test_label_table_has_a_row_for_each_run_and_none_for_others(crops, store):
     assert compared["labels"].tolist() == [4, 4, 4] and set(compared["start"]) == {"low_cost"}
     difference = np.nanmean(started.errors()) - np.nanmean(few.errors())
     assert compared.set_index("quantity")["difference"]["mre_mm"] == pytest.approx(difference, abs=1e-6)
-
-
-@pytest.mark.trains
-def test_two_tables_are_compared_over_subjects_and_over_folds(crops, store):
-    profile = replace(PROFILES["smoke"], epochs=1)
-    made = {
-        name: [runs.get_run(SETTINGS["best"], profile, crops, fold, seed) for fold in (0, 1)]
-        for seed, name in enumerate((error_budget.ON_FILE, error_budget.MADE_HERE))
-    }
-    table = error_budget.compare_tables(made).set_index(["labels", "kl"])
-    first, second = (
-        np.array([run.errors().mean() for run in made[name]])
-        for name in (error_budget.MADE_HERE, error_budget.ON_FILE)
-    )
-    subjects, folds = (
-        table.loc[(f"made here - table on file{over}", "all")] for over in ("", ", over folds")
-    )
-    assert (
-        folds["mre_mm"] == pytest.approx((first - second).mean())
-        and subjects["low"] <= subjects["mre_mm"] <= subjects["high"]
-    )
-    assert folds["high"] - folds["mre_mm"] == pytest.approx(
-        12.706 * abs(np.diff(first - second)[0]) * ((1 / 2 + 1 / 4) / 2) ** 0.5, rel=1e-3
-    )  # Student's t of two folds of five, which share knees

@@ -22,7 +22,7 @@ from kneel_lib.data.rois import Rois
 from kneel_lib.errors import KneelError, find
 from kneel_lib.network import heatmap_network, hourglass
 from kneel_lib.network.augmentation import augment, cut_out, jitter
-from kneel_lib.network.fast_maps import training_maps
+from kneel_lib.network.fast_maps import MapsOf, training_maps
 from kneel_lib.network.losses import heatmap_regularisation, make_loss
 from kneel_lib.network.precision import autocast
 
@@ -81,8 +81,12 @@ def start(
     seed: int,
     device: torch.device | str,
     outputs: int = landmarks.COUNT,
+    maps_of: Callable[[Any], MapsOf] | None = None,
 ) -> State:
-    """A fresh `State`: network of `outputs` landmarks, loss, Adam, and schedule for `batches` an epoch."""
+    """A fresh `State`: network of `outputs` landmarks, loss, Adam, and schedule for `batches` an epoch.
+
+    maps_of: how the model's maps are computed (None: `fast_maps.training_maps` decides).
+    """
     torch.manual_seed(seed)
     model: Any = make_network(setting, profile, outputs)
     model = model.to(device, memory_format=torch.channels_last)
@@ -105,8 +109,8 @@ def start(
         schedule = None
     averaged = moving_average(model, setting.ema_decay) if schedule is None else None
     picture = torch.zeros(profile.batch, 1, profile.size_px, profile.size_px, device=device)
-    steps = profile.epochs * batches
-    maps = training_maps(model, standardise(picture), steps, 2 if mixes_maps(setting) else 1)
+    steps, calls = profile.epochs * batches, 2 if mixes_maps(setting) else 1
+    maps = maps_of(model) if maps_of else training_maps(model, standardise(picture), steps, calls)
     return State(model, maps, loss, averaged, optimizer, schedule, 0, [])
 
 

@@ -19,6 +19,9 @@ from kneel_lib.experiment.store import EMA, FINAL, Run
 STUDY, TABLE1_PROFILE = "crops_first", "study"
 """The labels on which, and the profile at which, all networks of Table 1 have been compared."""
 
+FINAL_LABELS = "crops"
+"""The labels that the study's last runs stand on: Table 1 follows row by row."""
+
 Groups = dict[tuple[str, str, str], list[Run]]
 """Runs by (cohort, profile, setting)."""
 

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 from kneel_lib import paths
-from kneel_lib.cli import carry_out, not_negative, positive
+from kneel_lib.cli import carry_out, positive
 
 
 def cast_votes(options):
@@ -65,8 +65,6 @@ def register(options):
     )
     if options.record:
         print(*error_budget.record(options.jobs), sep="\n")
-    if options.compare:
-        print(*error_budget.record_comparison(options.jobs, options.folds), sep="\n")
     return 0
 
 
@@ -104,12 +102,6 @@ def main(arguments=None):
         action="store_true",
         help="also measure how good it is: results/registration.csv and the error budget",
     )
-    parser.add_argument(
-        "--compare",
-        action="store_true",
-        help="also train the same network on both tables' labels: results/registration_tables.csv",
-    )
-    parser.add_argument("--folds", nargs="+", type=not_negative, default=range(5), help="of --compare")
     return carry_out(parser.parse_args(arguments), register)
 
 

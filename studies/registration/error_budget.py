@@ -1,126 +1,26 @@
-"""What errors of the registration cost: the error budget of the labels, and both tables tried side by side.
+"""What errors of the registration cost: the error budget of the labels.
 
 `record` writes results/registration.csv (distances between placements, `agreement`),
 results/registration_budget.csv (what an error is made of) and results/registration_pck.csv (PCK curves with
-the registration's error added once more, and of that error alone). `record_comparison` writes
-results/registration_tables.csv: the same network trained on the labels of the table on file and of the one
-made here.
+the registration's error added once more, and of that error alone).
 """
-
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from kneel_lib import metrics, paths
-from kneel_lib.data.cohort import check_cohort
 from kneel_lib.data.crops import ROI_SPACING_MM
-from kneel_lib.experiment import runs
 from kneel_lib.experiment.cohorts import load_cohort
-from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import BEST
-from kneel_lib.experiment.store import errors_of, points_of, recorded_runs
-from kneel_lib.reporting import selection, statistics
+from kneel_lib.experiment.store import points_of, recorded_runs
+from kneel_lib.reporting import selection
 from kneel_lib.reporting.export import write_table
-from studies.registration.agreement import (
-    MADE_HERE,
-    ON_FILE,
-    by_grade,
-    crops_of,
-    ensemble,
-    known_truth,
-    repeatability,
-)
-from studies.registration.congealing import apart_mm, in_gauge_of
-from studies.registration.simulated_crops import cut_crops, offsets_from_centre
+from studies.registration.agreement import crops_of, ensemble, known_truth, repeatability
+from studies.registration.congealing import apart_mm
+from studies.registration.simulated_crops import cut_crops
 
 RADII_MM = np.arange(0.25, 3.01, 0.25)
 DRAWS = 20
-
-
-def with_placement(cohort, placement, name):
-    """The real cohort with its landmarks where another placement puts them."""
-    points = placement.landmarks_px(offsets_from_centre(cohort))
-    knees = cohort.knees.assign(mm_per_px=placement.mm_per_px)
-    return check_cohort(
-        replace(cohort, name=name, knees=knees, landmarks_mm=points * placement.mm_per_px[:, None, None])
-    )
-
-
-def replacement_runs(cohort, placement, folds=range(5)):
-    """{table: finished runs}: `best` at profile quick on some folds, with the labels of the table on file
-    and with those made here, in the same gauge."""
-    crops = crops_of(cohort)
-    cohorts = {
-        ON_FILE: cohort,
-        MADE_HERE: with_placement(
-            cohort, in_gauge_of(crops.truth, placement, crops.offsets_mm), "crops_registered"
-        ),
-    }
-    return {
-        name: [runs.get_run(BEST, PROFILES["quick"], known, fold) for fold in folds]
-        for name, known in cohorts.items()
-    }
-
-
-def compare_tables(made):
-    """results/registration_tables.csv: out-of-fold errors of the same network on both tables' labels, a row a
-    table and grade, then their difference, paired by knee.
-
-    The difference stands there twice: with an interval over subjects, and with one over folds
-    (`statistics.over_trainings`), each of which is a training of its own: the second knows seed variance, the
-    first does not.
-    """
-    keys = ["subject_id", "side"]
-    pooled = {name: selection.pooled_predictions(group).sort_values(keys) for name, group in made.items()}
-    errors = {name: errors_of(table) for name, table in pooled.items()}
-    knees = pooled[ON_FILE]
-    rows = [
-        {
-            "labels": name,
-            "kl": kl,
-            "mre_mm": errors[name][chosen].mean(),
-            "median_mm": np.median(errors[name][chosen]),
-            "p95_mm": np.percentile(errors[name][chosen], 95),
-            "knees": int(chosen.sum()),
-        }
-        for name in errors
-        for kl, chosen in by_grade(knees["kl"].to_numpy()).items()
-    ]
-    difference, low, high, p = statistics.paired_difference(
-        errors[MADE_HERE], errors[ON_FILE], knees["subject_id"]
-    )
-    rows.append(
-        {
-            "labels": f"{MADE_HERE} - {ON_FILE}",
-            "kl": "all",
-            "mre_mm": difference,
-            "low": low,
-            "high": high,
-            "p": p,
-            "knees": len(knees),
-        }
-    )
-    by_fold = [
-        first.errors().mean() - second.errors().mean()
-        for first, second in zip(made[MADE_HERE], made[ON_FILE])
-    ]
-    if len(by_fold) > 1:
-        difference, low, high = statistics.interval_over_trainings(by_fold)
-        rows.append(
-            {
-                "labels": f"{MADE_HERE} - {ON_FILE}, over folds",
-                "kl": "all",
-                "mre_mm": difference,
-                "low": low,
-                "high": high,
-                "knees": len(knees),
-            }
-        )
-    size = made[ON_FILE][0].spec.profile.name
-    return pd.DataFrame(rows).assign(
-        cohort=selection.STUDY, setting=BEST.name, profile=size, folds=len(made[ON_FILE]), seed=0
-    )
 
 
 def error_vectors(predictions):
@@ -294,16 +194,6 @@ def record(jobs=1, folder=paths.RESULTS):
             ),
         },
         folder,
-    )
-
-
-def record_comparison(jobs=1, folds=range(5), folder=paths.RESULTS):
-    """Train the same network on the labels of both tables (a run a table and fold) and write how it does
-    on each; returns the file."""
-    cohort = load_cohort(selection.STUDY)
-    _, placement = ensemble(crops_of(cohort), jobs)
-    return write(
-        {"registration_tables.csv": compare_tables(replacement_runs(cohort, placement, folds))}, folder
     )
 
 

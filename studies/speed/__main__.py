@@ -1,15 +1,12 @@
-"""Speed, one change at a time from the released recipe to ours: of training, and what each change costs in
-accuracy; of inference: one knee, many knees, a bilateral radiograph, a folder.
+"""Speed, one change at a time from the released recipe to ours: of training; of inference: one knee, many
+knees, a bilateral radiograph, a folder.
 
-    python -m studies.speed [--parts ladder memory accuracy cores threads sizes shares inference] [--rounds 3]
+    python -m studies.speed [--parts ladder memory cores threads sizes shares inference] [--rounds 3]
     [--files 1000] [--no-compile]
 
 Training writes the rows `train` (a row a profile and recipe) and `cores` of results/speed.csv,
-results/speed_accuracy.csv, results/speed_sizes.csv (our recipe, one size changed at a time),
-results/speed_profile.csv (where a step's time goes) and results/threads.csv (beside a busy process). Run it
-on a machine that does nothing else (but for the part "accuracy", which takes longest and is not timed).
-Accuracy: fold 0, trained at the profile named by --accuracy under each recipe, seed 0; differences are
-paired, each recipe against the one before, and their intervals hold the spread over subjects and over seeds.
+results/speed_sizes.csv (our recipe, one size changed at a time), results/speed_profile.csv (where a step's
+time goes) and results/threads.csv (beside a busy process). Run it on a machine that does nothing else.
 
 Inference writes the rows `infer` of results/speed.csv. The knees are those of the val split of the real crops
 (of the simulated cohort where they are not here), the network is the pretrained one; radiographs are
@@ -22,7 +19,6 @@ import os
 import shutil
 import tempfile
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 
@@ -30,8 +26,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from kneel_lib.data.folds import make_folds
-from kneel_lib.experiment import runs
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.profiles import PROFILES, ROI_PROFILES, find_profile
 from kneel_lib.experiment.rows import BEST, ROI
@@ -47,9 +41,7 @@ from studies.speed import threads as beside
 from studies.speed import training as training_speed
 
 KNEES, BATCH_AT_PAPER, SHORT_STEPS = 32, 8, 15
-LUCK_SEEDS = range(5)
-ACCURACY = RESULTS / "speed_accuracy.csv"
-PARTS = ("ladder", "memory", "accuracy", "cores", "threads", "sizes", "shares", "inference")
+PARTS = ("ladder", "memory", "cores", "threads", "sizes", "shares", "inference")
 MODELS = 5
 
 
@@ -94,55 +86,10 @@ def ladder(profile, cohort, rounds, recipes):
     return rows
 
 
-def accuracy(profile, cohort, rungs=()):
-    """results/speed_accuracy.csv: a row a recipe, MRE on fold 0 and difference from the recipe before. rungs:
-    measure these alone again, and keep the other rows.
-
-    From the paper's network on: the released one is another method, compared in Table 1 (row
-    "released_network"). The recipe of the study itself is trained with LUCK_SEEDS, so that the interval of a
-    difference knows how much of it is seed variance.
-    """
-    known, held_out = make_folds(cohort)[0]
-    subjects, climbed = cohort.knees["subject_id"].to_numpy()[held_out], training_speed.LADDER[1:]
-
-    @cache
-    def errors_of(recipe):
-        errors = training_speed.held_out_errors(recipe, cohort, known, held_out, profile)
-        print(f"{recipe.name}: MRE {errors.mean():.3f} mm", flush=True)
-        return errors
-
-    rows = [
-        {
-            "step": recipe.name,
-            **training_speed.cost_in_accuracy(errors_of(recipe), before and errors_of(before), subjects),
-            "accuracy": f"{cohort.name}, {profile.name}, fold 0, seed 0, {len(held_out)} knees",
-        }
-        for before, recipe in zip((None, *climbed), climbed)
-        if not rungs or recipe.name in rungs
-    ]
-    seeds = [runs.get_run(BEST, profile, cohort, 0, seed).errors().mean() for seed in LUCK_SEEDS]
-    measured = training_speed.with_luck(pd.DataFrame(rows), seeds).assign(
-        luck_mm=np.std(seeds, ddof=1), luck_seeds=len(seeds)
-    )
-    kept = pd.read_csv(ACCURACY) if rungs else measured[:0]
-    write_table(
-        pd.concat([part for part in (kept[~kept["step"].isin(rungs)], measured) if len(part)]), ACCURACY
-    )
-    table = pd.read_csv(RESULTS / "speed.csv")
-    measures.record(with_accuracy(table[table["what"] == "train"]))
-
-
-def with_accuracy(table):
-    """The rows `train` with the accuracy that was measured last."""
-    columns = ["mre_mm", "difference", "low", "high", "accuracy"]
-    measured = pd.read_csv(ACCURACY) if ACCURACY.is_file() else pd.DataFrame(columns=["step", *columns])
-    return table.drop(columns=columns, errors="ignore").merge(measured, on="step", how="left")
-
-
 def timing(profiles, cohort, rounds, recipes):
     """The rows `train` of results/speed.csv."""
     rows = [row for profile in profiles for row in ladder(profile, cohort, rounds, recipes)]
-    measures.record(with_accuracy(pd.DataFrame(rows)))
+    measures.record(pd.DataFrame(rows))
 
 
 def peaks(profiles, cohort):
@@ -313,8 +260,6 @@ def main():
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--profiles", nargs="*", default=["paper", "study"], help="of the ladder")
     parser.add_argument("--rounds", type=int, help="of each timing (default: 3 of training, 5 of inference)")
-    parser.add_argument("--accuracy", default="quick", help="profile of the comparison in accuracy")
-    parser.add_argument("--rungs", nargs="*", help="of the comparison in accuracy: measure these alone again")
     parser.add_argument("--files", type=int, default=1000, help="of the folder that inference is timed on")
     parser.add_argument("--no-compile", action="store_true", help="leave out the rungs that compile first")
     parser.add_argument("--cohort", default="auto")
@@ -328,7 +273,6 @@ def main():
     compiling = precision("cpu") == "bf16" and not options.no_compile
     recipes = (*training_speed.LADDER, training_speed.COMPILED) if compiling else training_speed.LADDER
     work = {
-        "accuracy": lambda: accuracy(find_profile(options.accuracy), cohort, options.rungs or ()),
         "ladder": lambda: timing(profiles, cohort, options.rounds or 3, recipes),
         "memory": lambda: peaks(profiles, cohort),
         "cores": lambda: cores(study, cohort),

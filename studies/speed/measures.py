@@ -141,9 +141,6 @@ COLUMNS = (
     "unit",
     "gflop_per_image",
     "limit_share",
-    "difference",
-    "low",
-    "high",
     "accuracy",
 )
 

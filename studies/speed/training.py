@@ -3,12 +3,11 @@ studies.speed`).
 
 A `Recipe` says how training is computed: apart from the network of its first rung and the library that
 augments, nothing that is learned changes. Recipes are timed in alternating rounds of one process, so that a
-change in the machine's load meets all of them, and trained side by side on one fold, so that a gain in speed
-that costs accuracy shows. Operations are counted by torch itself, and set against the rate of a large matrix
-product on the same machine: nothing that convolves can be much faster than that. The last rungs are the
-library's own `training.step`.
+change in the machine's load meets all of them. Operations are counted by torch itself, and set against the
+rate of a large matrix product on the same machine: nothing that convolves can be much faster than that. The
+last rungs are the library's own `training.step`.
 
-The training rows of results/speed.csv, speed_accuracy.csv and speed_profile.csv were recorded with an older
+The training rows of results/speed.csv and speed_profile.csv were recorded with an older
 state of the code, whose last rungs were kernels of its own for batch norm and ReLU; its rows keep the names
 that they had.
 """
@@ -22,13 +21,10 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import scipy.stats
 import torch
 from torch.utils.benchmark import Timer
 from torch.utils.data import DataLoader, Dataset
 
-from kneel_lib import metrics
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.experiment.methods import MARGIN_SHARE
 from kneel_lib.experiment.rows import SETTINGS
@@ -37,7 +33,6 @@ from kneel_lib.network.augmentation import augment
 from kneel_lib.network.losses import make_loss
 from kneel_lib.network.precision import autocast, precision
 from kneel_lib.network.ranges import MILD
-from kneel_lib.reporting.statistics import paired_difference
 from studies.speed.solt_augmentation import augment_one, reference_stream, seed_reference
 
 LOADER_WORKERS = 2
@@ -105,10 +100,13 @@ def make_trainer(recipe, profile, seed=0):
 
 
 def library_trainer(recipe, profile, seed):
-    state = training.start(
-        SETTING, profile, 10_000, seed, "cpu"
-    )  # batches: a schedule that does not end here
-    state.maps = fast_maps.compiled_maps(state.model, profile.batch) if recipe.compiled else state.model.maps
+    def maps_of(model):
+        return (
+            fast_maps.compiled_maps(model, profile.batch) if recipe.compiled else fast_maps.plain_maps(model)
+        )
+
+    batches = 10_000  # a schedule that does not end here
+    state = training.start(SETTING, profile, batches, seed, "cpu", maps_of=maps_of)
     state.model.train()
     generator = torch.Generator().manual_seed(seed)
 
@@ -231,67 +229,6 @@ def own_peak_mb(recipe, rois, profile, threads):
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     lines = status.read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
-
-
-def held_out_errors(recipe, cohort, known, held_out, profile, seed=0):
-    """Landmark errors in mm (knees, 16) of the held-out rows after the profile's epochs of training under a
-    recipe, one-cycle rate.
-    """
-    rois, unseen = training_rois(cohort.select(known), profile), cohort.select(held_out)
-    tried = cut_rois(unseen, profile.size_px, profile.spacing_mm)
-    if recipe.ours:
-        found = training.predict(training.train(SETTING, profile, rois, seed).model, tried)
-        return metrics.landmark_errors(tried.to_mm(found), unseen.landmarks_mm)
-    trainer, steps = make_trainer(recipe, profile, seed), profile.epochs * (len(known) // profile.batch)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        trainer.optimizer, SETTING.learning_rate, total_steps=steps
-    )
-    with closing(batches(recipe, rois, profile, seed)) as stream:
-        for _ in range(steps):
-            trainer.step(*next(stream))
-            schedule.step()
-    trainer.model.eval()
-    with torch.no_grad():
-        inputs = training.standardise(torch.from_numpy(tried.images)[:, None].float() / 255)
-        found = torch.cat([trainer.forward(part) for part in inputs.split(training.EVALUATION_BATCH)])
-    return metrics.landmark_errors(tried.to_mm(found.numpy() * profile.size_px), unseen.landmarks_mm)
-
-
-def cost_in_accuracy(errors, before, subjects):
-    """{mre_mm, difference, low_subjects, high_subjects}: the MRE, and its paired difference (mm, 95 % over
-    subjects) from the recipe before; none for the first one.
-    """
-    if before is None:
-        return {
-            "mre_mm": float(np.nanmean(errors)),
-            "difference": np.nan,
-            "low_subjects": np.nan,
-            "high_subjects": np.nan,
-        }
-    difference, low, high, _ = paired_difference(errors, before, subjects)
-    return {
-        "mre_mm": float(np.nanmean(errors)),
-        "difference": difference,
-        "low_subjects": low,
-        "high_subjects": high,
-    }
-
-
-def with_luck(table, errors_of_seeds):
-    """The table with columns low and high: the interval over subjects, widened by how much one and the same
-    recipe differs from seed to seed.
-
-    errors_of_seeds: MRE (mm) of one recipe, a value a seed. Each rung was trained once; the difference of two
-    such runs carries the seed variance of both, whose 95 % half-width is t * sqrt(2) * s with the standard
-    deviation s of the seeds and Student's t of their number. Independent half-widths add up as squares.
-    """
-    seed_reach = (
-        scipy.stats.t.ppf(0.975, len(errors_of_seeds) - 1) * np.sqrt(2) * np.std(errors_of_seeds, ddof=1)
-    )
-    return table.assign(
-        low=table["difference"] - np.hypot(table["difference"] - table["low_subjects"], seed_reach),
-        high=table["difference"] + np.hypot(table["high_subjects"] - table["difference"], seed_reach),
-    )
 
 
 def spread_rate(rois, profile, processes, threads, steps=STEPS_A_ROUND):
