@@ -13,7 +13,11 @@ import pandas as pd
 from kneel_lib import paths
 from kneel_lib.cli import carry_out
 
-SYSTEMS = {"crops_first": ("best", "rfrv_clm", "clm_igo"), "crops_voted": ("best", "rfrv_clm")}
+SYSTEMS = {
+    "crops_first": ("best", "rfrv_clm", "clm_igo"),
+    "crops_voted": ("best", "rfrv_clm"),
+    "crops": ("best", "rfrv_clm", "clm_igo"),
+}
 """{cohort: settings that are recorded on five folds of it at profile native}, the network first."""
 
 

@@ -179,12 +179,12 @@ def test_figures_draw_every_row_that_they_are_given(recorded):
     (axes,) = figures.nearer(stages_table[stages_table["cohort"] == "crops_first"]).axes
     assert len(axes.containers) == 3
     floors = figures.floor_by_grade(recorded["label_floor"]).axes
-    assert [len(panel.patches) for panel in floors] == [12, 12]
+    assert [len(panel.patches) for panel in floors] == [12, 12, 12]
     votes = recorded["registration_votes"]
     (axes,) = figures.judged_tables(votes).axes
     assert sum(line.get_marker() == "o" and len(line.get_xdata()) for line in axes.lines) == len(votes)
     own = recorded["conformal_regions"]
-    (axes,) = figures.region_areas(own[own["cohort"] == "crops_voted"]).axes
+    (axes,) = figures.region_areas(own[own["cohort"] == "crops"]).axes
     assert len(axes.patches) == 2 * landmarks.COUNT
 
 
