@@ -218,9 +218,12 @@ STARTS = {
 
 def label_curve(table: pd.DataFrame) -> Figure:
     """MRE over the number of labelled real knees, a panel a recipe, cohort, profile and kind of weights, a
-    line a start: every fold and seed as a point, their mean as a line."""
+    line a start: every fold and seed as a point, their mean as a line. Where no
+    start has two counts there is no line, and no panel beside those that have one."""
     named, place = table.assign(start=table["start"].map(STARTS)), ["recipe", "cohort", "profile", "weights"]
-    panels = list(named.groupby(place))
+    every = list(named.groupby(place))
+    lines = [panel for panel in every if panel[1].groupby("start")["labels"].nunique().max() > 1]
+    panels = lines or every
     size = ONE_COLUMN * (0.3 + len(panels)), ONE_COLUMN * 0.95
     figure, row = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for axes, (title, part) in zip(row[0], panels):
