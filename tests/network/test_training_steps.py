@@ -113,6 +113,14 @@ def test_predictions_are_in_pixels_of_the_roi(rois, tiny_networks):
     assert predicted.shape == (24, 16, 2) and np.allclose(predicted, 64 * share, atol=0.01)
 
 
+@torch.no_grad()
+def answers_of(model, inputs):
+    """Coordinates as a step computes them: maps in the device's precision, the soft-argmax in 32-bit floats."""
+    with training.autocast(inputs.device):
+        maps = model.maps(inputs)
+    return model.coordinates(maps)
+
+
 @pytest.fixture(scope="module")
 def batch(rois, tiny_networks):
     """(state with a network whose answers depend on the picture, inputs, targets that lie around its answers)."""
@@ -122,8 +130,7 @@ def batch(rois, tiny_networks):
     with torch.no_grad():
         state.model.output.weight.mul_(10)
     inputs = training.standardise(torch.from_numpy(rois.images[:8, None, 8:-8, 8:-8]).float() / 255)
-    with torch.no_grad(), training.autocast(inputs.device):  # as a step computes them
-        answers = state.model.coordinates(state.model.maps(inputs))
+    answers = answers_of(state.model, inputs)
     assert answers.std(dim=0).mean() > 0.02
     return state, inputs, answers
 
@@ -138,9 +145,8 @@ def mixed_loss(batch, mixup, seed, alpha=0.75):
         share = training.mixing_share(alpha, generator)
         other = torch.randperm(len(inputs), generator=generator)
         own = share if mixup == "released" else max(share, 1 - share)
-        with training.autocast(inputs.device):
-            maps = state.model.maps(own * inputs + (1 - own) * inputs[other])
-        return loss, share, own, state.model.coordinates(maps), other
+        mixed = answers_of(state.model, own * inputs + (1 - own) * inputs[other])
+        return loss, share, own, mixed, other
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -157,8 +163,7 @@ def test_the_papers_mixup_scores_plain_pictures_and_mixed_ones(batch, mixup, see
     """Eq. 9: the plain ones against their own targets, the mixed ones against the other knee's."""
     loss, share, _, mixed, other = mixed_loss(batch, mixup, seed)
     state, inputs, truth = batch
-    with torch.no_grad(), training.autocast(inputs.device):
-        plain = state.model.coordinates(state.model.maps(inputs))
+    plain = answers_of(state.model, inputs)
     expected = share * l1(plain, truth) + (1 - share) * l1(mixed, truth[other])
     assert loss == pytest.approx(expected.item(), rel=1e-3, abs=1e-5)
 
