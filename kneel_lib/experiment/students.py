@@ -6,11 +6,11 @@ the same labelled knees as the teacher (`runs.get_run` with the student as the f
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 
 from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort, check_cohort, out_of_order
@@ -56,13 +56,13 @@ def unlabelled_crops(known: Cohort, folder: Path | str | None = None) -> Cohort:
     images = tuple(255 - image if inverted else image for image, inverted in zip(plain, dark))
     knees = rows[["subject_id", "side", "kl"]].assign(split="train", mm_per_px=NOMINAL_MM_PER_PX)
     points = np.full((len(rows), landmarks.COUNT, 2), np.nan)
-    return Cohort(PSEUDO_LABELLED, knees.reset_index(drop=True), images, points, NOMINAL_MM_PER_PX)
+    return Cohort(PSEUDO_LABELLED, knees, images, points, NOMINAL_MM_PER_PX)
 
 
 def polarity(images: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> np.ndarray:
     """(n,) correlations of pictures with the mean of known ones: negative where bone is dark."""
     mean = thumbnails(known).mean(axis=0)
-    return np.asarray((thumbnails(images) * (mean - mean.mean())).mean(axis=(1, 2)))
+    return np.asarray((thumbnails(images) * mean / mean.std()).mean(axis=(1, 2)))
 
 
 def thumbnails(images: Sequence[np.ndarray]) -> np.ndarray:
@@ -85,11 +85,4 @@ def pseudo_labelled(pictures: Cohort, teacher: Run, device: str = "cpu") -> Coho
             f"{teacher.spec.said}: its landmarks run from lateral to medial on none of {len(pictures)} "
             "crops: train the teacher for longer or on more knees"
         )
-    found = Cohort(
-        pictures.name,
-        pd.DataFrame(pictures.knees[right]).reset_index(drop=True),
-        tuple(image for image, kept in zip(pictures.images, right) if kept),
-        points_mm[right],
-        pictures.nominal_mm_per_px,
-    )
-    return check_cohort(found)
+    return check_cohort(replace(pictures, landmarks_mm=points_mm).select(right))

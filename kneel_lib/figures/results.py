@@ -218,8 +218,8 @@ STARTS = {
 
 def label_curve(table: pd.DataFrame) -> Figure:
     """MRE over the number of labelled real knees, a panel a recipe, cohort, profile and kind of weights, a
-    line a start: every fold and seed as a point, their mean as a line. Where no
-    start has two counts there is no line, and no panel beside those that have one."""
+    line a start: every fold and seed as a point, their mean as a line. Where no start has two counts there is
+    no line, and no panel beside those that have one."""
     named, place = table.assign(start=table["start"].map(STARTS)), ["recipe", "cohort", "profile", "weights"]
     every = list(named.groupby(place))
     lines = [panel for panel in every if panel[1].groupby("start")["labels"].nunique().max() > 1]

@@ -41,8 +41,8 @@ EVERY_ROW = (
 
 ON_FINAL_LABELS = (
     "## On the final labels\n\nTrained on and judged by the labels that the project's own code has placed "
-    "(`crops`, [chapter 12](../notebooks/12_whose_truth.ipynb)); the rows above have the older ones "
-    f"(`{selection.STUDY}`). They are a truer ruler: a smaller error here is no better network."
+    "(`crops`, [chapter 12](../notebooks/12_whose_truth.ipynb)); all other rows have the older ones "
+    f"(`{selection.STUDY}`). The final labels are a truer ruler: a smaller error here is no better network."
 )
 
 MARKS = "<!-- results: written by make report -->", "<!-- end of results -->"

@@ -29,7 +29,12 @@ SEED = 0
 def errors_by_system(systems: list[System], runs: list[Run], cohort: Cohort) -> dict[str, np.ndarray]:
     """{setting: (n, 16, 2) mm from label to answer}, out of fold, landmark means taken out."""
     found = {s.setting: answers(runs, s, cohort) - cohort.landmarks_mm for s in systems}
-    return {name: error - error.mean(axis=0) for name, error in found.items()}
+    return {name: centred(error) for name, error in found.items()}
+
+
+def centred(errors: np.ndarray) -> np.ndarray:
+    """Errors (n, 16, 2) without their landmarks' means."""
+    return np.asarray(errors - errors.mean(axis=0))
 
 
 def shared_square(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -111,8 +116,7 @@ def removal_rows(
     )
     rounding = np.random.default_rng(SEED).uniform(-ROI_SPACING_MM / 2, ROI_SPACING_MM / 2, truth.shape)
     whole = np.linalg.norm(answer - truth, axis=2)
-    moved = answer - placed
-    moved = moved - moved.mean(axis=0)
+    moved = centred(answer - placed)
     registered = np.linalg.norm(moved, axis=2)
     across, _ = outlines.split_errors(placed + moved, placed)
     rounded = np.sqrt(np.maximum(across**2 - (rounding[..., 0] ** 2).mean(), 0))

@@ -19,7 +19,7 @@ from kneel_lib.experiment.provenance import commit_of
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.experiment.runs import get_run
 from kneel_lib.experiment.store import Run, points_of
-from studies.labels.floor import floor_rows, shared_rows
+from studies.labels.floor import centred, floor_rows, shared_rows
 
 NAME = "simulated_noisy"
 SYSTEMS = "best", "rfrv_clm", "clm_igo"
@@ -90,11 +90,6 @@ def noise_rows(true: Cohort, labels: Cohort, made: dict[str, Run]) -> list[dict[
             for system, points in said.items()
         ),
     ]
-
-
-def centred(errors: np.ndarray) -> np.ndarray:
-    """Errors (n, 16, 2) without their landmarks' means."""
-    return np.asarray(errors - errors.mean(axis=0))
 
 
 def sizes(errors: np.ndarray) -> dict[str, float]:

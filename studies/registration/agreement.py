@@ -14,7 +14,6 @@ LOST_MM = 3.0
 DOUBTED_SCORE = 0.40
 """A knee whose landmarks look less like the averages than this is not to be trusted (a typical knee scores
 0.7)."""
-ON_FILE, MADE_HERE = "table on file", "made here"
 
 
 def crops_of(cohort):
@@ -29,7 +28,7 @@ def crops_of(cohort):
 
 def truth_name(crops):
     """What `Crops.truth` is."""
-    return ON_FILE if crops.name in TABLES else "the truth"
+    return "table on file" if crops.name in TABLES else "the truth"
 
 
 def sentence(crops, placement):

@@ -7,9 +7,8 @@ change in the machine's load meets all of them. Operations are counted by torch 
 rate of a large matrix product on the same machine: nothing that convolves can be much faster than that. The
 last rungs are the library's own `training.step`.
 
-The training rows of results/speed.csv and speed_profile.csv were recorded with an older
-state of the code, whose last rungs were kernels of its own for batch norm and ReLU; its rows keep the names
-that they had.
+The training rows of results/speed.csv and speed_profile.csv were recorded with an older state of the code,
+whose last rungs were kernels of its own for batch norm and ReLU; its rows keep the names that they had.
 """
 
 import multiprocessing
@@ -19,6 +18,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -100,13 +100,10 @@ def make_trainer(recipe, profile, seed=0):
 
 
 def library_trainer(recipe, profile, seed):
-    def maps_of(model):
-        return (
-            fast_maps.compiled_maps(model, profile.batch) if recipe.compiled else fast_maps.plain_maps(model)
-        )
-
-    batches = 10_000  # a schedule that does not end here
-    state = training.start(SETTING, profile, batches, seed, "cpu", maps_of=maps_of)
+    compiled = partial(fast_maps.compiled_maps, batch=profile.batch)
+    maps_of = compiled if recipe.compiled else fast_maps.plain_maps
+    endless = 10_000  # batches an epoch: a schedule that does not end here
+    state = training.start(SETTING, profile, endless, seed, "cpu", maps_of=maps_of)
     state.model.train()
     generator = torch.Generator().manual_seed(seed)
 
