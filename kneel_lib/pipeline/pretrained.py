@@ -59,10 +59,12 @@ def load_networks(kind: str, folder: Path | str = FOLDER) -> list[Network]:
 
 
 def load_network(path: Path) -> Network:
-    """One pretrained `Network`."""
+    """One pretrained `Network`. It computes in 32-bit floats, as onnxruntime does for whole folders, so that
+    an answer depends neither on the processor nor on how many files were asked for."""
     spec, model = read_network(path)
     network = model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Network(network, spec.profile.size_px, spec.profile.spacing_mm, grey=spec.setting.grey)
+    size = spec.profile.size_px, spec.profile.spacing_mm
+    return Network(network, *size, precision="fp32", grey=spec.setting.grey)
 
 
 def read_network(path: Path) -> tuple[RunSpec, torch.nn.Module]:

@@ -43,6 +43,7 @@ def test_networks_for_landmarks_and_for_the_search_came_with_the_package(shipped
     assert landmark_networks and search_networks
     for network in landmark_networks + search_networks:
         assert network.model.architecture.landmarks == landmarks.COUNT
+        assert network.precision == "fp32"  # whatever the processor is good at
 
 
 def test_each_network_is_small_and_stands_in_the_model_card():
