@@ -169,6 +169,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         several("--folds", fold_name, ["val"]),
         SEEDS,
         DEVICE,
+        option("--output", "another folder than the package's", default=""),
     )
     add("pretrain", "put trained networks (made now if missing) into the package, for predict", *pretrain)
     add("onnx", "write the pretrained networks as ONNX files", option("--output", default="kneel_onnx"))

@@ -27,7 +27,7 @@ from kneel_lib.files import write_text
 from kneel_lib.pipeline.corrected import moves, summary
 from kneel_lib.pipeline.fine_tuning import NAME, Schedule, fine_tune, write_weights
 from kneel_lib.pipeline.predict import ANSWERS, read_answers
-from kneel_lib.pipeline.pretrained import KINDS, write_pretrained
+from kneel_lib.pipeline.pretrained import FOLDER, KINDS, write_pretrained
 from kneel_lib.pipeline.test_sets import evaluate
 from kneel_lib.report import build_report
 from kneel_lib.reporting.pipeline_tables import test_set_table
@@ -145,8 +145,10 @@ def pretrain(options: Namespace) -> int:
         raise KneelError(f"{setting.name} has no network: choose a row that is trained, such as best, or roi")
     profile, cohort = trained_on(options)
     given = cohort, options.folds, options.seeds, options.device
+    kind = setting.method if setting.method in KINDS else "landmarks"
+    folder = Path(options.output) if options.output else FOLDER
     for made in each_run([setting], profile_for(setting, profile), *given, weights=True):
-        print(write_pretrained(made, setting.method if setting.method in KINDS else "landmarks"))
+        print(write_pretrained(made, kind, folder))
     return 0
 
 

@@ -17,8 +17,11 @@ from hypothesis import settings
 
 from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort
+from kneel_lib.data.folds import split_rows
+from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.profiles import Profile
 from kneel_lib.experiment.rows import NORMALISED, SEARCH
+from kneel_lib.experiment.spec import plan
 from kneel_lib.network import training
 from kneel_lib.pipeline.predictors import Network
 
@@ -105,6 +108,18 @@ def tiny_networks():
             model.output.weight.mul_(steepness)
         made.append([Network(model, TINY.size_px, spacing_mm, precision="fp32")])
     return tuple(made)
+
+
+def untrained_run(setting, profile, knees, fold):
+    """A finished run that trained nothing, kept in the store with its network; its predictions are the truth."""
+    spec = plan(setting, profile, knees, fold)
+    history = pd.DataFrame({"epoch": range(1, profile.epochs + 1), "seconds": 0.0})
+    held_out = knees.select(split_rows(knees, fold)[1])
+    told = runs.predict_held_out(lambda rois, centre: rois.landmarks_px, spec, held_out, "truth", "final")
+    told.insert(4, "fold", spec.held_out)
+    times = {"started": "2026-01-01T00:00:00+00:00", "seconds": 0.0, "train_seconds": 0.0}
+    manifest = {**times, "parameters": 0, **runs.environment()}
+    return runs.keep(spec, manifest, history, told, trained.build_network(spec))
 
 
 NO_CROPS = "the real crops are not on this machine: data/README.md says where to get them"

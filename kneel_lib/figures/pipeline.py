@@ -164,11 +164,13 @@ def trust_curves(knees: pd.DataFrame, reliability: pd.DataFrame) -> Figure:
     """Left: the share of knees with all landmarks within 3 mm over the trust that was put in them, a point a
     quantile. Right: risk and coverage, the share that is not within 3 mm among the knees trusted most.
 
-    knees: columns trust, near. reliability: columns trust, within_3_mm, knees.
+    knees: columns trust, near. reliability: columns trust, within_3_mm, checked_on: a line each.
     """
     figure, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, 0.45 * TWO_COLUMNS))
     left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    left.plot(reliability["trust"], reliability["within_3_mm"], "o-")
+    for name, group in reliability.groupby("checked_on"):
+        left.plot(group["trust"], group["within_3_mm"], "o-", label=name)
+    left.legend(loc="upper left")
     left.set(xlabel="trust", ylabel="share of knees within 3 mm", xlim=(0.3, 1.02), ylim=(0.3, 1.05))
     ordered = knees.sort_values("trust", ascending=False)
     coverage = np.arange(1, len(ordered) + 1) / len(ordered)

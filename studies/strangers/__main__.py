@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -18,45 +19,54 @@ from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.runs import commit
 from kneel_lib.files import write_text
 from kneel_lib.pipeline import quality
-from kneel_lib.pipeline.predict import Networks, load_pretrained
-from kneel_lib.pipeline.pretrained import networks_named
+from kneel_lib.pipeline.predict import Networks
 from kneel_lib.pipeline.quality import TRUST
 from kneel_lib.progress import Progress
-from kneel_lib.reporting.selection import STUDY
+from kneel_lib.reporting.selection import FINAL_LABELS
 from kneel_lib.reporting.statistics import conformal_ellipses
 from studies.strangers import intervals, trust
 from studies.strangers.distortions import RIGHT, SPOILT
 from studies.strangers.measure import Told, ask, labelled, summary
+from studies.strangers.unseen import networks_asked, networks_unseen
 
 SPLIT = "val"
+BINS = {"five folds": 8, SPLIT: 4}
+"""{which knees: into how many quantiles of trust they are sorted}."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line of this study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.strangers", description=__doc__)
     parser.add_argument(
-        "weights", type=Path, help=f"folder of networks that have not seen the split {SPLIT} of the crops"
+        "weights",
+        type=Path,
+        help="folder of landmark networks of the folds (pretrain --folds 0 1 2 3 4 --output FOLDER): each "
+        "knee is asked of those that held it out",
     )
     parser.add_argument("--spacing", type=float, help="tell the spacing, in mm a pixel")
     parser.add_argument("--trust", action="store_true", help="calibrate the trust, in place of the table")
     options = parser.parse_args(arguments)
-    networks, crops = load_pretrained(options.weights), load_cohort(STUDY)
-    cohort = crops.select((crops.knees["split"] == SPLIT).to_numpy())
+    crops = load_cohort(FINAL_LABELS)
+    networks = networks_unseen(options.weights, crops)
+    unseen = np.array([bool(landmark) for landmark, _ in networks])
+    if not options.trust:
+        unseen &= (crops.knees["split"] == SPLIT).to_numpy()
+    cohort, asked = crops.select(unseen), list(compress(networks, unseen))
     about = {
-        "cohort": f"{STUDY}, {SPLIT}",
-        "trained_on": f"{STUDY}, train",
-        "networks": networks_named(options.weights),
+        "cohort": FINAL_LABELS if options.trust else f"{FINAL_LABELS}, {SPLIT}",
+        "trained_on": f"{FINAL_LABELS}, without the knee's fold",
+        "networks": networks_asked(options.weights),
         "commit": commit(),
     }
     if options.trust:
-        calibrate(cohort, networks, about)
+        calibrate(cohort, asked, about)
     else:
-        made = labelled(distorted(cohort, networks, options.spacing), **about, spacing_mm=options.spacing)
+        made = labelled(distorted(cohort, asked, options.spacing), **about, spacing_mm=options.spacing)
         write(made, "strangers")
     return 0
 
 
-def distorted(cohort: Cohort, networks: Networks, spacing: float | None) -> pd.DataFrame:
+def distorted(cohort: Cohort, networks: Sequence[Networks], spacing: float | None) -> pd.DataFrame:
     """A row a kind of file."""
     kinds = (*RIGHT, *SPOILT)
     progress, rows = Progress("distortions", len(kinds), unit="kind"), []
@@ -68,10 +78,10 @@ def distorted(cohort: Cohort, networks: Networks, spacing: float | None) -> pd.D
     return pd.DataFrame(rows)
 
 
-def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None:
+def calibrate(cohort: Cohort, networks: Sequence[Networks], about: dict[str, str]) -> None:
     """Fit the trust on the knees as they are, and show how it does on subjects that it has not seen."""
     told = ask(cohort, RIGHT[0], networks, None)
-    signs = trust.gather(told, list(cohort.knees["subject_id"]))
+    signs = trust.gather(told, cohort.knees)
     ratios, found = trust.error_ratios(told), [one for one in told if one.knee]
     regions = {"region_ratios": np.round(conformal_ellipses(ratios, trust.COVERAGE), 4).tolist()}
     write_text(TRUST, json.dumps({**trust.fit(signs), **regions, **about}, indent=1) + "\n")
@@ -82,8 +92,20 @@ def calibrate(cohort: Cohort, networks: Networks, about: dict[str, str]) -> None
     write(labelled(intervals.table(errors, list(signs["subject_id"])), **about), "measurement_intervals")
     write(labelled(conformal_table(found, ratios, list(signs["subject_id"])), **about), "conformal")
     judged = trust.unseen(signs)
-    write(labelled(trust.reliability(signs, judged), **about), "trust")
+    write(labelled(reliability_table(signs, judged), **about), "trust")
     write(labelled(signs.assign(trust=judged), **about), "trust_knees")
+
+
+def reliability_table(signs: pd.DataFrame, judged: np.ndarray) -> pd.DataFrame:
+    """`trust.reliability` of all knees, and of those of the split val, which the search has not seen either:
+    the column checked_on."""
+    parts = []
+    for name, bins in BINS.items():
+        chosen = np.ones(len(signs), bool) if name != SPLIT else (signs["split"] == SPLIT).to_numpy()
+        made = trust.reliability(signs[chosen], judged[chosen], bins)
+        made.insert(0, "checked_on", name)
+        parts.append(made)
+    return pd.concat(parts, ignore_index=True)
 
 
 def conformal_table(found: Sequence[Told], ratios: np.ndarray, subjects: Sequence[Any]) -> pd.DataFrame:

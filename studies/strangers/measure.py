@@ -44,17 +44,20 @@ def as_files(cohort: Cohort) -> Iterator[tuple[np.ndarray, np.ndarray, str, floa
         yield image, points, str(side), float(step)
 
 
-def ask(cohort: Cohort, distortion: Distortion, networks: Networks, spacing: float | None) -> list[Told]:
-    """What `predict` says of each knee, distorted and written as a PNG. spacing: in mm, None: not told."""
+def ask(
+    cohort: Cohort, distortion: Distortion, networks: Sequence[Networks], spacing: float | None
+) -> list[Told]:
+    """What `predict` says of each knee, distorted and written as a PNG. networks: of each knee. spacing: in
+    mm, None: not told."""
     told = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "knee.png")
-        for image, points, side, mm_per_px in as_files(cohort):
+        for (image, points, side, mm_per_px), asked in zip(as_files(cohort), networks):
             picture, places = distortion.change(image, points)
             cv2.imwrite(str(path), picture)
             side = {"R": "L", "L": "R"}[side] if distortion.name == "mirrored" else side
             given = None if spacing is None else spacing * distortion.spacing
-            told.append(answer_of(path, places, side, mm_per_px, networks, given))
+            told.append(answer_of(path, places, side, mm_per_px, asked, given))
     return told
 
 

@@ -21,13 +21,15 @@ FOLDS = 10
 COVERAGE = 0.9
 
 
-def gather(told: Sequence[Told], subjects: Sequence[Any]) -> pd.DataFrame:
-    """A row a knee that was found: whose, mean error, whether all landmarks are within WITHIN_MM, signs."""
+def gather(told: Sequence[Told], knees: pd.DataFrame) -> pd.DataFrame:
+    """A row a knee that was found: whose, of which split, mean error, whether all landmarks are within
+    WITHIN_MM, signs. knees: of each answer, columns subject_id and split."""
     rows = []
-    for one, subject in zip(told, subjects):
+    for one, subject, split in zip(told, knees["subject_id"], knees["split"]):
         if one.knee is not None:
             near = bool((one.errors_mm < WITHIN_MM).all())
-            about = {"subject_id": subject, "side": one.side, "mre_mm": one.errors_mm.mean(), "near": near}
+            whose = {"subject_id": subject, "side": one.side, "split": split}
+            about = {**whose, "mre_mm": one.errors_mm.mean(), "near": near}
             rows.append(about | one.knee.signs)
     return pd.DataFrame(rows)
 
@@ -59,11 +61,11 @@ def unseen(table: pd.DataFrame) -> np.ndarray:
     return cross_val_predict(model(), table[list(SIGNS)], table["near"], **how)[:, 1]
 
 
-def reliability(table: pd.DataFrame, trust: np.ndarray, bins: int = 4) -> pd.DataFrame:
+def reliability(table: pd.DataFrame, trust: np.ndarray, bins: int) -> pd.DataFrame:
     """A row a quantile of trust: knees, mean trust, share within WITHIN_MM; and the whole's Brier score and
     area under the curve."""
-    groups = pd.qcut(trust, bins, labels=False, duplicates="drop")
-    made = pd.DataFrame({"trust": trust, "within_3_mm": table["near"], "group": groups}).groupby("group")
+    groups, near = pd.qcut(trust, bins, labels=False, duplicates="drop"), table["near"].to_numpy()
+    made = pd.DataFrame({"trust": trust, "within_3_mm": near, "group": groups}).groupby("group")
     rows = made.agg(knees=("trust", "size"), trust=("trust", "mean"), within_3_mm=("within_3_mm", "mean"))
     return rows.reset_index().assign(
         brier=brier_score_loss(table["near"], trust), auc=roc_auc_score(table["near"], trust)

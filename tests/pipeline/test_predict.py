@@ -8,14 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import TINY
+from conftest import TINY, untrained_run
 from PIL import Image
 
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.errors import KneelError
-from kneel_lib.experiment import runs, trained
 from kneel_lib.experiment.rows import NORMALISED, SEARCH
-from kneel_lib.experiment.spec import plan
 from kneel_lib.pipeline import answer_tables, input_files, predict, pretrained
 from kneel_lib.pipeline.locate import locate_knee
 from kneel_lib.pipeline.measurements import NAMES
@@ -33,14 +31,7 @@ def weights(cohort, tmp_path_factory):
             ("landmarks", NORMALISED, TINY, cohort),
             ("search", SEARCH, replace(TINY, spacing_mm=1.0), search_fields(cohort)),
         ):
-            spec = plan(setting, profile, knees, "all")
-            history = pd.DataFrame({"epoch": range(1, profile.epochs + 1), "seconds": 0.0})
-            none = runs.predict_held_out(lambda rois, centre: rois, spec, knees.select([]), "truth", "final")
-            none.insert(4, "fold", spec.held_out)
-            times = {"started": "2026-01-01T00:00:00+00:00", "seconds": 0.0, "train_seconds": 0.0}
-            manifest = {**times, "parameters": 0, **runs.environment()}
-            made = runs.keep(spec, manifest, history, none, trained.build_network(spec))
-            pretrained.write_pretrained(made, kind, folder)
+            pretrained.write_pretrained(untrained_run(setting, profile, knees, "all"), kind, folder)
     return folder
 
 

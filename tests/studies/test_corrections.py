@@ -7,16 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import TINY
+from conftest import TINY, untrained_run
 from dicom_writer import write_radiograph
 
 from kneel_lib import landmarks
 from kneel_lib.cli import main
 from kneel_lib.data.via import via_rows, write_via
 from kneel_lib.errors import KneelError
-from kneel_lib.experiment import runs, trained
+from kneel_lib.experiment import trained
 from kneel_lib.experiment.rows import NORMALISED
-from kneel_lib.experiment.spec import plan
 from kneel_lib.pipeline import fine_tuning
 from kneel_lib.pipeline.corrected import moves, summary
 from kneel_lib.pipeline.fine_tuning import Schedule
@@ -104,18 +103,8 @@ def test_the_change_is_of_the_same_knees_and_its_interval_holds_it():
 @pytest.fixture
 def weights(cohort, store, tmp_path):
     """A folder with one small landmark network that nothing has trained, and a file of the search's."""
-    spec = plan(NORMALISED, TINY, cohort, "all")
-    history = pd.DataFrame({"epoch": range(1, TINY.epochs + 1), "seconds": 0.0})
-    none = runs.predict_held_out(lambda rois, centre: rois, spec, cohort.select([]), "truth", "final")
-    none.insert(4, "fold", spec.held_out)
-    times = {"started": "2026-01-01T00:00:00+00:00", "seconds": 0.0, "train_seconds": 0.0}
     torch.manual_seed(3)
-    manifest = {**times, "parameters": 0, **runs.environment()}
-    write_pretrained(
-        runs.keep(spec, manifest, history, none, trained.build_network(spec)),
-        "landmarks",
-        tmp_path / "weights",
-    )
+    write_pretrained(untrained_run(NORMALISED, TINY, cohort, "all"), "landmarks", tmp_path / "weights")
     (tmp_path / "weights" / "search-x.safetensors").write_bytes(b"as it is")
     return tmp_path / "weights"
 

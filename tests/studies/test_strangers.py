@@ -1,16 +1,24 @@
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import TINY, untrained_run
 
 from kneel_lib import landmarks
+from kneel_lib.data.folds import split_rows
+from kneel_lib.errors import KneelError
+from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.pipeline.knee import Knee
+from kneel_lib.pipeline.pretrained import write_pretrained
 from kneel_lib.reporting.statistics import conformal_ellipses
 from kneel_lib.simulation import shape_model
 from studies.strangers import measure, trust
+from studies.strangers.__main__ import reliability_table
 from studies.strangers.distortions import RIGHT, SPOILT
+from studies.strangers.unseen import networks_asked, networks_unseen
 
 KINDS = {kind.name: kind for kind in (*RIGHT, *SPOILT)}
 MOVING = ("turned by 10 degrees", "turned by -10 degrees", "mirrored", "upside down", "a quarter turn")
@@ -61,12 +69,51 @@ def test_a_summary_counts_wrong_sides_only_where_they_are_not_doubted():
 
 def test_trust_falls_with_the_error_that_its_signs_tell_of():
     random = np.random.default_rng(0)
-    signs = trust.gather([told(error) for error in random.uniform(1, 5, 200)], list(range(200)))
+    knees = pd.DataFrame({"subject_id": range(200), "split": "train"})
+    signs = trust.gather([told(error) for error in random.uniform(1, 5, 200)], knees)
     fitted, judged = trust.fit(signs), trust.unseen(signs)
     assert all(weight < 0 for weight in fitted["weights"]) and fitted["subjects"] == 200
     assert judged[signs["near"]].mean() > 0.8 > 0.3 > judged[~signs["near"]].mean()
-    groups = trust.reliability(signs, judged)
+    groups = trust.reliability(signs, judged, bins=4)
     assert groups["knees"].sum() == 200 and groups["within_3_mm"].is_monotonic_increasing
+
+
+def test_trust_is_checked_on_all_knees_and_on_those_of_val_alone():
+    random, errors = np.random.default_rng(0), np.linspace(1, 5, 80)
+    random.shuffle(errors)
+    knees = pd.DataFrame({"subject_id": range(80), "split": ["train"] * 60 + ["val"] * 20})
+    signs = trust.gather([told(error) for error in errors], knees)
+    made = reliability_table(signs, trust.unseen(signs))
+    assert made.groupby("checked_on")["knees"].sum().to_dict() == {"five folds": 80, "val": 20}
+
+
+@pytest.fixture(scope="module")
+def folds(cohort, tmp_path_factory):
+    """A folder of two networks that trained nothing, of folds 0 and 1 of drawn knees; and these."""
+    folder = tmp_path_factory.mktemp("networks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KNEEL_RUNS", str(tmp_path_factory.mktemp("runs")))
+        for fold in (0, 1):
+            write_pretrained(untrained_run(SETTINGS["best"], TINY, cohort, fold), "landmarks", folder)
+    return folder, cohort
+
+
+def test_a_knee_is_asked_of_the_networks_that_held_it_out_alone(folds):
+    folder, cohort = folds
+    found = networks_unseen(folder, cohort)
+    for fold in (0, 1):
+        held_out = split_rows(cohort, fold)[1]
+        assert len(held_out) and all(len(found[row][0]) == 1 for row in held_out)
+    others = set(range(len(cohort))) - set(np.concatenate([split_rows(cohort, k)[1] for k in (0, 1)]))
+    assert others and all(found[row][0] == [] and len(found[row][1]) == 1 for row in others)
+    assert [name.split("-")[0] for name in networks_asked(folder).split()] == ["landmarks"] * 2 + ["search"]
+
+
+def test_networks_of_other_labels_are_refused_with_their_name(folds):
+    folder, cohort = folds
+    moved = replace(cohort, landmarks_mm=cohort.landmarks_mm + 1)
+    with pytest.raises(KneelError, match=r"landmarks-drawn-0-.*was trained on other knees, labels"):
+        networks_unseen(folder, moved)
 
 
 def test_a_file_that_is_no_picture_is_a_knee_that_was_missed(tmp_path):
