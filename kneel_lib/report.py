@@ -22,6 +22,7 @@ from kneel_lib.reporting import comparisons, label_tables, pipeline_tables, sele
 from kneel_lib.reporting.ensembles import ensemble_table
 from kneel_lib.reporting.export import write_table
 from kneel_lib.reporting.pages import build_pages
+from kneel_lib.reporting.sizes import SIZES, size_table
 
 DISPLACED = ("mean_shape", "aam_igo", "aam_lbp", "clm_igo", "clm_lbp", "rfrv_clm", "wing", "best")
 """Rows whose final error is drawn over the displacement of the ROI."""
@@ -82,9 +83,11 @@ def build_tables(recorded: list[Run]) -> dict[str, pd.DataFrame]:
             "roi_localisation.csv": pipeline_tables.roi_table,
         }.items()
     }
+    sizes = {name: size_table(recorded, profile) for name, profile in SIZES.items()}
     return (
         both
         | once
+        | sizes
         | {
             tables.SUMMARY: beside_outlines(tables.summary_table(recorded), "last epoch"),
             tables.SETTLED: beside_outlines(tables.summary_table(selection.with_ema(recorded)), "EMA"),

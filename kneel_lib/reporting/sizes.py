@@ -1,0 +1,55 @@
+"""Rows that were trained at another size than Table 1's, beside the paper's numbers for the same row: at the
+crops' own pixels (results/key_rows.csv) and at the paper's own size (results/paper_size.csv)."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kneel_lib.experiment.store import Run
+from kneel_lib.reporting.selection import by_weights, group_runs, paper_table
+from kneel_lib.reporting.tables import PAPER_METRICS, summary_row
+
+SIZES = {"key_rows.csv": "study_native", "paper_size.csv": "paper"}
+"""{file under results/: profile}."""
+
+COLUMNS = (
+    *"setting cohort profile size_px spacing_mm folds seeds knees epochs".split(),
+    *PAPER_METRICS,
+    *(f"paper_{name}" for name in PAPER_METRICS),
+    *"mre_mm median_mm out minutes_per_fold images_per_s computed_on commit".split(),
+)
+
+
+def size_table(runs: list[Run], profile: str) -> pd.DataFrame:
+    """A row a setting that trains a network at this profile, its labels, and weights (`by_weights`); the
+    columns are COLUMNS and weights."""
+    chosen = [run for run in runs if (run.spec.profile.name, run.spec.setting.method) == (profile, "network")]
+    return by_weights(size_rows, chosen)
+
+
+def size_rows(runs: list[Run]) -> pd.DataFrame:
+    """`size_table` of these runs by the weights that they have."""
+    paper = paper_table().set_index("setting").reindex(columns=PAPER_METRICS).add_prefix("paper_")
+    rows = [
+        {**summary_row(group), "size_px": group[0].spec.profile.size_px, **speed(group)}
+        for group in group_runs(runs).values()
+    ]
+    named = pd.DataFrame(rows, columns=None if rows else ["setting"])
+    return named.join(paper, on="setting").reindex(columns=COLUMNS)
+
+
+def speed(runs: list[Run]) -> dict[str, Any]:
+    """images_per_s: training images over the time of the median epoch, mean over the runs. computed_on: the
+    card, or the processor and its threads; all that there were."""
+    rates = [(run.spec.knees - len(run.chosen())) / run.history["seconds"].median() for run in runs]
+    return {
+        "images_per_s": np.mean(rates),
+        "computed_on": ", ".join(sorted({machine_of(run) for run in runs})),
+    }
+
+
+def machine_of(run: Run) -> str:
+    """The graphics card of a run, or else its processor with the number of threads."""
+    made = run.manifest
+    return made.get("card") or f"{made.get('processor', 'unknown')} ({made.get('threads', '?')} threads)"
