@@ -21,6 +21,7 @@ from kneel_lib.files import sweep
 from kneel_lib.reporting import comparisons, label_tables, pipeline_tables, selection, tables
 from kneel_lib.reporting.ensembles import ensemble_table
 from kneel_lib.reporting.export import write_table
+from kneel_lib.reporting.lengths import length_table
 from kneel_lib.reporting.pages import build_pages
 from kneel_lib.reporting.sizes import SIZES, size_table
 
@@ -68,6 +69,7 @@ def build_tables(recorded: list[Run]) -> dict[str, pd.DataFrame]:
             "seeds.csv": tables.seed_table,
             "label_efficiency.csv": label_tables.label_table,
             "label_comparisons.csv": comparisons.label_comparisons,
+            "epochs.csv": length_table,
         }.items()
     }
     once = {
