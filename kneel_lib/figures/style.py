@@ -37,10 +37,19 @@ def use_style() -> None:
     pd.set_option("display.max_rows", 100, "display.max_columns", 50, "display.max_colwidth", 100)
 
 
-def save_figure(figure: Figure, name: str, folder: Path | str, table: pd.DataFrame | None = None) -> Path:
-    """Save as `folder`/`name`.pdf and .png, and the table that it draws as .csv; returns the PNG's path."""
+def save_figure(
+    figure: Figure,
+    name: str,
+    folder: Path | str,
+    table: pd.DataFrame | None = None,
+    endings: Sequence[str] = ("pdf", "png"),
+) -> Path:
+    """Save as `folder`/`name`.pdf and .png, and the table that it draws as .csv; returns the PNG's path.
+
+    endings: "png" alone for a figure of photographs, which is no smaller or sharper as a PDF.
+    """
     folder = Path(folder)
-    for ending in ("pdf", "png"):
+    for ending in endings:
         stamp = {"CreationDate": None} if ending == "pdf" else None
         write_whole(
             folder / f"{name}.{ending}",

@@ -33,7 +33,7 @@ def study(options: argparse.Namespace) -> int:
     style.use_style()
     cases = pictures.drawn_cases(load_cohort("simulated", DRAWN), load_pretrained())
     drawn = pictures.case_table(cases)
-    style.save_figure(pictures.gallery(cases), "failures_simulated", FIGURES, drawn)
+    style.save_figure(pictures.gallery(cases), "failures_simulated", FIGURES, drawn, endings=("png",))
     knees = pd.read_csv(paths.RESULTS / "validity_knees.csv")
     made = {
         "failures_worst.csv": worst.worst_table(),

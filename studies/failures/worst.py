@@ -12,7 +12,7 @@ from kneel_lib.data.cohort import knee_name
 from kneel_lib.experiment.store import Run, errors_of, recorded_in
 from kneel_lib.reporting import selection
 
-COHORT, PROFILE, ROI = "crops_voted", "native", "image"
+COHORT, PROFILE, ROI = selection.FINAL_LABELS, "native", "image"
 NETWORK, RIVAL = "best", "rfrv_clm"
 SHOWN = 12
 

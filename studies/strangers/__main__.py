@@ -90,7 +90,7 @@ def calibrate(cohort: Cohort, networks: Sequence[Networks], about: dict[str, str
     factors = {"measurement_ratios": intervals.ratios(errors)}
     write_text(TRUST, json.dumps({**quality.read_trust(), **factors}, indent=1) + "\n")
     write(labelled(intervals.table(errors, list(signs["subject_id"])), **about), "measurement_intervals")
-    write(labelled(conformal_table(found, ratios, list(signs["subject_id"])), **about), "conformal")
+    write(labelled(conformal_table(found, ratios, signs), **about), "conformal")
     judged = trust.unseen(signs)
     write(labelled(reliability_table(signs, judged), **about), "trust")
     write(labelled(signs.assign(trust=judged), **about), "trust_knees")
@@ -108,13 +108,29 @@ def reliability_table(signs: pd.DataFrame, judged: np.ndarray) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def conformal_table(found: Sequence[Told], ratios: np.ndarray, subjects: Sequence[Any]) -> pd.DataFrame:
-    """A row a landmark: how often its region holds the truth for knees of subjects that gave it no part, and
-    its half axes across and along the outline in mm in the median."""
-    deviations = [one.knee.deviation_px * one.mm_per_px for one in found if one.knee]
-    axes = np.median(deviations, axis=0)[:, None] * conformal_ellipses(ratios, trust.COVERAGE)
-    columns = {"landmark": range(landmarks.COUNT), "coverage": trust.covered(ratios, subjects)}
-    return pd.DataFrame(columns | {"across_mm": axes[:, 0], "along_mm": axes[:, 1]})
+def conformal_table(found: Sequence[Told], ratios: np.ndarray, knees: pd.DataFrame) -> pd.DataFrame:
+    """A row a landmark, of all grades, and a row a grade, of all landmarks: how often a region holds the
+    truth for knees of subjects that gave it no part, and the half axes across and along the outline in mm in
+    the median. knees: of each answer, columns subject_id and kl."""
+    deviations = np.stack([one.knee.deviation_px * one.mm_per_px for one in found if one.knee])
+    axes = deviations[..., None] * conformal_ellipses(ratios, trust.COVERAGE)
+    inside = trust.covered(ratios, list(knees["subject_id"]))
+    grades = knees["kl"].to_numpy()
+    groups: list[tuple[Any, Any, Any]] = [
+        (number, "all", np.s_[:, number]) for number in range(landmarks.COUNT)
+    ]
+    groups += [("all", grade, np.s_[grades == grade]) for grade in np.unique(grades)]
+    rows = [
+        {
+            "landmark": landmark,
+            "kl": grade,
+            "knees": len(inside[chosen]),
+            "coverage": inside[chosen].mean(),
+            **dict(zip(("across_mm", "along_mm"), np.median(axes[chosen].reshape(-1, 2), axis=0))),
+        }
+        for landmark, grade, chosen in groups
+    ]
+    return pd.DataFrame(rows)
 
 
 def write(table: pd.DataFrame, name: str) -> None:

@@ -22,14 +22,13 @@ COVERAGE = 0.9
 
 
 def gather(told: Sequence[Told], knees: pd.DataFrame) -> pd.DataFrame:
-    """A row a knee that was found: whose, of which split, mean error, whether all landmarks are within
-    WITHIN_MM, signs. knees: of each answer, columns subject_id and split."""
+    """A row a knee that was found: whose, mean error, whether all landmarks are within WITHIN_MM, signs.
+    knees: of each answer, columns subject_id, kl and split."""
     rows = []
-    for one, subject, split in zip(told, knees["subject_id"], knees["split"]):
+    for one, whose in zip(told, knees[["subject_id", "kl", "split"]].to_dict("records")):
         if one.knee is not None:
             near = bool((one.errors_mm < WITHIN_MM).all())
-            whose = {"subject_id": subject, "side": one.side, "split": split}
-            about = {**whose, "mre_mm": one.errors_mm.mean(), "near": near}
+            about = {**whose, "side": one.side, "mre_mm": one.errors_mm.mean(), "near": near}
             rows.append(about | one.knee.signs)
     return pd.DataFrame(rows)
 
@@ -90,11 +89,11 @@ def conformal(ratios: np.ndarray) -> np.ndarray:
 
 def coverage(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
     """Of each column the share of knees within what knees of other subjects give."""
-    return held(ratios, subjects, lambda own, others: own <= conformal(others))
+    return held(ratios, subjects, lambda own, others: own <= conformal(others)).mean(axis=0)
 
 
 def covered(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
-    """(16,) the share of knees (knees, 16, 2) within the ellipse that knees of other subjects give."""
+    """(knees, 16) whether knees (knees, 16, 2) are within the ellipse that knees of other subjects give."""
 
     def inside(own: np.ndarray, others: np.ndarray) -> np.ndarray:
         return np.asarray(np.linalg.norm(own / conformal_ellipses(others, COVERAGE), axis=2) <= 1)
@@ -105,10 +104,10 @@ def covered(ratios: np.ndarray, subjects: Sequence[Any]) -> np.ndarray:
 def held(
     ratios: np.ndarray, subjects: Sequence[Any], inside: Callable[[np.ndarray, np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Of each column the share of knees that are `inside` of what knees of other subjects give: (own, others)
-    -> booleans (own, columns)."""
+    """(knees, columns) whether knees are `inside` of what knees of other subjects give: (own, others) ->
+    booleans (own, columns)."""
     groups, within = np.asarray(subjects), np.zeros(ratios.shape[:2], bool)
     for subject in set(groups):
         own = groups == subject
         within[own] = inside(ratios[own], ratios[~own])
-    return within.mean(axis=0)
+    return within

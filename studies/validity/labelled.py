@@ -15,9 +15,9 @@ from kneel_lib.experiment.store import Run, points_of
 from kneel_lib.reporting import selection
 from studies.validity.widths import NOMINAL, PLATEAU, at_one_size, width_table
 
-COHORT, SETTING, PROFILE = "crops_voted", "best", "native"
-"""The recorded five folds that are nearest to the shipped network: trained on the labels that were voted on
-once, at the crops' own pixels."""
+COHORT, SETTING, PROFILE = selection.FINAL_LABELS, "best", "native"
+"""The recorded five folds that are nearest to the pretrained network: on its labels, at the crops' own
+pixels."""
 
 ROI = "image"
 """Cut around the middle of the picture at the nominal spacing: nothing of the truth is used."""

@@ -16,7 +16,7 @@ from kneel_lib.pipeline.pretrained import write_pretrained
 from kneel_lib.reporting.statistics import conformal_ellipses
 from kneel_lib.simulation import shape_model
 from studies.strangers import measure, trust
-from studies.strangers.__main__ import reliability_table
+from studies.strangers.__main__ import conformal_table, reliability_table
 from studies.strangers.distortions import RIGHT, SPOILT
 from studies.strangers.unseen import networks_asked, networks_unseen
 
@@ -69,7 +69,7 @@ def test_a_summary_counts_wrong_sides_only_where_they_are_not_doubted():
 
 def test_trust_falls_with_the_error_that_its_signs_tell_of():
     random = np.random.default_rng(0)
-    knees = pd.DataFrame({"subject_id": range(200), "split": "train"})
+    knees = pd.DataFrame({"subject_id": range(200), "kl": 2, "split": "train"})
     signs = trust.gather([told(error) for error in random.uniform(1, 5, 200)], knees)
     fitted, judged = trust.fit(signs), trust.unseen(signs)
     assert all(weight < 0 for weight in fitted["weights"]) and fitted["subjects"] == 200
@@ -81,7 +81,7 @@ def test_trust_falls_with_the_error_that_its_signs_tell_of():
 def test_trust_is_checked_on_all_knees_and_on_those_of_val_alone():
     random, errors = np.random.default_rng(0), np.linspace(1, 5, 80)
     random.shuffle(errors)
-    knees = pd.DataFrame({"subject_id": range(80), "split": ["train"] * 60 + ["val"] * 20})
+    knees = pd.DataFrame({"subject_id": range(80), "kl": 2, "split": ["train"] * 60 + ["val"] * 20})
     signs = trust.gather([told(error) for error in errors], knees)
     made = reliability_table(signs, trust.unseen(signs))
     assert made.groupby("checked_on")["knees"].sum().to_dict() == {"five folds": 80, "val": 20}
@@ -130,9 +130,26 @@ def test_what_was_measured_stands_in_the_first_columns():
 def test_conformal_ellipses_hold_nine_in_ten_of_other_knees_and_are_as_long_as_errors_are():
     random = np.random.default_rng(0)
     parts = random.normal(size=(400, 16, 2)) * [1, 3]
-    assert np.abs(trust.covered(parts, list(range(400))) - 0.9).max() < 0.03
+    assert np.abs(trust.covered(parts, list(range(400))).mean(axis=0) - 0.9).max() < 0.03
     axes = conformal_ellipses(parts, trust.COVERAGE)
     assert np.allclose(axes[:, 1] / axes[:, 0], 3, rtol=0.2) and np.allclose(axes[:, 0], 2.146, rtol=0.15)
+
+
+def test_regions_are_counted_by_landmark_and_by_grade():
+    random = np.random.default_rng(0)
+    knees = pd.DataFrame({"subject_id": range(200), "kl": [0] * 150 + [4] * 50, "split": "train"})
+    ratios = random.normal(size=(200, 16, 2)) * np.where(knees["kl"] == 4, 2, 1)[:, None, None]
+    deviation = np.full(16, 3.0)
+    knee = Knee("R", np.zeros((16, 2)), 0.5, np.zeros(16), 30.0, (), deviation_px=deviation)
+    answers = [measure.Told("R", knee, 0, np.zeros(16), 0.5)] * 200
+    made = conformal_table(answers, ratios, knees)
+    by_landmark, by_grade = made[made["kl"] == "all"], made[made["landmark"] == "all"].set_index("kl")
+    assert list(by_landmark["landmark"]) == list(range(16)) and set(by_landmark["knees"]) == {200}
+    assert np.abs(by_landmark["coverage"] - 0.9).max() < 0.04
+    assert dict(by_grade["knees"]) == {0: 150, 4: 50}
+    assert by_grade.loc[4, "coverage"] < 0.9 < by_grade.loc[0, "coverage"]
+    axes = 1.5 * conformal_ellipses(ratios, trust.COVERAGE)
+    assert np.allclose(by_landmark[["across_mm", "along_mm"]], axes)
 
 
 def test_conformal_factors_hold_nine_in_ten_of_other_knees():
