@@ -50,6 +50,7 @@ def speed(runs: list[Run]) -> dict[str, Any]:
 
 
 def machine_of(run: Run) -> str:
-    """The graphics card of a run, or else its processor with the number of threads."""
+    """The graphics card of a run, or else its processor, threads and precision."""
     made = run.manifest
-    return made.get("card") or f"{made.get('processor', 'unknown')} ({made.get('threads', '?')} threads)"
+    said = [f"{made.get(what, '?')}{unit}" for what, unit in (("processor", ""), ("threads", " threads"))]
+    return made.get("card") or ", ".join([*said, made.get("precision", "?")])
