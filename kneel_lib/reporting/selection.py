@@ -69,9 +69,9 @@ def group_runs(runs: list[Run]) -> Groups:
     return {key: whole_seeds(group) for key, group in ordered}
 
 
-def table1_runs(runs: list[Run]) -> list[Run]:
-    """Of these runs those on real crops at the profile of Table 1."""
-    return [run for run in runs if (run.spec.cohort, run.spec.profile.name) == (STUDY, TABLE1_PROFILE)]
+def table1_runs(runs: list[Run], labels: str = STUDY) -> list[Run]:
+    """Of these runs those on real crops, under these labels, at the profile of Table 1."""
+    return [run for run in runs if (run.spec.cohort, run.spec.profile.name) == (labels, TABLE1_PROFILE)]
 
 
 def whole_seeds(runs: list[Run]) -> list[Run]:

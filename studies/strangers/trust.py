@@ -62,13 +62,12 @@ def unseen(table: pd.DataFrame) -> np.ndarray:
 
 def reliability(table: pd.DataFrame, trust: np.ndarray, bins: int) -> pd.DataFrame:
     """A row a quantile of trust: knees, mean trust, share within WITHIN_MM; and the whole's Brier score and
-    area under the curve."""
+    area under the curve, NaN where all knees are within, or none."""
     groups, near = pd.qcut(trust, bins, labels=False, duplicates="drop"), table["near"].to_numpy()
     made = pd.DataFrame({"trust": trust, "within_3_mm": near, "group": groups}).groupby("group")
     rows = made.agg(knees=("trust", "size"), trust=("trust", "mean"), within_3_mm=("within_3_mm", "mean"))
-    return rows.reset_index().assign(
-        brier=brier_score_loss(table["near"], trust), auc=roc_auc_score(table["near"], trust)
-    )
+    auc = roc_auc_score(near, trust) if len(set(near)) == 2 else np.nan
+    return rows.reset_index().assign(brier=brier_score_loss(near, trust), auc=auc)
 
 
 def error_ratios(told: Sequence[Told]) -> np.ndarray:

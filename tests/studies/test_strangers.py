@@ -78,6 +78,11 @@ def test_trust_falls_with_the_error_that_its_signs_tell_of():
     assert groups["knees"].sum() == 200 and groups["within_3_mm"].is_monotonic_increasing
 
 
+def test_where_all_knees_are_near_there_is_no_curve_to_have_an_area():
+    made = trust.reliability(pd.DataFrame({"near": [True] * 8}), np.linspace(0.5, 0.9, 8), bins=2)
+    assert made["auc"].isna().all() and (made["within_3_mm"] == 1).all()
+
+
 def test_trust_is_checked_on_all_knees_and_on_those_of_val_alone():
     random, errors = np.random.default_rng(0), np.linspace(1, 5, 80)
     random.shuffle(errors)
