@@ -23,6 +23,11 @@ def fold_name(text: str) -> int | str:
     return text if text == "val" else not_negative(text)
 
 
+def any_fold(text: str) -> int | str:
+    """A fold from the command line, or all: none is held out."""
+    return text if text == "all" else fold_name(text)
+
+
 def not_negative(text: str) -> int:
     """A whole number from 0."""
     if not text.isdecimal():
@@ -166,7 +171,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         option("setting"),
         profile("native"),
         COHORT,
-        several("--folds", fold_name, ["val"]),
+        several("--folds", any_fold, ["val"], "0 to 4, val, or all: every knee is trained on"),
         SEEDS,
         DEVICE,
         option("--output", "another folder than the package's", default=""),

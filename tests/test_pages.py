@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kneel_lib import paths
+from kneel_lib import cli, paths
 from kneel_lib.experiment.store import recorded_in
 from kneel_lib.reporting.comparisons import paired_errors, training_means
 from kneel_lib.reporting.selection import STUDY, group_runs, pooled_predictions, with_ema
@@ -70,6 +70,23 @@ def test_links_inside_the_project_hold(page):
         target = (page.parent / file).resolve() if file else page
         assert target.is_relative_to(paths.ROOT) and target.exists(), f"{page.name} links to {link}"
         assert not anchor or target.suffix != ".md" or anchor in anchors(target), f"{page.name}: #{anchor}"
+
+
+COMMAND = re.compile(r"python -m kneel_lib ([a-z][\w ./*-]*)")
+UNSAID = {"train", "labels", "transfer", "adapt", "sweep", "pretrain", "predict"}
+"""Commands that a sentence names without what they need."""
+
+
+def test_every_command_that_a_page_shows_can_be_given():
+    said = {
+        command.strip()
+        for page in PAGES
+        for command in COMMAND.findall(page.read_text() if page.suffix == ".md" else text_of(page))
+    }
+    given = sorted(command for command in said if command not in UNSAID)
+    assert len(given) > 20 and any("pretrain" in command for command in given)
+    for command in given:
+        cli.parse(command.split())
 
 
 def test_the_first_screen_has_the_picture_the_commands_and_where_to_read():
