@@ -29,9 +29,9 @@ most on the knees of split val, which the network had not seen."""
 DISTANCE_A_MM = 60.0
 """What a mm of deviation weighs beside the shape's squared distance, when ways to look are compared."""
 
-SIDE_MARGIN, BONE_MARGIN, CONTRADICTED, MISPLACED = 6.0, 30.0, 5.0, 20.0
+SIDE_MARGIN, BONE_MARGIN, CONTRADICTED, MISPLACED = 2.0, 30.0, 5.0, 20.0
 """A side, or a polarity, that was found by trying is a guess where the other one is less than this more
-implausible; a side that was told, or that follows from where the knee lies, is contradicted where the other
+implausible (so a side is none where search and landmark networks agree); a side that was told, or that follows from where the knee lies, is contradicted where the other
 one is this much more plausible."""
 
 MEASURED_MM = 1.0

@@ -101,7 +101,12 @@ def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
     for table, labels, key, label in (
         (summary, selection.STUDY, ("study", "finetune"), "the same row here, at 128 px in place of 450"),
         (summary, selection.STUDY, ("native", "best"), "our `best`, at the pixels that the crops have"),
-        (no_truth, selection.FINAL_LABELS, ("native", "best"), "the same on the final labels, no truth used"),
+        (
+            no_truth,
+            selection.FINAL_LABELS,
+            ("native", "best_normalised"),
+            "`predict`'s row, final labels, no truth used",
+        ),
     ):
         rows = choose_rows(table[table["cohort"] == labels], (key,))
         lines += [

@@ -13,7 +13,7 @@ from kneel_lib.experiment.store import Run, errors_of, recorded_in
 from kneel_lib.reporting import selection
 
 COHORT, PROFILE, ROI = selection.FINAL_LABELS, "native", "image"
-NETWORK, RIVAL = "best", "rfrv_clm"
+NETWORK, RIVAL = "best_normalised", "rfrv_clm"
 SHOWN = 12
 
 

@@ -15,9 +15,8 @@ from kneel_lib.experiment.store import Run, points_of
 from kneel_lib.reporting import selection
 from studies.validity.widths import NOMINAL, PLATEAU, at_one_size, width_table
 
-COHORT, SETTING, PROFILE = selection.FINAL_LABELS, "best", "native"
-"""The recorded five folds that are nearest to the pretrained network: on its labels, at the crops' own
-pixels."""
+COHORT, SETTING, PROFILE = selection.FINAL_LABELS, "best_normalised", "native"
+"""The recorded five folds of the pretrained network's own setting, labels and profile."""
 
 ROI = "image"
 """Cut around the middle of the picture at the nominal spacing: nothing of the truth is used."""

@@ -11,6 +11,7 @@ from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import (
     OFF_MM,
     OFF_SHARE,
+    SEARCH_SIDE,
     SHIFTS_MM,
     NoKneeFound,
     locate,
@@ -43,6 +44,18 @@ def test_a_side_that_was_told_is_taken_and_without_one_the_more_plausible_is(rad
     assert chosen.implausibility == min(view.implausibility for view in tried)
     assert found[""].side == chosen.way.side
     assert chosen.implausibility == implausibility(chosen.shape_distance, chosen.deviation_mm)
+
+
+@pytest.mark.parametrize("seen", "RL")
+def test_the_side_that_the_search_saw_wins_unless_the_other_is_far_more_plausible(
+    radiograph, tiny_networks, seen
+):
+    chosen, tried = look_every_way(radiograph, tiny_networks[0][0], replace(PLACE, side=seen), "")
+    least = {side: min(view.implausibility for view in tried if view.way.side == side) for side in "RL"}
+    other = "L" if seen == "R" else "R"
+    assert chosen.way.side == (other if least[other] < least[seen] - SEARCH_SIDE else seen)
+    told, _ = look_every_way(radiograph, tiny_networks[0][0], replace(PLACE, side=seen), other)
+    assert told.way.side == other
 
 
 def test_what_is_implausible_with_bright_bone_is_tried_with_dark_bone_as_well(radiograph, tiny_networks):

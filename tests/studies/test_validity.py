@@ -161,7 +161,7 @@ def test_out_of_fold_answers_are_of_every_labelled_knee_and_near_its_crop():
     found = labelled.out_of_fold(list(runs.values()))
     assert len(found.knees) == 529 and not found.knees.duplicated(["subject_id", "side"]).any()
     assert (np.abs(found.points_px[:, 4] - 112) < 40).all()
-    with pytest.raises(KneelError, match="folds of best are recorded"):
+    with pytest.raises(KneelError, match=f"folds of {labelled.SETTING} are recorded"):
         labelled.out_of_fold(list(runs.values())[1:])
 
 
