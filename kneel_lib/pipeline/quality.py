@@ -31,8 +31,8 @@ DISTANCE_A_MM = 60.0
 
 SIDE_MARGIN, BONE_MARGIN, CONTRADICTED, MISPLACED = 2.0, 30.0, 5.0, 20.0
 """A side, or a polarity, that was found by trying is a guess where the other one is less than this more
-implausible (so a side is none where search and landmark networks agree); a side that was told, or that follows from where the knee lies, is contradicted where the other
-one is this much more plausible."""
+implausible (so a side is none where search and landmark networks agree); a side that was told, or that
+follows from where the knee lies, is contradicted where the other one is this much more plausible."""
 
 MEASURED_MM = 1.0
 """Standard deviation of a predicted coordinate that the shape's judgement allows for."""
