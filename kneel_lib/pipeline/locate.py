@@ -34,7 +34,8 @@ PLAUSIBLE = 235.0
 
 SHIFTS_MM = ((1.0, 0.6), (-1.0, -0.6))
 """How far each network's ROIs are moved off the knee's centre, at a plateau of PLATEAU_MM. Two views are as
-good as four: MRE 0.913 and 0.914 mm on split val, 0.928 mm with one."""
+good as four: MRE 0.913 and 0.914 mm on split val, 0.928 mm with one (the network before this one, on the
+older labels)."""
 
 OFF_MM, OFF_SHARE = 4.0, 0.08
 """Where the first look moved the centre by more, or changed the size by a greater share, than this, the ROI
