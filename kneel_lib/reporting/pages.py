@@ -298,11 +298,13 @@ REGULARISERS = "mixup_alpha", "mixup", "weight_decay", "dropout", "cutout", "jit
 
 
 def regulariser_markdown(table: pd.DataFrame) -> str:
-    """What each regulariser does (`comparisons.effects`), with the epochs that it was tried in."""
-    about = table["ablation"].str.split().str[0].isin(REGULARISERS) & (table["cohort"] == selection.STUDY)
-    shown = comparisons.effects(table[about])
-    columns = "ablation setting against profile weights epochs trainings".split()
-    return markdown(shown[[*columns, "MRE, mm", "resolved"]].rename(columns={"setting": "row"}).astype(str))
+    """What each regulariser does (`comparisons.effects`) on real knees, with the labels and the epochs that
+    it was tried with."""
+    real = table["cohort"].isin((selection.STUDY, selection.FINAL_LABELS))
+    shown = comparisons.effects(table[real & table["ablation"].str.split().str[0].isin(REGULARISERS)])
+    columns = "ablation setting against cohort profile weights epochs trainings".split()
+    named = {"setting": "row", "cohort": "labels"}
+    return markdown(shown[[*columns, "MRE, mm", "resolved"]].rename(columns=named).astype(str))
 
 
 def write_between_marks(path: Path, parts: Iterable[str], marks: tuple[str, str] = MARKS) -> None:
