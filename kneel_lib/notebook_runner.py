@@ -221,9 +221,13 @@ def publish_notebooks(names: Sequence[str] | None = None) -> None:
         write_whole(path, lambda temporary: nbformat.write(notebook, temporary))
 
 
+TEXTS = {"text", "text/plain", "text/html", "text/markdown"}
+"""Keys of an output under which there are words."""
+
+
 def clean(notebook: Any) -> None:
     """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version,
-    warnings of libraries with the paths of this machine.
+    warnings of libraries, and where the project lies on this machine.
 
     A table is kept as HTML, without the same once more as plain text, a drawing with a palette of colours.
     """
@@ -233,6 +237,9 @@ def clean(notebook: Any) -> None:
             cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
             for output in cell["outputs"]:
                 data = output.get("data", {})
+                for texts in (output, data):
+                    for kind in TEXTS & texts.keys():
+                        texts[kind] = texts[kind].replace(f"{paths.ROOT}/", "")
                 if "text/html" in data:
                     data.pop("text/plain", None)
                 if "image/png" in data:

@@ -233,3 +233,13 @@ def test_a_parameter_without_name_or_value(text):
 @pytest.mark.parametrize("value", ["-" * 100_000 + "1", "[" * 5000, "9" * 5000, "__import__('os')"])
 def test_what_is_no_literal_stays_text(value):
     assert notebook_runner.parse_parameter(f"seed={value}") == ("seed", value)
+
+
+def test_what_is_published_does_not_say_where_the_project_lies():
+    text = f"'{paths.ROOT}/output/a.png' beside /elsewhere/b.png"
+    stream = nbformat.v4.new_output("stream", text=text)
+    shown = nbformat.v4.new_output("execute_result", data={"text/plain": text})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[stream, shown])])
+    notebook_runner.clean(notebook)
+    outputs = notebook.cells[0].outputs
+    assert outputs[0].text == outputs[1].data["text/plain"] == "'output/a.png' beside /elsewhere/b.png"

@@ -1,3 +1,5 @@
+import json
+import re
 import subprocess
 import sys
 
@@ -27,6 +29,12 @@ def test_published_notebooks_are_small_and_without_errors(notebook):
     code = [cell for cell in content.cells if cell.cell_type == "code"]
     assert any(cell.outputs for cell in code)
     assert not [output for cell in code for output in cell.outputs if output.output_type == "error"]
+
+
+def test_published_notebooks_do_not_say_where_the_project_lay(notebook):
+    _, content = notebook
+    said = json.dumps([cell.get("outputs", []) for cell in content.cells])
+    assert not re.findall(r"PosixPath\('/[^']*'\)", said)
 
 
 def test_published_notebooks_hold_no_pictures_of_real_knees(notebook):
