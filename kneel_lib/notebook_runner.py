@@ -225,6 +225,12 @@ TEXTS = {"text", "text/plain", "text/html", "text/markdown"}
 """Keys of an output under which there are words."""
 
 
+def forget_root(texts: dict[str, Any]) -> None:
+    """Name files from the project's folder on, not from this machine's root, in an output or its data."""
+    for kind in TEXTS & texts.keys():
+        texts[kind] = texts[kind].replace(f"{paths.ROOT}/", "")
+
+
 def clean(notebook: Any) -> None:
     """Drop what changes from run to run and says nothing: times of cells, counts of the kernel's version,
     warnings of libraries, and where the project lies on this machine.
@@ -237,9 +243,8 @@ def clean(notebook: Any) -> None:
             cell["outputs"] = [output for output in cell["outputs"] if output.get("name") != "stderr"]
             for output in cell["outputs"]:
                 data = output.get("data", {})
-                for texts in (output, data):
-                    for kind in TEXTS & texts.keys():
-                        texts[kind] = texts[kind].replace(f"{paths.ROOT}/", "")
+                forget_root(output)
+                forget_root(data)
                 if "text/html" in data:
                     data.pop("text/plain", None)
                 if "image/png" in data:

@@ -59,9 +59,13 @@ def load_networks(kind: str, folder: Path | str = FOLDER) -> list[Network]:
 
 
 def load_network(path: Path) -> Network:
-    """One pretrained `Network`. It computes in 32-bit floats, as onnxruntime does for whole folders, so that
-    an answer depends neither on the processor nor on how many files were asked for."""
-    spec, model = read_network(path)
+    """One pretrained `Network`."""
+    return ready(*read_network(path))
+
+
+def ready(spec: RunSpec, model: torch.nn.Module) -> Network:
+    """The `Network` of what `read_network` gives. It computes in 32-bit floats, as onnxruntime does for whole
+    folders, so that an answer depends neither on the processor nor on how many files were asked for."""
     network = model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     size = spec.profile.size_px, spec.profile.spacing_mm
     return Network(network, *size, precision="fp32", grey=spec.setting.grey)

@@ -6,7 +6,7 @@ from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.folds import split_rows
 from kneel_lib.errors import KneelError
 from kneel_lib.pipeline.predict import Networks
-from kneel_lib.pipeline.pretrained import FOLDER, load_network, load_networks, read_network
+from kneel_lib.pipeline.pretrained import FOLDER, load_networks, read_network, ready
 
 
 def search_folder(folder: Path) -> Path:
@@ -30,12 +30,13 @@ def networks_unseen(folder: Path, cohort: Cohort) -> list[Networks]:
     search = load_networks("search", search_folder(folder))
     found: list[Networks] = [([], search) for _ in range(len(cohort))]
     for path in sorted(folder.glob("landmarks-*.safetensors")):
-        spec, network = read_network(path)[0], load_network(path)
+        spec, model = read_network(path)
         if (spec.cohort, spec.fingerprint) != (cohort.name, cohort.fingerprint):
             raise KneelError(
                 f"{path} was trained on other knees, labels or pictures ({spec.cohort}) than those of "
                 f"{cohort.name} here: train it again"
             )
+        network = ready(spec, model)
         for row in split_rows(cohort, spec.held_out)[1]:
             found[row] = ([*found[row][0], network], search)
     if not any(landmark for landmark, _ in found):
