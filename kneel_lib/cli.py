@@ -79,7 +79,7 @@ SETTINGS = several("setting", str)
 COHORT, CROPS = (option("--cohort", default=default) for default in ("auto", "crops"))
 SEED, SEEDS = option("--seed", type=not_negative, default=0), several("--seeds", not_negative, [0])
 DEVICE = option("--device", type=device, default="cpu")
-ENGINES = "sequential, processes, ray or dask (default: processes for several runs; experiment/engines.py)"
+ENGINES = "sequential, processes, ray or dask (default: processes for several runs; experiment/workers.py)"
 ENGINE = option("--engine", ENGINES)
 JOBS = option("--jobs", "how many runs at once (default: one a core)", type=positive)
 FOLDS = several("--folds", fold_name, range(5), "0 to 4, or val: train on the split train, hold out val")

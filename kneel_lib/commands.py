@@ -16,13 +16,14 @@ from kneel_lib.data.via import load_via, read_via
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment import store
 from kneel_lib.experiment.cohorts import load_cohort
-from kneel_lib.experiment.engines import ENGINES, each_run
+from kneel_lib.experiment.engines import each_run
 from kneel_lib.experiment.profiles import Profile, find_profile, profile_for
 from kneel_lib.experiment.rows import SETTINGS, find_setting
 from kneel_lib.experiment.runs import get_run
 from kneel_lib.experiment.spec import PSEUDO_LABELLED, SIMULATED
 from kneel_lib.experiment.store import NETWORKS
 from kneel_lib.experiment.students import student_of
+from kneel_lib.experiment.workers import ENGINES
 from kneel_lib.files import write_text
 from kneel_lib.pipeline.corrected import moves, summary
 from kneel_lib.pipeline.fine_tuning import NAME, Schedule, fine_tune, write_weights

@@ -11,17 +11,15 @@ are tried again, and whatever was finished is kept. `KNEEL_ENGINE` and `KNEEL_JO
 dask-jobqueue started), and `KNEEL_GPUS` the share of a GPU that Ray gives each job.
 """
 
-import importlib
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from joblib import Parallel, delayed, parallel_config
 
 from kneel_lib import paths
 from kneel_lib.data.cohort import Cohort
@@ -31,29 +29,11 @@ from kneel_lib.experiment.profiles import Profile
 from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import UNSEEN, Beginning, RunSpec, beginning_of, plan
 from kneel_lib.experiment.store import Run, find_run
+from kneel_lib.experiment.workers import ATTEMPTS, ENGINES
 from kneel_lib.files import last_line, locked, write_whole
-from kneel_lib.processes import pool
-
-ATTEMPTS = 3
-
-PATIENCE_S = 60
-"""How long a Dask of this machine alone may have no worker: one that was lost is started anew."""
-
-LOOPBACK = "127.0.0.1"
-"""Who reaches a Ray or Dask can run what he likes there: without a cluster, both are of this machine alone.
-"""
-
-RAY_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
-"""Whatever its name says: without it Ray takes a loopback address for one that others should reach instead,
-and listens to everybody."""
-
-ALONE = {"_node_ip_address": LOOPBACK, "include_dashboard": False}
 
 Packed = tuple[str, dict[str, bytes]]
 """(address in a store, {file name: bytes}) of a finished run."""
-
-WorkOff = Callable[[list["Job"]], Iterator[Packed]]
-"""What an engine gives: makes the jobs' runs, and gives each back packed as it is finished."""
 
 
 @dataclass(frozen=True)
@@ -110,12 +90,11 @@ def each_run(
 ) -> Iterator[Run]:
     """One `store.Run` after the other of settings x seeds x folds (default: the profile's): loaded, or made.
 
-    engine, workers: by default what `KNEEL_ENGINE` and `KNEEL_JOBS` say, else processes, one a core, where
-    two runs or more are missing and the device is "cpu". weights: whether networks are wanted, and not only
-    predictions: see `runs.get_run`. Raises `KneelError` for an unknown engine, and if a run is still missing
-    after ATTEMPTS.
+    engine, workers: by default what `KNEEL_ENGINE` and `KNEEL_JOBS` say, else `usual_engine` and one a core.
+    weights: whether networks are wanted, and not only predictions: see `runs.get_run`. Raises `KneelError`
+    for an unknown engine, and if a run is still missing after ATTEMPTS.
     """
-    named, workers = engine or os.environ.get("KNEEL_ENGINE"), workers or jobs_wanted()
+    named, asked = engine or os.environ.get("KNEEL_ENGINE"), workers or jobs_wanted()
     find(named or "sequential", ENGINES, "engine")
     numbers = range(profile.folds) if folds is None else folds
     jobs = [
@@ -124,18 +103,25 @@ def each_run(
         for seed in seeds
         for fold in numbers
     ]
-    if not named:
-        spread = device == "cpu" and sum(not job.finished for job in jobs) > 1
-        named = "processes" if spread else "sequential"
+    named = named or usual_engine(device, asked, sum(not job.finished for job in jobs))
     if ENGINES[named]:
-        make_missing(jobs, named, workers)
+        make_missing(jobs, named, asked or os.cpu_count() or 1)
     for job in jobs:
         yield job.make()
 
 
-def jobs_wanted() -> int:
-    """How many runs at once `KNEEL_JOBS` asks for: one a core where it is not set."""
-    text = os.environ.get("KNEEL_JOBS") or str(os.cpu_count() or 1)
+def usual_engine(device: str, asked: int | None, missing: int) -> str:
+    """The engine where none is named: processes for two runs or more; on a GPU, which they share, only where
+    more than one at once was asked for."""
+    spread = missing > 1 and (device == "cpu" or (asked or 1) > 1)
+    return "processes" if spread else "sequential"
+
+
+def jobs_wanted() -> int | None:
+    """How many runs at once `KNEEL_JOBS` asks for, if it is set."""
+    text = os.environ.get("KNEEL_JOBS")
+    if not text:
+        return None
     if not text.isdecimal() or int(text) < 1:
         raise KneelError(f"KNEEL_JOBS is '{text}': give a whole number of runs to make at once, from 1")
     return int(text)
@@ -151,8 +137,9 @@ def make_missing(jobs: list[Job], engine: str, workers: int) -> None:
         before, workers = starts(missing), min(workers, len(missing))
         make_missing(list({first.spec.hash: first for first in before if first}.values()), engine, workers)
         try:
+            travelling = [prepared(job, first, engine) for job, first in zip(missing, before)]
             with ENGINES[engine](workers) as work_off:
-                for packed in work_off([prepared(job, first, engine) for job, first in zip(missing, before)]):
+                for packed in work_off(make_packed, travelling):
                     print(f"{engine}: finished {unpack(packed, paths.runs())}", flush=True)
         except KneelError:
             raise
@@ -256,93 +243,3 @@ def unpack(packed: Packed, store: Path | str) -> str:
             for name in sorted(files, key=lambda name: name == "manifest.json"):
                 write_whole(folder / name, lambda temporary: temporary.write_bytes(files[name]))
     return address
-
-
-@contextmanager
-def on_processes(workers: int) -> Iterator[WorkOff]:
-    """Processes of this machine, by joblib's loky."""
-    yield lambda jobs: pool(workers, return_as="generator_unordered", batch_size=1)(
-        delayed(make_packed)(job) for job in jobs
-    )
-
-
-@contextmanager
-def on_ray(workers: int) -> Iterator[WorkOff]:
-    """Ray: a cluster that is there (`KNEEL_CLUSTER`), else one of this machine for as long as it takes. In
-    rounds, since its pool hands results out only at the end."""
-    address = os.environ.get("KNEEL_CLUSTER")
-    ray, joblib_part = need("ray"), need("ray.util.joblib", "ray")
-    if not address:
-        os.environ.setdefault(*RAY_ALONE)  # for its processes; this one may have imported it before
-        need("ray._private.ray_constants", "ray").ENABLE_RAY_CLUSTER = False
-    joblib_part.register_ray()
-    start_ray(ray, **({"address": address} if address else {**ALONE, "num_cpus": workers}))
-    gpus = float(os.environ.get("KNEEL_GPUS") or 0)
-
-    def work_off(jobs: list[Job]) -> Iterator[Packed]:
-        with Parallel(batch_size=1) as parallel:
-            for start in range(0, len(jobs), workers):
-                yield from parallel(delayed(make_packed)(job) for job in jobs[start : start + workers])
-
-    try:
-        with parallel_config("ray", n_jobs=workers, ray_remote_args={"num_cpus": 1, "num_gpus": gpus}):
-            yield work_off
-    finally:
-        ray.shutdown()
-
-
-def start_ray(ray: Any, **how: Any) -> None:
-    """Start Ray or join it; on a machine that is busy it may not be there in its own 30 seconds at once."""
-    for attempt in range(ATTEMPTS):
-        try:
-            ray.init(log_to_driver=False, logging_level="ERROR", ignore_reinit_error=True, **how)
-            return
-        except Exception:  # of no class of its own
-            ray.shutdown()
-            if attempt == ATTEMPTS - 1:
-                raise
-
-
-@contextmanager
-def on_dask(workers: int) -> Iterator[WorkOff]:
-    """Dask: a cluster that is there (`KNEEL_CLUSTER`), else one of this machine for as long as it takes; one
-    job at a time in a worker."""
-    distributed = need("distributed", "dask")
-    address = os.environ.get("KNEEL_CLUSTER")
-    with ExitStack() as stack:
-        cluster = address or stack.enter_context(
-            distributed.LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None, host=LOOPBACK
-            )
-        )
-        client = stack.enter_context(distributed.Client(cluster))
-        yield lambda jobs: each_done(distributed, client, jobs, forever=bool(address))
-
-
-def each_done(distributed: Any, client: Any, jobs: list[Job], forever: bool) -> Iterator[Packed]:
-    """The packed runs of jobs as Dask finishes them. forever: wait also while there is no worker (a cluster
-    may still get some); else `RuntimeError` says that none is left."""
-    pending = {client.submit(make_packed, job, pure=False) for job in jobs}
-    while pending:
-        try:
-            done = distributed.wait(pending, timeout=PATIENCE_S, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            if not forever and not client.scheduler_info()["workers"]:
-                raise RuntimeError("no worker is left") from None
-            continue
-        for future in done:
-            yield future.result()
-        pending -= done
-
-
-def need(module: str, extra: str | None = None) -> Any:
-    """An optional module; `KneelError` says how to get it."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise KneelError(
-            f'the engine needs {module} ({error}): pip install "kneel-compendium[{extra or module}]"'
-        ) from None
-
-
-ENGINES: dict[str, Any] = {"sequential": None, "processes": on_processes, "ray": on_ray, "dask": on_dask}

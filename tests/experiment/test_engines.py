@@ -12,7 +12,7 @@ import pytest
 
 from kneel_lib import paths
 from kneel_lib.errors import KneelError
-from kneel_lib.experiment import engines, runs, trained
+from kneel_lib.experiment import engines, runs, trained, workers
 from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.experiment.store import load_run, working_runs
@@ -134,7 +134,7 @@ def listened_at(process):
 def test_an_engine_of_this_machine_alone_listens_to_nobody_else(engine, monkeypatch):
     pytest.importorskip({"ray": "ray", "dask": "distributed"}[engine], reason=f"[{engine}] is not installed")
     monkeypatch.delenv("KNEEL_CLUSTER", raising=False)
-    with engines.ENGINES[engine](1):
+    with workers.ENGINES[engine](1):
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         heard = [ip for process in processes for ip in listened_at(process)]
     assert heard and set(heard) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
@@ -161,7 +161,7 @@ def test_unknown_engines_and_missing_extras_are_named(cohort, store):
     ):
         engines.get_table([SETTINGS["mean_shape"]], SMOKE, cohort, [0], engine="abacus")
     with pytest.raises(KneelError, match=r"needs no_such_module .*: pip install \"kneel-compendium\[ray\]\""):
-        engines.need("no_such_module", "ray")
+        workers.need("no_such_module", "ray")
 
 
 def test_several_runs_go_to_processes_unless_an_engine_is_named(cohort, store, monkeypatch, capsys):
@@ -172,3 +172,18 @@ def test_several_runs_go_to_processes_unless_an_engine_is_named(cohort, store, m
     assert capsys.readouterr().out.count("processes: finished") == 2
     engines.get_table([SETTINGS["mean_shape"]], SMOKE, cohort, [3, 4], engine="sequential")
     assert "processes: finished" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "device, asked, missing, engine",
+    [
+        ("cpu", None, 2, "processes"),
+        ("cpu", None, 1, "sequential"),
+        ("cuda", None, 5, "sequential"),
+        ("cuda", 1, 5, "sequential"),
+        ("cuda", 5, 5, "processes"),
+        ("cuda", 5, 1, "sequential"),
+    ],
+)
+def test_runs_share_a_gpu_only_where_that_was_asked_for(device, asked, missing, engine):
+    assert engines.usual_engine(device, asked, missing) == engine
