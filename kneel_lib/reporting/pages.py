@@ -99,8 +99,8 @@ def headline_markdown(summary: pd.DataFrame, no_truth: pd.DataFrame) -> str:
         f"| the paper's best row | paper: OAI, 748 knees, 5 folds | {paper['pck_2.5']:.1f} | - | - |",
     ]
     for table, labels, key, label in (
-        (summary, selection.STUDY, ("study", "finetune"), "the same row here, at 128 px in place of 450"),
-        (summary, selection.STUDY, ("native", "best"), "our `best`, at the pixels that the crops have"),
+        (summary, selection.STUDY, ("study", "finetune"), "the same row here, 128 px, older labels"),
+        (summary, selection.STUDY, ("native", "best"), "our `best`, the crops' own pixels, older labels"),
         (
             no_truth,
             selection.FINAL_LABELS,
