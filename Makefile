@@ -57,7 +57,7 @@ sweep: .venv/.ready
 
 # All notebooks again, held against the tables that RECORD=1 keeps (docs/certificate.md).
 certify: .venv/.ready
-	$(BIN)/python -m kneel_lib certify $(if $(RECORD),--record --profile $(PROFILE)) $(ARGUMENTS)
+	$(BIN)/python -m studies.certify $(if $(RECORD),--record --profile $(PROFILE)) $(ARGUMENTS)
 
 report: .venv/.ready
 	$(BIN)/python -m kneel_lib report

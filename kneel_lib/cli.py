@@ -1,4 +1,4 @@
-"""The command line: `python -m kneel_lib run | sweep | certify | train | transfer | labels | test | predict |
+"""The command line: `python -m kneel_lib run | sweep | train | transfer | labels | test | predict |
 adapt | pretrain | onnx | record | report | notebooks | verify`."""
 
 import argparse
@@ -9,7 +9,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from kneel_lib import paths
 from kneel_lib.errors import KneelError
 
 Option = tuple[str, dict[str, Any]]
@@ -121,11 +120,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         given,
         at_once,
     )
-    kept = option("--record", "keep the tables, to be compared with later", action="store_true")
-    place = option("--reference", "where they are recorded", default=str(paths.RESULTS / "certified"))
-    size = option("--profile", "with --record (else: the recorded one)", default="quick")
-    again = "execute the recorded notebooks again and compare their tables with the recorded ones"
-    add("certify", again, SOME_NOTEBOOKS, kept, size, place, at_once)
     train = SETTINGS, profile("native"), COHORT, FOLDS, SEEDS, DEVICE, ENGINE, JOBS
     add("train", "make the missing runs of some settings, fold by fold", *train)
     source, target = option("--source", default="simulated"), option("--target", default="crops")

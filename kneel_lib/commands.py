@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from kneel_lib import certify as certification
 from kneel_lib import notebook_runner, paths
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.via import load_via, read_via
@@ -60,16 +59,6 @@ def sweep(options: Namespace) -> int:
     grid = {"seed": options.seeds, **({"fold": options.folds} if options.folds else {})}
     output = paths.output(given["cohort"], given["profile"], "sweep")
     return int(sweep_grid(options.notebook, grid, given, output, at_once) > 0)
-
-
-def certify(options: Namespace) -> int:
-    at_once = options.at_once or notebook_runner.side_by_side(None)
-    reference = Path(options.reference)
-    if options.record:
-        given = {"profile": find_profile(options.profile).name, "cohort": "simulated"}
-        return int(bool(certification.record(options.notebook, given, reference, at_once)))
-    compared = certification.certify(options.notebook, reference, at_once)
-    return int(not all(table.equal for table in compared))
 
 
 def trained_on(options: Namespace) -> tuple[Profile, Cohort]:

@@ -176,29 +176,18 @@ def train(kind: str, features: str, images: np.ndarray, points_px: np.ndarray) -
     return MenpoModel(kind, features, points[whole].mean(axis=0), len(whole), fitter)
 
 
-def fit(
-    model: MenpoModel, images: np.ndarray, start_px: np.ndarray, progress: Callable[[int], Any] | None = None
-) -> np.ndarray:
+def fit(model: MenpoModel, images: np.ndarray, start_px: np.ndarray) -> np.ndarray:
     """Landmarks (n, 16, 2) in pixels of (n, S, S) ROIs, from `start_px`, (16, 2) or (n, 16, 2); usually the
     model's `mean_px`.
 
-    A fit that fails or leaves the picture gives back its start; `failed_rows` says which did.
-    `progress(done)` is called after each knee.
+    A fit that fails or leaves the picture gives back its start.
     """
     images = check_images(images)
     starts = np.broadcast_to(np.asarray(start_px, float), (len(images), landmarks.COUNT, 2))
     predicted = np.empty(starts.shape)
     for row, (image, start) in enumerate(zip(images, starts)):
         predicted[row] = fit_steps(model, image, start)[-1]
-        if progress:
-            progress(row + 1)
     return predicted
-
-
-def failed_rows(predicted_px: np.ndarray, start_px: np.ndarray) -> np.ndarray:
-    """The rows of `fit`'s answer that are their start, because the fit failed or left the picture."""
-    same = (predicted_px == start_px) | np.isnan(predicted_px)
-    return np.flatnonzero(same.all(axis=(1, 2)))
 
 
 def fit_steps(model: MenpoModel, image: np.ndarray, start_px: np.ndarray) -> np.ndarray:

@@ -137,16 +137,11 @@ def train_stage(
         trees.append(grown)
         progress(number * landmarks.COUNT + len(trees))
     forest, once = join(trees), slice(None, None, options.views)
-    return forest, vote_errors(forest, stage, seen[once], places[once], canvas, random)
+    return forest, vote_errors(forest, stage, seen[once], places[once], random)
 
 
 def vote_errors(
-    forest: Forest,
-    stage: Stage,
-    seen: list[np.ndarray],
-    places: np.ndarray,
-    canvas: Canvas,
-    random: np.random.Generator,
+    forest: Forest, stage: Stage, seen: list[np.ndarray], places: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
     """Error covariance (32, 32) mm^2 of votes from misplaced points by trees that did not see the knee."""
     errors = []
@@ -242,20 +237,16 @@ def first_shapes(model: Model) -> np.ndarray:
     return mean + (model.size_px - 1) / 2 + shifts[:, None]
 
 
-def fit_steps(model: Model, image: np.ndarray, start_px: np.ndarray | None = None) -> list[Step]:
-    """The `Step`s of one ROI (S, S) uint8, of the start whose first stage ends with the best score.
-
-    start_px: (16, 2) ROI pixels to start from instead of `first_shapes`.
-    """
-    starts = first_shapes(model) if start_px is None else np.asarray(start_px, float)[None]
+def fit_steps(model: Model, image: np.ndarray) -> list[Step]:
+    """The `Step`s of one ROI (S, S) uint8, of the start whose first stage ends with the best score."""
     even = even_contrast(image, model.options.contrast_mm / model.mm_per_px)
-    best = max((search(model, even, shape, [0]) for shape in starts), key=lambda steps: steps[-1].score)
+    tried = [search(model, even, shape, [0]) for shape in first_shapes(model)]
+    best = max(tried, key=lambda steps: steps[-1].score)
     return best + search(model, even, best[-1].shape, range(1, len(model.forests)))
 
 
-def fit(model: Model, images: np.ndarray, start_px: np.ndarray | None = None) -> np.ndarray:
-    """Landmarks (n, 16, 2) in ROI pixels of ROIs (n, S, S) uint8; start_px: None or shapes (n, 16, 2) in ROI
-    pixels to start from.
+def fit(model: Model, images: np.ndarray) -> np.ndarray:
+    """Landmarks (n, 16, 2) in ROI pixels of ROIs (n, S, S) uint8.
 
     A picture without any content still gets a shape. `KneelError` for ROIs of another size than in training.
     """
@@ -265,16 +256,9 @@ def fit(model: Model, images: np.ndarray, start_px: np.ndarray | None = None) ->
             f"these forests were trained on ROIs of {model.size_px} pixels, not {images.shape[1]}: "
             "cut ROIs as for training"
         )
-    starts = [None] * len(images) if start_px is None else start_px
-    if start_px is not None and (
-        np.shape(start_px) != (len(images), landmarks.COUNT, 2) or not np.isfinite(start_px).all()
-    ):
-        raise KneelError(
-            f"start_px must be {len(images)} x {landmarks.COUNT} x 2 finite ROI pixels, one shape an image"
-        )
     if not len(images):
         return np.empty((0, landmarks.COUNT, 2))
-    return np.stack([fit_steps(model, image, start)[-1].shape for image, start in zip(images, starts)])
+    return np.stack([fit_steps(model, image)[-1].shape for image in images])
 
 
 def save(model: Model, path: Path | str) -> None:

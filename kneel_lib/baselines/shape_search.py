@@ -74,10 +74,9 @@ def make_pose(
     return Pose(scale * np.array([[cos, -sin], [sin, cos]]), np.asarray(shift, float))
 
 
-def align(points: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None) -> Pose:
-    """The pose that brings `points` (n, 2) nearest to `target` (n, 2), weighted least squares."""
-    weights = np.ones(len(points)) if weights is None else weights
-    share = weights / weights.sum()
+def align(points: np.ndarray, target: np.ndarray) -> Pose:
+    """The pose that brings `points` (n, 2) nearest to `target` (n, 2), by least squares."""
+    share = np.ones(len(points)) / len(points)
     middle, aim = share @ points, share @ target
     p, q = points - middle, target - aim
     square = share @ (p**2).sum(axis=1)

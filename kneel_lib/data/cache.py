@@ -1,7 +1,7 @@
 """Cohorts that were cut out of files once, kept as one npz beside the files: the next process reads it in a
 fraction of the time.
 
-The key holds a hash of every module that reading and cutting passes through, so that changed code cuts anew.
+The key holds a hash of every module that reading and cutting may pass through: changed code cuts anew.
 An npz without objects: no pickle, and a damaged one is made again.
 """
 
@@ -22,18 +22,7 @@ from kneel_lib.data.json_records import read_json
 from kneel_lib.errors import KneelError
 from kneel_lib.files import load_arrays, write_arrays
 
-READERS = (
-    "data/cohort",
-    "data/crops",
-    "data/oai",
-    "data/radiographs",
-    "data/rois",
-    "data/roi_fields",
-    "data/tables",
-    "imaging",
-    "landmarks",
-)
-"""Modules of the library, as files below its folder."""
+LIBRARY = Path(__file__).parent.parent
 
 
 def remember(folder: Path, name: str, make: Callable[[], Cohort]) -> Cohort:
@@ -51,12 +40,11 @@ def remember(folder: Path, name: str, make: Callable[[], Cohort]) -> Cohort:
 
 
 @cache
-def readers_hash() -> str:
-    """Twelve hexadecimal digits of the source of all that reads and cuts."""
-    library = Path(__file__).parent.parent
-    return hashlib.sha256(
-        b"".join((library / f"{module}.py").read_bytes() for module in READERS)
-    ).hexdigest()[:12]
+def readers_hash(library: Path = LIBRARY) -> str:
+    """Twelve hexadecimal digits of the source of all that reads and cuts: this room, what it samples with."""
+    ground = library / "imaging.py", library / "landmarks.py"
+    modules = sorted((library / "data").glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in (*modules, *ground))).hexdigest()[:12]
 
 
 def save(cohort: Cohort, path: Path) -> None:

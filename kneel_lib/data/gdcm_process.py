@@ -7,6 +7,7 @@ lost then should be one file and not the run.
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 LIMIT_S, LIMIT_BYTES = 30, 5 * 2**28
@@ -52,17 +53,16 @@ def main(syntax: str, height: int, width: int, bits: int) -> None:
         sys.stdout.buffer.write(buffer.encode("utf-8", "surrogateescape"))
 
 
-def limit_memory() -> None:
-    """Give up rather than fill the machine, where the system can be told so."""
-    try:
+def limit_memory(count: int) -> None:
+    """Give up rather than hold more bytes than these, where the system can be told so."""
+    with suppress(ImportError, OSError, ValueError):
         import resource
-    except ImportError:
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (LIMIT_BYTES, LIMIT_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+        resource.setrlimit(resource.RLIMIT_AS, (count, count))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 if __name__ == "__main__":
     signal.alarm(LIMIT_S)  # also where nobody waits any more
-    limit_memory()
+    limit_memory(LIMIT_BYTES)
     main(sys.argv[1], *(int(word) for word in sys.argv[2:]))

@@ -21,6 +21,7 @@ import numpy as np
 
 from kneel_lib import paths
 from kneel_lib.data.formats import read_here
+from kneel_lib.data.gdcm_process import limit_memory
 from kneel_lib.data.grey import Radiograph, too_much_memory
 from kneel_lib.errors import KneelError
 
@@ -175,15 +176,6 @@ def answer(asked: dict[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
     said = {name: getattr(found, name) for name in names}
     arrays = [grey] if found.inside is None else [grey, found.inside]
     return {**said, "shape": grey.shape, "padded": len(arrays) == 2}, arrays
-
-
-def limit_memory(count: int) -> None:
-    """Give up rather than fill the machine, where the system can be told so."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (count, count))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def held_bytes() -> int:

@@ -45,15 +45,13 @@ def check_history(history: pd.DataFrame, spec: Any, place: object) -> None:
 def check_errors(predictions: pd.DataFrame, spec: Any, place: object) -> None:
     """Raise `KneelError` if a knee is not one that the run held out, if one of these is missing, or if an
     error is not the distance of the predicted point from the label."""
-    truth = labels(spec.target or spec.cohort, spec.kind)
+    truth = labels(spec.tried_on, spec.kind)
     if truth is None or not len(predictions):
         return
     keys = list(zip(predictions["subject_id"].tolist(), predictions["side"].tolist()))
     strange = [key for key in keys if key not in truth]
     if strange:
-        raise KneelError(
-            f"{place}: {knee_of(strange[0])} is no knee of {spec.target or spec.cohort}: {AGAIN}"
-        )
+        raise KneelError(f"{place}: {knee_of(strange[0])} is no knee of {spec.tried_on}: {AGAIN}")
     expected = held_out_knees(spec, truth)
     if expected is not None and expected != set(keys):
         wrong = min(expected ^ set(keys), key=str)

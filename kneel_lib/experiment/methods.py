@@ -7,7 +7,9 @@ at `task.held_out`.
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -77,9 +79,10 @@ class Result:
     predict_ema: Predict | None = None
 
 
-def train_network(task: Task) -> Result:
-    """Method "network": the hourglass for all landmarks, in ROIs around the truth."""
-    rois = task.rois(margin_px=round(task.profile.size_px * MARGIN_SHARE))
+def train_network(task: Task, centre: str = "truth") -> Result:
+    """Method "network": the hourglass for all landmarks, in ROIs around the truth. With the centre "image" it
+    is method "search": a knee that lies anywhere in its picture, at any size; ROIs are the pictures."""
+    rois = task.rois(centre, margin_px=round(task.profile.size_px * MARGIN_SHARE))
     state = fit_network(task, rois, landmarks.COUNT)
 
     def predictor(model: torch.nn.Module) -> Predict:
@@ -109,19 +112,6 @@ def localise_roi(task: Task) -> Result:
         return points
 
     return Result(predict, pd.DataFrame(state.history), final, count_parameters(state.model))
-
-
-def search_anywhere(task: Task) -> Result:
-    """Method "search": all landmarks of a knee that lies anywhere in its picture, at any size. ROIs are the
-    pictures themselves."""
-    rois = task.rois("image", margin_px=round(task.profile.size_px * MARGIN_SHARE))
-    state = fit_network(task, rois, landmarks.COUNT)
-    return Result(
-        lambda rois, centre: training.predict(state.model, rois, task.device),
-        pd.DataFrame(state.history),
-        state.model,
-        count_parameters(state.model),
-    )
 
 
 def fit_network(task: Task, rois: Rois, outputs: int) -> training.State:
@@ -229,21 +219,28 @@ def fit_menpo(task: Task) -> Result:
 def vote_with_forests(task: Task) -> Result:
     """Method "rfrv_clm": random-forest regression voting in a constrained local model, trained on the fold's
     own knees."""
-    clock, rois, options = time.monotonic(), task.rois(), forest_options(task.profile)
-    bar = Progress(task.spec.said, len(options.stages) * landmarks.COUNT, unit="forest")
-    model = rfrv_clm.train(
-        rois.images,
-        rois.landmarks_px,
-        task.profile.spacing_mm,
-        options,
-        task.spec.generator_seed,
-        torch.get_num_threads(),
-        bar.advance,
-    )
+    clock, stages = time.monotonic(), forest_options(task.profile).stages
+    bar = Progress(task.spec.said, len(stages) * landmarks.COUNT, unit="forest")
+    model = train_forests(task.spec, task.rois(), bar.advance)
     bar.close()
     rfrv_clm.save(model, task.work / FORESTS)
     seconds = time.monotonic() - clock
     return Result(lambda rois, centre: rfrv_clm.fit(model, rois.images), one_step(seconds))
+
+
+def train_forests(
+    spec: RunSpec, rois: Rois, progress: Callable[[int], Any] = lambda done: None
+) -> rfrv_clm.Model:
+    """The voting forests of a run, from the ROIs of its training knees."""
+    return rfrv_clm.train(
+        rois.images,
+        rois.landmarks_px,
+        spec.profile.spacing_mm,
+        forest_options(spec.profile),
+        spec.generator_seed,
+        torch.get_num_threads(),
+        progress,
+    )
 
 
 def forest_options(profile: Profile) -> rfrv_clm.Options:
@@ -258,7 +255,7 @@ def forest_options(profile: Profile) -> rfrv_clm.Options:
 METHODS = {
     "network": train_network,
     "roi": localise_roi,
-    "search": search_anywhere,
+    "search": partial(train_network, centre="image"),
     "mean_shape": average_shape,
     "aam": fit_menpo,
     "clm": fit_menpo,

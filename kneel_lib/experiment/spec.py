@@ -98,6 +98,11 @@ class RunSpec:
     recipe: int = RECIPE
 
     @property
+    def tried_on(self) -> str:
+        """The cohort that the run's predictions are of."""
+        return self.target or self.cohort
+
+    @property
     def held_out(self) -> int | str:
         """The number of the fold that is held out, or "val", "all" or "test"."""
         return HELD_OUT[self.kind] if self.fold is None else self.fold

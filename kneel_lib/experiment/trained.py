@@ -20,22 +20,14 @@ def load_forests(run: Run, cohort: Cohort) -> "rfrv_clm.Model":
     """The voting forests of a finished run on a cohort; where they were not kept (recorded runs) the very
     same are grown again on its training knees."""
     from kneel_lib.baselines import rfrv_clm  # compiles for a second: only where forests are wanted
-    from kneel_lib.experiment.methods import FORESTS, cut_as, forest_options
+    from kneel_lib.experiment.methods import FORESTS, cut_as, train_forests
 
     path, profile = run.folder / FORESTS, run.spec.profile
     if path.is_file():
         return rfrv_clm.load(path)
     chosen = take_knees(cohort, profile.knees)
     known, _ = split_rows(chosen, run.spec.held_out)
-    rois = cut_as(run.spec, chosen.select(known))
-    return rfrv_clm.train(
-        rois.images,
-        rois.landmarks_px,
-        profile.spacing_mm,
-        forest_options(profile),
-        run.spec.generator_seed,
-        jobs=torch.get_num_threads(),
-    )
+    return train_forests(run.spec, cut_as(run.spec, chosen.select(known)))
 
 
 def load_network(run: Run) -> torch.nn.Module:

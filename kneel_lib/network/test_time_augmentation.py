@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from kneel_lib.data.rois import Rois
+from kneel_lib.imaging import warp
 from kneel_lib.network import training
 
 VIEWS = tuple(product((-5.0, 0.0, 5.0), (0.95, 1.05), (-1 / 64, 1 / 64)))
@@ -33,18 +34,8 @@ def predict(model: Any, rois: Rois, device: torch.device | str = "cpu") -> np.nd
 
 def seen(images: np.ndarray, to_roi: np.ndarray) -> np.ndarray:
     """Pictures (n, S, S) in a view; `to_roi` as of `view_matrix`; what lies outside repeats the edge."""
-    return np.stack(
-        [
-            cv2.warpAffine(
-                image,
-                to_roi,
-                image.shape[::-1],
-                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-            for image in images
-        ]
-    )
+    size = images.shape[2], images.shape[1]
+    return np.stack([warp(image, to_roi, 1.0, size, cv2.BORDER_REPLICATE) for image in images])
 
 
 def carried_back(points: np.ndarray, to_roi: np.ndarray) -> np.ndarray:

@@ -60,7 +60,7 @@ def label_comparisons(runs: list[Run]) -> pd.DataFrame:
     return corrected(table, ["recipe", "cohort", "profile", "quantity"])
 
 
-def comparison_table(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
+def comparison_table(runs: list[Run], against: str = "wing") -> pd.DataFrame:
     """Every setting against one of them, paired by knee, fold and seed; the columns of `compare_predictions`.
 
     quantity: mre_mm, or pck_1 and pck_2.5 in points of the paper's version. p_holm: after Holm's correction,
@@ -69,7 +69,7 @@ def comparison_table(runs: list[Run], against: str = "wing", roi: str = "truth")
     and the other rows what they are. epochs: of each training of the setting. Only knees and seeds that both
     have are compared.
     """
-    return compare_groups(group_runs(runs), lambda setting: None if setting == against else against, roi)
+    return compare_groups(group_runs(runs), lambda setting: None if setting == against else against)
 
 
 def ablation_table(runs: list[Run]) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def ablation_table(runs: list[Run]) -> pd.DataFrame:
     return table
 
 
-def compare_groups(groups: Groups, reference: Callable[[str], Any], roi: str = "truth") -> pd.DataFrame:
+def compare_groups(groups: Groups, reference: Callable[[str], Any]) -> pd.DataFrame:
     """`comparison_table` of groups (`group_runs`), each setting against `reference(setting)` of the same
     cohort and profile where that is among them."""
     rows = []
@@ -90,14 +90,14 @@ def compare_groups(groups: Groups, reference: Callable[[str], Any], roi: str = "
         if (cohort, profile, against) in groups:
             named = {"setting": setting, "against": against, "cohort": cohort, "profile": profile}
             named["epochs"] = counted(group)["epochs"]
-            rows += paired_rows(group, groups[cohort, profile, against], roi, **named)
+            rows += paired_rows(group, groups[cohort, profile, against], **named)
     table = pd.DataFrame(rows, columns=["setting", "against", "cohort", "profile", "epochs", *COMPARED])
     return corrected(table, ["cohort", "profile", "quantity"])
 
 
-def paired_rows(ours: list[Run], theirs: list[Run], roi: str = "truth", **named: Any) -> list[dict[str, Any]]:
+def paired_rows(ours: list[Run], theirs: list[Run], **named: Any) -> list[dict[str, Any]]:
     """The rows of `comparison_table` of two lists of runs, with the columns `named` in front."""
-    first, second = (pooled_predictions(runs, roi) for runs in (ours, theirs))
+    first, second = (pooled_predictions(runs) for runs in (ours, theirs))
     return [{**named, **row} for row in compare_predictions(first, second, held_out_ratio(ours))]
 
 
@@ -242,7 +242,7 @@ def difference_text(row: Any, digits: int) -> str:
     return f"{difference:+.{digits}f}{interval}"
 
 
-def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "truth") -> pd.DataFrame:
+def comparison_by_group(runs: list[Run], against: str = "wing") -> pd.DataFrame:
     """Where a setting's difference in MRE from another comes from: by KL grade and by landmark, in mm with 95
     % intervals over trainings and over subjects (`compare_predictions`), without correction.
 
@@ -253,7 +253,7 @@ def comparison_by_group(runs: list[Run], against: str = "wing", roi: str = "trut
         if setting == against or (cohort, profile, against) not in groups:
             continue
         both, first, second = paired_errors(
-            *(pooled_predictions(part, roi) for part in (group, groups[cohort, profile, against]))
+            *(pooled_predictions(part) for part in (group, groups[cohort, profile, against]))
         )
         if not len(both):
             continue

@@ -40,12 +40,7 @@ def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "be
     """
     origins = [(run, sim_to_real_labels(run.spec)) for run in runs if run.spec.setting.name in names]
     rows = [
-        {
-            **origin,
-            **described(run),
-            **metrics.summarise(run.errors()),
-            "tested_on": run.spec.target or run.spec.cohort,
-        }
+        {**origin, **described(run), **metrics.summarise(run.errors()), "tested_on": run.spec.tried_on}
         for run, origin in origins
         if origin
     ]
@@ -53,11 +48,6 @@ def sim_to_real_table(runs: list[Run], names: Sequence[str] = ("mean_shape", "be
     return pd.DataFrame(
         rows, columns=[*columns, "strict_2.5_all16", "mre_mm", "median_mm", "out", "commit"]
     ).sort_values(["setting", "profile", "trained_on", "real_labels", "seed"], ignore_index=True)
-
-
-def tested_on(spec: RunSpec) -> str:
-    """The cohort that a run was tried on."""
-    return spec.target or spec.cohort
 
 
 def sim_to_real_labels(spec: RunSpec) -> dict[str, object] | None:

@@ -125,13 +125,6 @@ def over_trainings(values: ArrayLike, held_out_ratio: float = FIVE_FOLDS) -> Ove
     return OverTrainings(mean, mean - reach, mean + reach, float(p), se)
 
 
-def interval_over_trainings(
-    values: ArrayLike, held_out_ratio: float = FIVE_FOLDS
-) -> tuple[float, float, float]:
-    """(mean, low, high) of `over_trainings`."""
-    return over_trainings(values, held_out_ratio)[:3]
-
-
 def conformal_quantile(values: np.ndarray, level: float) -> np.ndarray:
     """Of n calibration values along the first axis the one that a new value stays within with a probability
     of `level` (split conformal): the ceil((n + 1) level)-th smallest; infinite where there are too few."""

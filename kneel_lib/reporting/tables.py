@@ -209,9 +209,9 @@ def chosen_rows(runs: list[Run], names: Sequence[str]) -> pd.DataFrame:
     )
 
 
-def by_grade(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
+def by_grade(runs: list[Run]) -> pd.DataFrame:
     """MRE, median and knees with an outlier for each KL grade of one setting's runs."""
-    grades = pooled_predictions(runs, roi).groupby("kl")
+    grades = pooled_predictions(runs).groupby("kl")
     return pd.DataFrame([{"kl": grade, **spread(knees)} for grade, knees in grades])
 
 

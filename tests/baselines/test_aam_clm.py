@@ -44,15 +44,19 @@ def model(request):
     return request.getfixturevalue(request.param)
 
 
+def moved(predicted, start):
+    """Which knees do not lie at their start, as those do whose fit failed."""
+    same = (predicted == start) | np.isnan(predicted)
+    return ~same.all(axis=(1, 2))
+
+
 def error_mm(predicted, rois):
     return landmark_errors(predicted, rois.landmarks_px).mean() * SPACING_MM
 
 
 def test_the_clm_beats_the_mean_shape_on_held_out_drawn_knees(clm, drawn):
     predicted = aam_clm.fit(clm, drawn[1].images, clm.mean_px)
-    assert predicted.shape == drawn[1].landmarks_px.shape and not len(
-        aam_clm.failed_rows(predicted, clm.mean_px)
-    )
+    assert predicted.shape == drawn[1].landmarks_px.shape and all(moved(predicted, clm.mean_px))
     assert error_mm(predicted, drawn[1]) < 0.9 * error_mm(clm.mean_px[None], drawn[1])
 
 
@@ -68,7 +72,7 @@ def test_both_models_beat_the_mean_shape_on_held_out_real_knees(crops, kind):
 def test_both_models_train_and_fit_on_local_binary_patterns(drawn, kind):
     model = aam_clm.train(kind, "lbp", drawn[0].images[:8], drawn[0].landmarks_px[:8])
     predicted = aam_clm.fit(model, drawn[1].images[:2], model.mean_px)
-    assert np.isfinite(predicted).all() and not len(aam_clm.failed_rows(predicted, model.mean_px))
+    assert np.isfinite(predicted).all() and all(moved(predicted, model.mean_px))
 
 
 def test_local_binary_patterns_are_codes_of_four_radii():
@@ -91,9 +95,7 @@ def test_the_last_step_is_the_fit_and_the_first_is_the_start(model, drawn):
 def test_a_fit_depends_on_its_own_picture_and_start_only(model, drawn):
     images = drawn[1].images[:3]
     starts = model.mean_px + np.array([0.0, 1.0, -1.0])[:, None, None]
-    seen = []
-    together = aam_clm.fit(model, images, starts, seen.append)
-    assert seen == [1, 2, 3]
+    together = aam_clm.fit(model, images, starts)
     alone = [aam_clm.fit(model, images[row : row + 1], starts[row])[0] for row in (2, 0, 1)]
     assert np.array_equal(together[[2, 0, 1]], alone)
 
@@ -130,7 +132,7 @@ def test_a_fit_that_cannot_succeed_gives_back_its_start(model, drawn):
         ]
     )
     predicted = aam_clm.fit(model, images, starts)
-    assert aam_clm.failed_rows(predicted, starts).tolist() == [0, 1, 2, 3]
+    assert moved(predicted, starts).tolist() == [False] * 4 + [True]
     assert np.array_equal(predicted[:4], starts[:4], equal_nan=True) and np.isfinite(predicted[4]).all()
 
 

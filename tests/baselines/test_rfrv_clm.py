@@ -135,8 +135,6 @@ def test_fit_beats_the_mean_shape_by_far_from_an_off_centre_roi(knees, model):
     found = rfrv_clm.fit(model, images)
     assert found.shape == (20, 16, 2) and np.isfinite(found).all()
     assert errors_mm(found, truth).mean() < 0.4 * errors_mm(mean, truth).mean()
-    given = rfrv_clm.fit(model, images, truth + 2 / SPACING)
-    assert errors_mm(given, truth).mean() < 2
 
 
 def test_steps_show_the_search_from_coarse_to_fine(model):
@@ -203,5 +201,3 @@ def test_bad_arguments_are_one_sentence(knees, model):
             rfrv_clm.train(*arguments)
     with pytest.raises(KneelError, match="ROIs of 64 pixels, not 32"):
         rfrv_clm.fit(model, images[:, :32, :32])
-    with pytest.raises(KneelError, match="finite ROI pixels"):
-        rfrv_clm.fit(model, images[:2], np.full((2, 16, 2), np.nan))

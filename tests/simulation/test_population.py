@@ -1,4 +1,5 @@
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -211,8 +212,20 @@ def test_a_cohort_that_was_cut_once_is_kept(cache, monkeypatch, tmp_path):
         population.load_simulated(knees=6, jobs=1).fingerprint == first.fingerprint
         and kept.stat().st_size > 1000
     )
-    monkeypatch.setattr(data_cache, "READERS", ("data/radiographs",))
-    data_cache.readers_hash.cache_clear()
+    monkeypatch.setattr(data_cache, "readers_hash", lambda: "of other code")
     population.load_simulated(knees=6, jobs=1)
-    data_cache.readers_hash.cache_clear()
     assert len(list(tmp_path.glob("*.npz"))) == 2
+
+
+@pytest.mark.parametrize(
+    "changed", ["data/dicom_pixels.py", "data/normalisation.py", "imaging.py", "landmarks.py"]
+)
+def test_whatever_module_reading_passes_through_cuts_anew_where_it_changed(changed, tmp_path):
+    library = shutil.copytree(
+        data_cache.LIBRARY, tmp_path / "kneel_lib", ignore=shutil.ignore_patterns("weights")
+    )
+    assert data_cache.readers_hash(library) == data_cache.readers_hash()
+    with open(library / changed, "a") as module:
+        module.write("# changed\n")
+    data_cache.readers_hash.cache_clear()
+    assert data_cache.readers_hash(library) != data_cache.readers_hash()

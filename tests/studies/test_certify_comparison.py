@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from kneel_lib.reporting.certificate import compare
+from studies.certify.comparison import compare
 
 RECORDED = pd.DataFrame(
     {

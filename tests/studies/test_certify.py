@@ -6,17 +6,17 @@ import pandas as pd
 import pytest
 
 from kneel_lib import paths
-from kneel_lib.certify import anew, certify, recorded_parameters
-from kneel_lib.cli import main
 from kneel_lib.errors import KneelError
 from kneel_lib.notebook_runner import declared_parameters, notebook_paths
+from studies.certify.__main__ import main
+from studies.certify.executions import anew, certify, recorded_parameters
 
 
 @pytest.mark.trains(long=True)
 def test_notebooks_executed_again_give_their_recorded_tables_and_a_changed_number_is_named(tmp_path, capfd):
     reference, chosen = tmp_path / "certified", ["--notebook", "12", "13", "--at-once", "1"]
     place = ["--reference", str(reference)]
-    assert main(["certify", "--record", "--profile", "smoke", *place, *chosen]) == 0
+    assert main(["--record", "--profile", "smoke", *place, *chosen]) == 0
     made = json.loads((reference / "13_measurements" / "run.json").read_text())
     assert made["parameters"] == {"profile": "smoke", "cohort": "simulated"}
     assert made["commit"] and made["processor"] is not None and made["threads"] >= 1
@@ -31,7 +31,7 @@ def test_notebooks_executed_again_give_their_recorded_tables_and_a_changed_numbe
     table.to_csv(changed, index=False)
     (reference / "13_measurements" / "figures" / "gone.csv").write_text("a\n1\n")
 
-    assert main(["certify", *place, *chosen]) == 1
+    assert main([*place, *chosen]) == 1
     printed = capfd.readouterr().out
     assert f"12_whose_truth, figures/nearer.csv, row 1, {column}: " in printed
     assert "13_measurements, figures/gone.csv: not written now" in printed

@@ -2,7 +2,7 @@
 held against recorded ones (docs/certificate.md).
 
 `record` keeps the tables of an execution, a folder a notebook, with run.json: parameters, commit, machine.
-`certify` executes with the recorded parameters and compares (`reporting/certificate.py`).
+`certify` executes with the recorded parameters and compares (`comparison`).
 """
 
 import json
@@ -28,7 +28,7 @@ from kneel_lib.notebook_runner import (
     print_failures,
     written_tables,
 )
-from kneel_lib.reporting.certificate import MEASURES_TIME, Compared, absent, compare, no_differences
+from studies.certify.comparison import MEASURES_TIME, Compared, absent, compare, no_differences
 
 SHOWN = 20
 """How many differences are printed; a file has all of them."""
