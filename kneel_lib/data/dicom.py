@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.uid import (
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
@@ -13,10 +12,11 @@ from pydicom.uid import (
     XRayRadiofluoroscopicImageStorage,
 )
 
-from kneel_lib.data.dicom_files import field, number, parse, text
+from kneel_lib.data.dicom_curves import on_curve, on_scale
+from kneel_lib.data.dicom_files import field, number, numbers, parse, text
 from kneel_lib.data.dicom_pixels import check_size, decode
 from kneel_lib.data.dicom_spacing import pixel_spacing
-from kneel_lib.data.grey import Radiograph, guarded, settled
+from kneel_lib.data.grey import Radiograph, settled
 from kneel_lib.errors import KneelError
 
 MODALITIES = ("CR", "DX", "RG", "RF")
@@ -43,6 +43,10 @@ LEG_WORDS = (
     "GENOU",
 )
 FRONTAL_VIEWS = ("", "AP", "PA")
+OTHER_VIEWS = ("LAT", "OBL", "AXIAL", "SKYLINE", "SUNRISE", "TANGENTIAL", "MERCHANT")
+"""How words begin that say of a view that it is none from the front."""
+
+GREATEST_STORED = 2**16
 
 
 def read_dicom(
@@ -60,12 +64,12 @@ def read_dicom(
     check_kind(path, dataset)
     check_size(path, dataset)
     spacing, spacing_from, doubts = pixel_spacing(path, dataset, mm_per_px, spacing_needed)
-    pixels = decode(path, dataset)
-    inside = not_padding(path, dataset, pixels)
+    pixels, damaged = decode(path, dataset)
+    inside, unpadded = not_padding(path, dataset, pixels)
     grey, inside = settled(path, to_grey(path, dataset, pixels), inside)
     flips, turned = orientation(path, dataset)
-    notes = (*kind_notes(path, dataset), *turned, *doubts)
-    side = laterality(path, dataset)
+    side, contradicted = laterality(path, dataset)
+    notes = (*kind_notes(path, dataset), *turned, *doubts, *damaged, *unpadded, *contradicted)
     return Radiograph(path, flipped(grey, flips), spacing, side, flipped(inside, flips), spacing_from, notes)
 
 
@@ -83,9 +87,20 @@ def check_kind(path: Path | str, dataset: Any) -> None:
     colours = text(path, dataset, "PhotometricInterpretation")
     if colours not in ("MONOCHROME1", "MONOCHROME2"):
         raise KneelError(f"{path} is not a grey picture: its photometric interpretation is '{colours[:16]}'")
+    dataset.PhotometricInterpretation = colours  # in capitals, as decoders want it
+    check_square(path, dataset)
     frames = number(path, dataset, "NumberOfFrames", 1)
     if frames != 1:
         raise KneelError(f"{path} holds {frames} frames: give one radiograph a file")
+
+
+def check_square(path: Path | str, dataset: Any) -> None:
+    """Raise `KneelError` for pixels that PixelAspectRatio says are not square."""
+    ratio = numbers(path, dataset, "PixelAspectRatio")
+    if len(ratio) == 2 and min(ratio) > 0 and abs(ratio[0] / ratio[1] - 1) > 0.01:
+        raise KneelError(
+            f"{path} has pixels that are not square: PixelAspectRatio is {ratio[0]:g} to {ratio[1]:g}"
+        )
 
 
 def is_xray(image_class: str) -> bool:
@@ -101,13 +116,30 @@ def says_nothing(image_class: str) -> bool:
 def kind_notes(path: Path | str, dataset: Any) -> list[str]:
     """What in the header says that this is no frontal radiograph of a knee."""
     part, view = text(path, dataset, "BodyPartExamined"), text(path, dataset, "ViewPosition")
+    region, projection = (
+        meaning(path, dataset, name) for name in ("AnatomicRegionSequence", "ViewCodeSequence")
+    )
     known = text(path, dataset, "Modality") or is_xray(text(path, dataset, "SOPClassUID"))
     said = {
         "the header does not say that this is a radiograph (no modality)": not known,
         f"the header says body part {part}": part and not is_leg(part),
-        f"view position {view} is not a frontal view": view.split(" ")[0] not in FRONTAL_VIEWS,
+        f"the header says anatomic region {region}": region and not is_leg(region),
+        f"view position {view} is not a frontal view": not is_frontal(view),
+        f"the header says that its view is {projection}": any(word in projection for word in OTHER_VIEWS),
     }
     return [note for note, holds in said.items() if holds]
+
+
+def is_frontal(view: str) -> bool:
+    """Whether a view position may be of a frontal view: AP or PA first, and no other view behind it."""
+    first, *more = view.split() or [""]
+    return first in FRONTAL_VIEWS and not any(word.startswith(OTHER_VIEWS) for word in more)
+
+
+def meaning(path: Path | str, dataset: Any, name: str) -> str:
+    """What the first code of a sequence means, in capitals; "" where it says nothing."""
+    items = field(path, dataset, name)
+    return text(path, items[0], "CodeMeaning") if items else ""
 
 
 def is_leg(part: str) -> bool:
@@ -115,15 +147,22 @@ def is_leg(part: str) -> bool:
     return "UPPER" not in part and any(word in part for word in LEG_WORDS)
 
 
-def not_padding(path: Path | str, dataset: Any, pixels: np.ndarray) -> np.ndarray | None:
-    """(H, W) bool, False where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, marks a pixel as
-    padding; None where the header names no such value."""
+def not_padding(
+    path: Path | str, dataset: Any, pixels: np.ndarray
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """((H, W) bool, False where PixelPaddingValue, or the range up to PixelPaddingRangeLimit, marks a pixel
+    as padding, reasons to doubt it); None where the header names no such value."""
     if field(path, dataset, "PixelPaddingValue") is None:
-        return None
-    value = number(path, dataset, "PixelPaddingValue")
-    limit = number(path, dataset, "PixelPaddingRangeLimit", value)
+        return None, ()
+    try:
+        value = number(path, dataset, "PixelPaddingValue")
+        limit = number(path, dataset, "PixelPaddingRangeLimit", value)
+    except KneelError:
+        return None, ("its PixelPaddingValue is no number, and is not used",)
+    if max(abs(value), abs(limit)) > GREATEST_STORED:
+        return None, ("its PixelPaddingValue is none that a pixel can have, and is not used",)
     low, high = np.sort(np.array([value, limit]).astype(pixels.dtype))
-    return (pixels < low) | (pixels > high)
+    return (pixels < low) | (pixels > high), ()
 
 
 def to_grey(path: Path | str, dataset: Any, pixels: np.ndarray) -> np.ndarray:
@@ -132,16 +171,8 @@ def to_grey(path: Path | str, dataset: Any, pixels: np.ndarray) -> np.ndarray:
     A VOI LUT (a curve) is applied; a linear window is not: the percentile stretch takes its place, and a
     window that was set for soft tissue would cut off bone.
     """
-    grey = guarded(path, "has a damaged modality LUT", lambda: apply_modality_lut(pixels, dataset))
-    if field(path, dataset, "VOILUTSequence"):
-        grey = guarded(path, "has a damaged VOI LUT", lambda: on_curve(grey, dataset))
-    grey = guarded(path, "has damaged grey values", lambda: np.asarray(grey, np.float32))
+    grey = on_curve(path, dataset, on_scale(path, dataset, pixels))
     return -grey if is_inverted(path, dataset) else grey
-
-
-def on_curve(grey: np.ndarray, dataset: Any) -> np.ndarray:
-    """Grey values after the VOI LUT, which is looked up by whole numbers."""
-    return apply_voi_lut(np.rint(grey).astype(np.int32), dataset, prefer_lut=True)
 
 
 def is_inverted(path: Path | str, dataset: Any) -> bool:
@@ -174,10 +205,10 @@ def flipped(values: Any, axes: tuple[int, ...]) -> Any:
     return np.ascontiguousarray(np.flip(values, axes)) if axes and values is not None else values
 
 
-def laterality(path: Path | str, dataset: Any) -> str:
-    """ "L", "R", "B" or "" from ImageLaterality, else Laterality."""
-    for name in ("ImageLaterality", "Laterality"):
-        value = text(path, dataset, name)[:1]
-        if value in ("L", "R", "B"):
-            return value
-    return ""
+def laterality(path: Path | str, dataset: Any) -> tuple[str, tuple[str, ...]]:
+    """("L", "R", "B" or "" from ImageLaterality, else Laterality, reasons to doubt it)."""
+    said = [text(path, dataset, name)[:1] for name in ("ImageLaterality", "Laterality")]
+    sides = [side for side in said if side in ("L", "R", "B")]
+    if len(set(sides)) == 2 and "B" not in sides:
+        return sides[0], (f"ImageLaterality {sides[0]} and Laterality {sides[1]} contradict each other",)
+    return (sides[0] if sides else ""), ()

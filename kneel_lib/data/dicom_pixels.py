@@ -22,6 +22,7 @@ from pydicom.uid import (
 from kneel_lib.data.dicom_files import number, transfer_syntax
 from kneel_lib.data.gdcm_process import decoded
 from kneel_lib.data.grey import check_pixels, guarded, quiet, reason
+from kneel_lib.data.jpeg import damage_notes
 from kneel_lib.errors import KneelError
 
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -108,9 +109,9 @@ def runs_bytes(runs: bytes) -> int:
     return count
 
 
-def decode(path: Path | str, dataset: Any) -> np.ndarray:
-    """The stored pixel values, (H, W); `KneelError` for those that cannot be decoded, or are not one grey
-    picture."""
+def decode(path: Path | str, dataset: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(the stored pixel values, (H, W), reasons to doubt them); `KneelError` for those that cannot be
+    decoded, or are not one grey picture."""
     syntax, compressed = transfer_syntax(path, dataset)
     by_gdcm = compressed and guarded(path, DAMAGED, lambda: needs_gdcm(syntax, dataset))
     if compressed:
@@ -121,7 +122,33 @@ def decode(path: Path | str, dataset: Any) -> np.ndarray:
         pixels = guarded(path, trouble, lambda: reader(dataset, syntax))
     if pixels.ndim != 2:
         raise KneelError(f"{path} holds pixels of shape {pixels.shape}: expected one grey picture")
-    return pixels
+    if syntax == JPEGBaseline8Bit:
+        return pixels, guarded(path, DAMAGED, lambda: damage_notes(stream_of(dataset)))
+    if compressed and syntax != RLELossless:
+        return pixels, ()
+    return guarded(path, DAMAGED, lambda: stored_values(pixels, dataset))
+
+
+def stored_values(pixels: np.ndarray, dataset: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(the bits of whole words that BitsStored and HighBit mean, reasons to doubt them).
+
+    Where words hold more than that, and no overlay is packed into them, the header is wrong and not they.
+    """
+    stored, sign = dataset.BitsStored, dataset.PixelRepresentation == 1
+    values = pixels >> max(dataset.HighBit + 1 - stored, 0)
+    low, high = int(values.min()), int(values.max())
+    if high < 1 << (stored - sign) and low >= -sign << (stored - 1):
+        return values, ()
+    if not any(has_packed_overlay(dataset, group) for group in range(0x6000, 0x6020, 2)):
+        if not sign or high >= 1 << stored or low < 0:
+            return values, (f"its pixels have more than the {stored} bits that its header says",)
+    values = values.astype(np.int32) & ((1 << stored) - 1)
+    return (signed(values, stored, dataset) if sign else values), ()
+
+
+def has_packed_overlay(dataset: Any, group: int) -> bool:
+    """Whether an overlay lies in bits of the pixels' words."""
+    return int(dataset.get((group, 0x0102)).value or 0) > 0 if (group, 0x0102) in dataset else False
 
 
 def needs_gdcm(syntax: UID, dataset: Any) -> bool:
@@ -155,8 +182,16 @@ def plugin_missing(syntax: UID) -> str:
 
 
 def decode_by_plugin(dataset: Any, syntax: UID) -> np.ndarray:
-    """The pixels by pydicom and our plugin for the transfer syntax."""
-    return pixel_array(dataset, decoding_plugin=PLUGINS.get(syntax, ""))
+    """The pixels by pydicom and our plugin for the transfer syntax; of uncompressed ones whole words, which
+    pydicom would cut down to what the header means."""
+    if syntax in PLUGINS and syntax != RLELossless:
+        return pixel_array(dataset, decoding_plugin=PLUGINS[syntax])
+    meant = dataset.BitsStored, dataset.get("HighBit", dataset.BitsStored - 1)
+    dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
+    try:
+        return pixel_array(dataset, decoding_plugin=PLUGINS.get(syntax, ""))
+    finally:
+        dataset.BitsStored, dataset.HighBit = meant
 
 
 def decode_by_gdcm(dataset: Any, syntax: UID) -> np.ndarray:
@@ -168,6 +203,8 @@ def decode_by_gdcm(dataset: Any, syntax: UID) -> np.ndarray:
     if not 8 <= bits <= 16:
         raise ValueError(f"{bits} bits a pixel")
     pixels = np.frombuffer(decoded(stream, str(syntax), height, width, bits), "u1" if bits == 8 else "<u2")
+    if int(pixels.max()) >= 1 << bits:
+        raise ValueError(f"values beyond {bits} bits")
     return signed(pixels, bits, dataset).reshape(height, width)
 
 

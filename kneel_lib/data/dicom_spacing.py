@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kneel_lib.data.dicom_files import numbers, text
-from kneel_lib.data.grey import checked_spacing
+from kneel_lib.data.grey import SPACING_RANGE_MM, checked_spacing
 from kneel_lib.errors import KneelError
 
 SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
@@ -28,15 +28,23 @@ def pixel_spacing(path: Path | str, dataset: Any, given: float | None = None, ne
     Raises `KneelError` for pixels that are not square to 1 %, a spacing beyond 0.02 to 1.0 mm, and, if it is
     needed, for none at all.
     """
-    said = {tag: numbers(path, dataset, tag) for tag in SPACING_TAGS}
+    said = {tag: lengths(path, dataset, tag) for tag in SPACING_TAGS}
     usable = {tag: pair for tag, pair in said.items() if is_pair(pair)}
     factor, notes = magnification(path, dataset)
+    notes += tuple(
+        f"its {tag} is no spacing of pixels ({written(path, dataset, tag)}), and is not used"
+        for tag, pair in said.items()
+        if pair and tag not in usable
+    )
     calibrated = text(path, dataset, "PixelSpacingCalibrationType") in CALIBRATIONS
     if calibrated and "PixelSpacing" in usable:
         origin = "PixelSpacing (calibrated)"
         return checked_spacing(path, origin, usable["PixelSpacing"]), origin, notes
     notes += contradiction(usable, factor)
     for tag, pair in usable.items():
+        if given is not None and not in_range(pair):
+            notes += (f"{tag} {pair[0]:g} is no spacing of a radiograph: the one given is taken",)
+            continue
         spacing = checked_spacing(path, tag, pair)
         if tag == "ImagerPixelSpacing" and factor > 1:
             return spacing / factor, f"{tag} / magnification {factor:g}", notes
@@ -46,6 +54,27 @@ def pixel_spacing(path: Path | str, dataset: Any, given: float | None = None, ne
     if needed:
         raise KneelError(no_spacing(path, said))
     return None, "", notes
+
+
+def lengths(path: Path | str, dataset: Any, tag: str) -> list[float]:
+    """The numbers of an element; one that is none is NaN, and a text that is no list has none that are."""
+    try:
+        return numbers(path, dataset, tag)
+    except KneelError:
+        return [float("nan")]
+
+
+def written(path: Path | str, dataset: Any, tag: str) -> str:
+    """What an element holds, as far as it can be shown on a line."""
+    try:
+        return text(path, dataset, tag)[:32]
+    except KneelError:
+        return "damaged"
+
+
+def in_range(pair: list[float]) -> bool:
+    """Whether a radiograph may have such pixels, square or not."""
+    return all(SPACING_RANGE_MM[0] <= value <= SPACING_RANGE_MM[1] for value in pair)
 
 
 def is_pair(pair: list[float]) -> bool:
@@ -77,7 +106,7 @@ def contradiction(usable: dict[str, list[float]], factor: float) -> tuple[str, .
     imager, other = usable.get("ImagerPixelSpacing"), usable.get("PixelSpacing")
     if not imager or not other:
         return ()
-    ratio = imager[0] / other[0]
-    if min(abs(ratio - 1), abs(ratio / factor - 1)) <= 0.01:
-        return ()
-    return (f"ImagerPixelSpacing {imager[0]:g} and PixelSpacing {other[0]:g} contradict each other",)
+    for mine, its in zip(imager, other):
+        if min(abs(mine / its - 1), abs(mine / its / factor - 1)) > 0.01:
+            return (f"ImagerPixelSpacing {mine:g} and PixelSpacing {its:g} contradict each other",)
+    return ()

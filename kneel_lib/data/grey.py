@@ -7,6 +7,7 @@ codec trips over becomes a `KneelError` with the file's name.
 
 import os
 import stat
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ GREATEST_ASPECT = 12
 
 SPACING_RANGE_MM = (0.02, 1.0)
 PERCENTILES = (5, 99)
+GREATEST_WORDS = 4096
+"""Bytes of a codec's complaints that are read."""
+
 GREATEST_GREY = 1e30
 """Beyond this float32 has no room left for differences; no detector counts so far."""
 
@@ -157,13 +161,17 @@ def reason(error: Exception) -> str:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without what the codecs' C code writes to the terminal: an error here is one line, and it is ours."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def quiet() -> Iterator[list[str]]:
+    """Without what the codecs' C code writes to the terminal: an error here is one line, and it is ours. The
+    list that it gives holds their lines afterwards."""
+    lines: list[str] = []
+    with tempfile.TemporaryFile() as said:
+        kept = os.dup(2)
+        try:
+            os.dup2(said.fileno(), 2)
+            yield lines
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            said.seek(0)
+            lines += said.read(GREATEST_WORDS).decode(errors="replace").splitlines()

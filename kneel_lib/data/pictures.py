@@ -7,7 +7,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, quiet, settled
+from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, quiet, read_head, settled
+from kneel_lib.data.jpeg import damage_notes
 from kneel_lib.errors import KneelError
 
 STARTS = {
@@ -24,7 +25,8 @@ COLOURED = 24
 
 COLOUR_NOTE = "coloured picture: its grey values may not be a radiograph's"
 WHITE_IS_ZERO = 0
-PHOTOMETRIC_TAG = 262
+BITS_TAG, PHOTOMETRIC_TAG, SIGN_TAG = 258, 262, 339
+LOOKED_AT_PX = 2000
 
 
 def picture_format(head: bytes) -> str:
@@ -56,15 +58,49 @@ def read_picture(
 
 def picture_values(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """(grey, inside, notes) as in `Radiograph`."""
+    if picture_format(read_head(path)) == "TIFF" and not in_pillow(path):
+        return (*tiff_values(path), ())
     with open(path, "rb") as file, open_picture(path, file) as picture:
         check_pixels(path, *picture.size)
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             raise KneelError(f"{path} holds several pages: give one radiograph a file")
-        white_is_zero = is_white_zero(picture)
+        white_is_zero, unsigned, notes = is_white_zero(picture), is_unsigned(picture), square_notes(picture)
         upright = ImageOps.exif_transpose(picture)
-    grey, inside = grey_values(upright), opaque(upright)
-    coloured = is_coloured(upright, inside)
-    return -grey if white_is_zero else grey, inside, (COLOUR_NOTE,) if coloured else ()
+        jpeg = picture.format in ("JPEG", "MPO")
+    if jpeg:
+        notes += damage_notes(path.read_bytes())
+    grey, inside = grey_values(upright, unsigned), opaque(upright)
+    if is_coloured(upright, inside):
+        notes += (COLOUR_NOTE,)
+    return -grey if white_is_zero else grey, inside, notes
+
+
+def in_pillow(path: Path) -> bool:
+    """Whether Pillow knows a TIFF's kind of numbers."""
+    try:
+        with open(path, "rb") as file, Image.open(file, formats=("TIFF",)):
+            return True
+    except UnidentifiedImageError:
+        return False
+
+
+def tiff_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """(grey, inside) of a TIFF whose numbers Pillow does not know: floats of 16 and 64 bits, grey of 16 bits
+    with transparency."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as file:
+        if len(file.pages) != 1:
+            raise KneelError(f"{path} holds several pages: give one radiograph a file")
+        page = file.pages.first
+        check_pixels(path, page.imagewidth, page.imagelength)
+        if page.samplesperpixel not in (1, 2) or page.dtype is None:
+            raise ValueError(f"{page.samplesperpixel} samples a pixel of {page.dtype}")
+        values = np.asarray(page.asarray()).reshape(page.imagelength, page.imagewidth, -1)
+        white_is_zero = page.photometric == WHITE_IS_ZERO
+    with np.errstate(over="ignore"):
+        grey = values[..., 0].astype(np.float32)
+    return -grey if white_is_zero else grey, values[..., 1] > 0 if values.shape[2] == 2 else None
 
 
 def open_picture(path: Path, file: BinaryIO) -> Image.Image:
@@ -90,10 +126,26 @@ def is_white_zero(picture: Any) -> bool:
     return is_deep(picture) and tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
 
 
-def grey_values(picture: Any) -> np.ndarray:
-    """(H, W) float32; colours are averaged as Pillow does."""
+def is_unsigned(picture: Any) -> bool:
+    """Whether a TIFF has whole numbers of 32 bits without a sign, which Pillow takes for signed ones."""
+    tags = getattr(picture, "tag_v2", {})
+    return picture.mode == "I" and tags.get(BITS_TAG) == (32,) and tags.get(SIGN_TAG, (1,)) == (1,)
+
+
+def square_notes(picture: Any) -> tuple[str, ...]:
+    """A reason to doubt a picture that says of its own pixels that they are not square."""
+    across, down = (float(value) for value in picture.info.get("dpi", (0, 0)))
+    if min(across, down) <= 0 or abs(across / down - 1) <= 0.01:
+        return ()
+    return (f"its resolution of {across:g} x {down:g} pixels an inch says that its pixels are not square",)
+
+
+def grey_values(picture: Any, unsigned: bool = False) -> np.ndarray:
+    """(H, W) float32; colours are averaged as Pillow does. unsigned: of 32-bit numbers."""
     if picture.mode == "LAB":
         picture = picture.getchannel("L")
+    if unsigned:
+        return np.asarray(picture).view(np.uint32).astype(np.float32)
     return np.asarray(picture if is_deep(picture) else picture.convert("L"), np.float32)
 
 
@@ -107,10 +159,18 @@ def opaque(picture: Any) -> np.ndarray | None:
 
 
 def is_coloured(picture: Any, inside: np.ndarray | None) -> bool:
-    """Whether more than one pixel in a hundred differs clearly between its channels."""
-    if is_deep(picture) or picture.mode in ("1", "L", "LA", "La", "LAB"):
+    """Whether more than one pixel in a hundred differs clearly between its channels; of a large picture one
+    pixel in some is looked at."""
+    if is_deep(picture) or picture.mode in ("1", "L", "LA", "La"):
         return False
-    channels = np.asarray(picture.convert("RGB"))
-    spread = channels.max(axis=2) - channels.min(axis=2)
-    counted = spread if inside is None or not inside.any() else spread[inside]
+    step = max(max(picture.size) // LOOKED_AT_PX, 1)
+    small = picture.resize((picture.width // step, picture.height // step), Image.Resampling.NEAREST)
+    if picture.mode == "LAB":
+        colours = np.asarray(small, np.int16)[..., 1:]  # grey is 0 of numbers with a sign, 128 of others
+        spread = np.minimum(np.minimum(colours, 256 - colours), np.abs(colours - 128)).max(axis=2)
+    else:
+        channels = np.asarray(small.convert("RGB"))
+        spread = channels.max(axis=2) - channels.min(axis=2)
+    seen = None if inside is None else inside[::step, ::step][: spread.shape[0], : spread.shape[1]]
+    counted = spread if seen is None or not seen.any() else spread[seen]
     return bool(np.percentile(counted, 99) > COLOURED)

@@ -22,7 +22,7 @@ import numpy as np
 from kneel_lib import paths
 from kneel_lib.data.formats import read_here
 from kneel_lib.data.gdcm_process import limit_memory
-from kneel_lib.data.grey import Radiograph, too_much_memory
+from kneel_lib.data.grey import Radiograph, reason, too_much_memory
 from kneel_lib.errors import KneelError
 
 
@@ -172,6 +172,8 @@ def answer(asked: dict[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
         return {"problem": str(error)}, []
     except MemoryError:
         return {"problem": too_much_memory(path)}, []
+    except Exception as error:  # of a stranger's file: it must not cost the next file this process
+        return {"problem": f"{path} cannot be read ({reason(error)})"}, []
     names = ("mm_per_px", "side", "spacing_from", "notes")
     said = {name: getattr(found, name) for name in names}
     arrays = [grey] if found.inside is None else [grey, found.inside]

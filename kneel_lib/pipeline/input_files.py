@@ -8,6 +8,9 @@ from pathlib import Path
 
 from kneel_lib.errors import KneelError
 
+ANSWERS = "answers.jsonl"
+"""Where `predict` keeps its answers, in the folder that it writes to."""
+
 GREATEST_PATH = 3000
 """Bytes of a path from which on a file goes into the uppermost folder: Linux takes 4095."""
 
@@ -15,14 +18,16 @@ GREATEST_PATH = 3000
 def find_files(path: Path | str, output: Path | str | None = None) -> dict[str, tuple[Path, str]]:
     """{name: (file, why it is not read or "")}, sorted: of the file itself, or of every file below a folder.
 
-    Hidden ones and those below `output` are left out. A folder that cannot be looked into, or that a symbolic
-    link leads to, stands for its files. Raises `KneelError` where there is none.
+    Hidden ones and those below `output` are left out. A folder that cannot be looked into, that a symbolic
+    link leads to, or that holds answers, stands for its files. Raises `KneelError` where there is none.
     """
     path = Path(path)
     if os.path.isfile(path):
         return {as_text(path.name): (path, "")}
     own = os.path.realpath(output) if output else None
     found = {as_text(os.path.relpath(file, path)): (file, why) for file, why in below(path, own)}
+    if own and os.path.isdir(path) and within(os.path.realpath(path), own):
+        raise KneelError(f"{path} lies in the folder of the answers, {output}: give another one (--output)")
     if not found:
         raise KneelError(f"{path} is no file and no folder with files")
     if "." in found:
@@ -42,6 +47,9 @@ def below(path: Path, own: str | None) -> Iterator[tuple[Path, str]]:
                 entries = [entry for entry in listed if not entry.name.startswith(".")]
         except OSError as error:
             yield folder, f"{folder} cannot be looked into ({error.strerror}): none of its files is read"
+            continue
+        if ANSWERS in {entry.name for entry in entries}:
+            yield folder, f"{folder} holds answers of an earlier run: none of its files is read"
             continue
         for entry in entries:
             if not is_folder(entry):

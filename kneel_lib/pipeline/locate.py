@@ -62,10 +62,18 @@ def locate(
     else:
         found = [locate_knee(radiograph, networks, places[0], said)]
     half = empty_half(places, radiograph.grey.shape[1])
-    if half:
-        note = f"{MISSING} in the picture's {half} half"
-        found = [replace(knee, notes=(*knee.notes, note)) for knee in found]
-    return found
+    notes = [f"{MISSING} in the picture's {half} half"] if half else []
+    notes += sides_contradicted(radiograph.side, len(places))
+    return [replace(knee, notes=(*knee.notes, *notes)) for knee in found]
+
+
+def sides_contradicted(said: str, count: int) -> list[str]:
+    """A note where the file says one knee and two were found, or both and one was found."""
+    if said == "B" and count == 1:
+        return ["the file says that it shows both knees, and one was found"]
+    if said in ("L", "R") and count == 2:
+        return [f"the file says that it shows side {said} alone, and two knees were found"]
+    return []
 
 
 def locate_knee(

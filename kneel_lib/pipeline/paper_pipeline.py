@@ -22,9 +22,10 @@ from kneel_lib.data.rois import Rois, cut_all
 from kneel_lib.errors import KneelError
 from kneel_lib.imaging import cut
 from kneel_lib.network import training
+from kneel_lib.pipeline.border import beyond
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import NoKneeFound
-from kneel_lib.pipeline.quality import RAREST, SPREAD_LIMIT_MM, near_border, shape_distance
+from kneel_lib.pipeline.quality import RAREST, SPREAD_LIMIT_MM, shape_distance
 
 BILATERAL_MM = 220.0
 
@@ -160,7 +161,7 @@ def doubt(knee: Knee, shape: tuple[int, ...]) -> Iterator[str]:
         yield f"views disagree by {spread.max():.1f} mm at landmark {int(spread.argmax())}"
     if knee.shape_distance > RAREST:
         yield f"no knee has this shape (distance {knee.shape_distance:.0f})"
-    if near_border(knee.points_px, shape, 0.0):
+    if beyond(knee.points_px, np.zeros(2), np.array(shape[::-1]) - 1.0):
         yield "landmarks outside of the picture"
 
 

@@ -25,7 +25,7 @@ from kneel_lib.errors import KneelError, unforeseen
 from kneel_lib.files import make_writable, sweep, write_text, write_whole
 from kneel_lib.pipeline import onnx_export
 from kneel_lib.pipeline.answer_tables import write_tables
-from kneel_lib.pipeline.input_files import find_files, printable, written_path
+from kneel_lib.pipeline.input_files import ANSWERS, find_files, printable, written_path
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import locate, overlay
 from kneel_lib.pipeline.measurement_table import described_measurements
@@ -39,7 +39,6 @@ Networks = tuple[Sequence[Any], Sequence[Any]]
 NEEDED = ("landmarks", "search")
 """The kinds of networks that an answer needs."""
 
-ANSWERS = "answers.jsonl"
 MANY = 200
 """From so many files on, writing the networks for onnxruntime (most of a minute, once) is worth it."""
 
@@ -165,6 +164,10 @@ def refusal(name: str, why: str, **more: Any) -> dict[str, Any]:
     return {"file": name, "state": [], "asked": [], "knees": [], "problem": printable(why), **more}
 
 
+WHOLE = refusal("", "").keys()
+"""What every entry has."""
+
+
 def state_of(file: Path) -> list[int]:
     """[size, time of the last change] of a file: another state is another file."""
     try:
@@ -182,13 +185,14 @@ def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
 
 
 def read_answers(path: Path) -> dict[str, dict[str, Any]]:
-    """{file: its entry} of a stopped run; a last line that was cut off is left out."""
+    """{file: its entry} of a stopped run; a line that was cut off or damaged is left out."""
     entries = {}
-    for line in path.read_text("utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else []:
         try:
             entry = json.loads(line)
-            entries[entry["file"]] = entry
-        except (ValueError, KeyError, TypeError):
+            if entry.keys() >= WHOLE and all(isinstance(knee, dict) for knee in entry["knees"]):
+                entries[entry["file"]] = entry
+        except (ValueError, AttributeError, TypeError):
             continue
     return entries
 

@@ -52,7 +52,7 @@ def test_lossy_codecs_come_close(pixels, source, tmp_path, syntax):
 
 def test_12_bit_jpeg_has_the_known_values():
     dataset = pydicom.dcmread(get_testdata_file("JPGExtended.dcm", download=False))
-    pixels = dicom_pixels.decode("a.dcm", dataset)
+    pixels, _ = dicom_pixels.decode("a.dcm", dataset)
     assert pixels.shape == (1024, 256) and (pixels[420, 140], pixels[230, 120]) == (244, 95)
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
+from kneel_lib.data import pictures
 from kneel_lib.data.radiographs import Radiograph, file_format, read_radiograph
 from kneel_lib.errors import KneelError
 
@@ -54,6 +56,49 @@ def test_every_mode_gives_the_same_picture(grey, tmp_path, mode, name):
     plain = Radiograph(tmp_path, grey.astype(np.float32), 0.3)
     assert np.abs(radiograph.image.astype(int) - plain.image).max() <= 5
     assert radiograph.notes == () and radiograph.inside is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        lambda grey: grey.astype(np.uint32) * 16_000_000,
+        lambda grey: grey.astype(np.int32) * 8_000_000,
+        lambda grey: grey.astype(np.float64) / 255,
+        lambda grey: grey.astype(np.float16),
+        lambda grey: np.stack([grey.astype(np.uint16) * 256, np.full(grey.shape, 65535, np.uint16)], axis=2),
+    ],
+    ids=["uint32", "int32", "float64", "float16", "16 bits with alpha"],
+)
+def test_every_kind_of_number_in_a_tiff_gives_the_same_picture(grey, tmp_path, values):
+    stored = values(grey)
+    alpha = {"planarconfig": "contig", "extrasamples": ["unassalpha"]} if stored.ndim == 3 else {}
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", **alpha)
+    radiograph = read_radiograph(tmp_path / "a.tif", 0.3)
+    plain = Radiograph(tmp_path, grey.astype(np.float32), 0.3)
+    assert np.abs(radiograph.image.astype(int) - plain.image).max() <= 1 and radiograph.notes == ()
+
+
+def test_several_pages_of_numbers_that_pillow_does_not_know_are_refused(grey, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([grey, grey]).astype(np.float64), photometric="minisblack")
+    with pytest.raises(KneelError, match="holds several pages"):
+        read_radiograph(tmp_path / "a.tif", 0.3)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "TIFF"])
+def test_a_resolution_that_says_that_pixels_are_not_square_is_doubted(grey, tmp_path, name):
+    Image.fromarray(grey).save(tmp_path / "a", name, dpi=(130, 100))
+    (said,) = read_radiograph(tmp_path / "a", 0.3).notes
+    assert "130 x 100 pixels an inch says that its pixels are not square" in said
+    Image.fromarray(grey).save(tmp_path / "b", name, dpi=(96, 96))
+    assert read_radiograph(tmp_path / "b", 0.3).notes == ()
+
+
+def test_false_colours_in_lab_are_noted(grey, tmp_path):
+    channels = grey, grey[::-1], grey[:, ::-1]
+    Image.merge("LAB", [Image.fromarray(np.ascontiguousarray(part)) for part in channels]).save(
+        tmp_path / "a", "TIFF"
+    )
+    assert read_radiograph(tmp_path / "a", 0.3).notes == (pictures.COLOUR_NOTE,)
 
 
 def test_a_caller_s_uint8_picture_is_taken_as_it_is(grey, tmp_path):

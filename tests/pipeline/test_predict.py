@@ -133,6 +133,35 @@ def test_a_file_beside_a_folder_of_its_overlays_name_is_answered(cohort, weights
     assert set(failed) == {"x", "x.png/a"} and all("shows no knee" in why for why in failed.values())
 
 
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe{", b'{"file": "c.png", "knees": [1]}', b"[]", b'{"file": "c.png"}']
+)
+def test_resuming_leaves_out_a_damaged_line(folder, weights, tmp_path, line):
+    first = predict.predict_all(folder, tmp_path / "out", weights=weights)
+    kept = tmp_path / "out" / predict.ANSWERS
+    kept.write_bytes(line + b"\n" + kept.read_bytes())
+    assert predict.predict_all(folder, tmp_path / "out", weights=weights, resume=True) == first
+
+
+def test_an_input_within_the_folder_of_the_answers_is_one_clear_error(folder, weights):
+    with pytest.raises(KneelError, match="lies in the folder of the answers"):
+        predict.predict_all(folder, folder.parent, weights=weights)
+
+
+def test_answers_of_an_earlier_run_are_no_input_and_are_said(folder, weights, tmp_path):
+    predict.predict_all(folder, folder / "first", weights=weights)
+    failed = predict.predict_all(folder, folder / "second", weights=weights)
+    assert "holds answers of an earlier run" in failed["first"]
+    assert {name.split("/")[0] for name in failed} == {
+        "a",
+        "a_b.png",
+        "c.png",
+        "cut.dcm",
+        "notes.txt",
+        "first",
+    }
+
+
 def test_what_is_no_file_is_said_and_costs_no_other_file(cohort, weights, tmp_path, capsys):
     folder = tmp_path / "in"
     (folder / "sub").mkdir(parents=True)

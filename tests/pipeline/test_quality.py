@@ -142,6 +142,38 @@ def test_metal_beside_the_joint_is_doubted(radiograph):
     assert said(with_metal(radiograph, 260, 360, 90, 110)) == METAL
 
 
+@pytest.mark.parametrize("deviation", [100, 250, 400])
+def test_metal_is_seen_through_noise(radiograph, deviation):
+    grey = with_metal(radiograph, 240, 360, 110, 110).grey
+    noise = np.random.default_rng(1).normal(0, deviation, grey.shape)
+    assert said(replace(radiograph, grey=(grey + noise).astype(np.float32))) == METAL
+    assert said(replace(radiograph, grey=(radiograph.grey + noise).astype(np.float32))) == []
+
+
+@pytest.mark.parametrize("padded", ["black", "marked"])
+def test_landmarks_on_padding_are_doubted(radiograph, padded):
+    first = int(KNEE.points_px[0, 0] + 15)
+    grey, inside = radiograph.grey.copy(), np.ones(radiograph.grey.shape, bool)
+    if padded == "black":
+        grey[:, :first] = 0
+    else:
+        inside[:, :first] = False
+    there = replace(radiograph, grey=grey, inside=None if padded == "black" else inside)
+    assert said(there) == ["landmarks at the border or outside of the picture"]
+
+
+def test_a_hole_at_a_landmark_is_doubted_and_one_elsewhere_is_not(radiograph):
+    (x, y), inside = np.rint(KNEE.points_px[6]).astype(int), np.ones(radiograph.grey.shape, bool)
+    inside[y - 20 : y + 20, x - 20 : x + 20] = False
+    assert said(replace(radiograph, inside=inside)) == ["landmarks at the border or outside of the picture"]
+    assert said(replace(radiograph, inside=np.roll(inside, 120, axis=0))) == []
+
+
+def test_an_answer_of_little_trust_is_doubted(radiograph):
+    assert said(radiograph, replace(KNEE, trust=0.02)) == ["landmarks are likely to be off (trust 0.02)"]
+    assert said(radiograph, replace(KNEE, trust=0.05)) == []
+
+
 def test_a_letter_at_the_rim_is_no_metal(radiograph):
     assert said(with_metal(radiograph, 60, 90, 40, 60)) == []
     assert said(with_metal(radiograph, 300, 300, 8, 8)) == [], "nor is a thing as small as a wire's end"
