@@ -33,7 +33,10 @@ def training_maps(model: Any, sample: torch.Tensor, steps: int, calls: int) -> M
     """
     if sample.device.type == "cuda":
         return graphed_maps(model, sample, calls)
-    return compiled_maps(model, len(sample)) if worth_compiling(sample, steps) else plain_maps(model)
+    seen, compiler = steps * sample.numel(), shutil.which(os.environ.get("CXX", "g++"))
+    if compiler and worth_compiling(seen, precision(sample.device)):
+        return compiled_maps(model, len(sample))
+    return plain_maps(model)
 
 
 def plain_maps(model: Any) -> MapsOf:
@@ -41,10 +44,10 @@ def plain_maps(model: Any) -> MapsOf:
     return cast(MapsOf, model.maps)
 
 
-def worth_compiling(sample: torch.Tensor, steps: int) -> bool:
-    """Whether a training on the processor is `LONG`, in bf16 (else nothing is gained), and has a compiler."""
-    compiler = shutil.which(os.environ.get("CXX", "g++"))
-    return bool(steps * sample.numel() >= LONG and compiler and precision(sample.device) == "bf16")
+def worth_compiling(pixels: float, kind: str) -> bool:
+    """Whether a training on the processor that sees so many pixels is `LONG`, and in bf16 (else nothing is
+    gained)."""
+    return pixels >= LONG and kind == "bf16"
 
 
 def compiled_maps(model: Any, batch: int, backend: Any = "inductor") -> MapsOf:

@@ -30,11 +30,11 @@ def by_halves(crops, placement, predict):
     return points
 
 
-def truth_rows(crops, jobs=1, profile=network_check.CHECK):
+def truth_rows(crops, jobs=1, profile=network_check.CHECK, templates=None):
     """results/registration_truth.csv: the templates, then the votes of a network and of forests, each trained
     on the other half of the subjects with the templates' labels, against the truth; common scale and shift
-    taken out. scale_sd_percent: of the scale over the true one."""
-    templates = table.place_by_templates(crops, jobs=jobs)
+    taken out. scale_sd_percent: of the scale over the true one. templates: their placement, if known."""
+    templates = templates or table.place_by_templates(crops, jobs=jobs)
     votes = np.stack(
         [
             table.network_points(crops, templates, profile),

@@ -1,5 +1,7 @@
 """The networks that travel with the package, used as a user would: on files, from the command line."""
 
+from contextlib import suppress
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -126,12 +128,11 @@ def test_a_picture_without_a_knee_has_none(cases, shipped):
 
 
 def test_an_upside_down_radiograph_is_not_trusted(cases, shipped):
+    answered = []
     for case in cases[:3]:
-        try:
-            knees = locate(moved(case, case.radiograph.image[::-1]), *shipped)
-        except NoKneeFound:
-            continue
-        assert not any(knee.trusted for knee in knees)
+        with suppress(NoKneeFound):
+            answered += locate(moved(case, case.radiograph.image[::-1]), *shipped)
+    assert answered and not any(knee.trusted for knee in answered)
 
 
 def test_a_knee_at_the_border_is_found_or_doubted(cases, shipped):

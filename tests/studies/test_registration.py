@@ -4,7 +4,7 @@ import pytest
 from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.imaging import vertex
 from kneel_lib.simulation import population
-from studies.registration import congealing, table, vote_truth
+from studies.registration import congealing, vote_truth
 from studies.registration.congealing import Placement
 from studies.registration.simulated_crops import cut_crops
 
@@ -110,11 +110,12 @@ def test_a_peak_between_grid_points_is_found():
     assert vertex(np.zeros(3)) == 0.0
 
 
-def test_a_vote_is_measured_against_the_known_truth(crops, registered, monkeypatch):
+def test_a_vote_is_measured_against_the_known_truth(crops, registered):
     """What votes here is tiny and knows next to nothing: it is the bookkeeping that is tried."""
     placement = registered[0]
-    monkeypatch.setattr(table, "place_by_templates", lambda given, jobs: placement)
-    found = vote_truth.truth_rows(crops, profile=PROFILES["smoke"]).set_index("placed_by")
+    found = vote_truth.truth_rows(crops, profile=PROFILES["smoke"], templates=placement).set_index(
+        "placed_by"
+    )
     apart = congealing.disagreement_mm(crops.truth, placement, crops.offsets_mm)
     assert found.loc["templates", "median_mm"] == pytest.approx(np.median(apart))
     voted = found.loc["network and forests, one vote"]
