@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from skimage import data as samples
 
+from kneel_lib import landmarks
+
 Distorted = tuple[np.ndarray, np.ndarray]
 """(picture (H, W) or (H, W, 3), uint8 or uint16; landmarks (16, 2) in its pixels)."""
 
@@ -96,6 +98,47 @@ def metal(image: np.ndarray, points: np.ndarray) -> Distorted:
     return picture, points
 
 
+def total_prosthesis(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """Both bones ended by metal, a fifth of the plateau high, in a picture that metal has made darker."""
+    picture = 0.6 * image.astype(np.float32)
+    for bone, way in ((landmarks.TIBIA, 1), (landmarks.FEMUR, -1)):
+        edge = points[list(bone)]
+        away = [0, 0.2 * way * np.linalg.norm(points[8] - points[0])]
+        outline = np.round(16 * np.concatenate([edge, (edge + away)[::-1]])).astype(int)
+        cv2.fillPoly(picture, [outline], 220.0, cv2.LINE_AA, 4)
+    return picture.astype(np.uint8), points
+
+
+def screw(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """One screw across the tibia's head, 4 mm thick."""
+    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    middle, along = points[landmarks.CENTRE] + [0, 0.25 * width], np.array([0.3, 0.025]) * width
+    first, last = (np.round(middle + way * along).astype(int).tolist() for way in (-1, 1))
+    cv2.line(picture, first, last, 255, max(round(0.055 * width), 2), cv2.LINE_AA)
+    return picture, points
+
+
+def grainy(
+    change: Callable[[np.ndarray, np.ndarray], Distorted], deviation: float = 15
+) -> Callable[[np.ndarray, np.ndarray], Distorted]:
+    """A distortion in a picture with noise."""
+
+    def distort(image: np.ndarray, points: np.ndarray) -> Distorted:
+        picture, moved = change(image, points)
+        grain = np.random.default_rng(0).normal(0, deviation, picture.shape)
+        return np.clip(picture + grain, 0, 255).astype(np.uint8), moved
+
+    return distort
+
+
+def cut_and_padded(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """Cut inside of the plateau's lateral end, and black in its place."""
+    picture, inset = image.copy(), 0.08 * (points[8, 0] - points[0, 0])
+    end = round(points[0, 0] + inset)
+    picture[:, slice(None, end) if inset > 0 else slice(end, None)] = 0
+    return picture, points
+
+
 def cut_off(image: np.ndarray, points: np.ndarray) -> Distorted:
     """The lateral third is missing."""
     first = image.shape[1] // 3 if points[0, 0] < points[8, 0] else 0
@@ -158,7 +201,12 @@ SPOILT = (
     Distortion("a quarter turn", turned(90), right=False),
     Distortion("false colours", false_colours, right=False),
     Distortion("metal", metal, right=False),
+    Distortion("metal in noise", grainy(metal), right=False),
+    Distortion("total prosthesis", total_prosthesis, right=False),
+    Distortion("total prosthesis in noise", grainy(total_prosthesis), right=False),
+    Distortion("screw", screw, right=False),
     Distortion("lateral third cut off", cut_off, right=False),
+    Distortion("lateral end cut and padded", cut_and_padded, right=False),
     Distortion("noise", in_its_place(noise), right=False),
     Distortion("ramp", in_its_place(ramp), right=False),
     Distortion("texture", in_its_place(texture), right=False),
