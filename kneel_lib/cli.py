@@ -75,110 +75,159 @@ def profile(default: str) -> Option:
 
 
 SETTINGS = several("setting", str)
-COHORT, CROPS = (option("--cohort", default=default) for default in ("auto", "crops"))
+COHORT = option("--cohort", default="auto")
 SEED, SEEDS = option("--seed", type=not_negative, default=0), several("--seeds", not_negative, [0])
 DEVICE = option("--device", type=device, default="cpu")
 ENGINES = "sequential, processes, ray or dask (default: processes for several runs; experiment/workers.py)"
 ENGINE = option("--engine", ENGINES)
-JOBS = option("--jobs", "how many runs at once (default: one a core)", type=positive)
+JOBS = option("--jobs", "how many runs at once (default: one a core; one on a GPU)", type=positive)
 FOLDS = several("--folds", fold_name, range(5), "0 to 4, or val: train on the split train, hold out val")
 SOME_NOTEBOOKS = option("--notebook", "only those whose names start so, e.g. 01 03", nargs="*")
-AT_ONCE = "notebooks side by side (default: one a core up to 4; one where an engine is named)"
-AVERAGED = "of A and B: the fold models to average (default: as many as the profile says)"
 STARTS = ["simulated", "scratch", "low_cost"]
 EVERY_START = [*STARTS, "pseudo_labelled"]
 """The last one wants crops without landmarks too, so that it runs only where it is asked for."""
 
 
+GIVEN = option(
+    "--parameter", "a notebook parameter, e.g. seed=1", nargs="*", default=[], metavar="NAME=VALUE"
+)
+AT_ONCE = option(
+    "--at-once",
+    "notebooks side by side (default: one a core up to 4; one where an engine is named)",
+    type=not_negative,
+    default=0,
+)
+
+COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
+    "run": (
+        "run the notebooks with papermill and build all tables and figures",
+        (profile("quick"), COHORT, SOME_NOTEBOOKS, GIVEN, AT_ONCE, ENGINE, JOBS),
+    ),
+    "sweep": (
+        "notebooks at several seeds and folds, all their numbers in one table",
+        (
+            SOME_NOTEBOOKS,
+            several("--seeds", not_negative, [0, 1, 2], "seeds to try"),
+            several(
+                "--folds", not_negative, None, "folds to try, of notebooks that have one (default: theirs)"
+            ),
+            profile("smoke"),
+            COHORT,
+            GIVEN,
+            AT_ONCE,
+        ),
+    ),
+    "train": (
+        "make the missing runs of some settings, fold by fold",
+        (SETTINGS, profile("native"), COHORT, FOLDS, SEEDS, DEVICE, ENGINE, JOBS),
+    ),
+    "transfer": (
+        "train on all knees of one cohort and try on another",
+        (
+            SETTINGS,
+            option("--source", default="simulated"),
+            option("--target", default="crops"),
+            profile("long"),
+            SEEDS,
+            DEVICE,
+        ),
+    ),
+    "labels": (
+        "accuracy against the number of labelled real knees, from scratch and pre-trained",
+        (
+            profile("long"),
+            option("--cohort", default="crops"),
+            option("--recipe", choices=["best", "wing"], default="best"),
+            several("--counts", not_negative, [25, 50, 100, 200, 0], "labelled knees; 0 is all of the fold"),
+            several("--starts", str, STARTS, choices=EVERY_START),
+            several("--folds", not_negative, [0]),
+            several("--seeds", not_negative, [0, 1]),
+            DEVICE,
+        ),
+    ),
+    "test": (
+        "Table 2: whole pipelines on test sets, trained first where that is missing",
+        (
+            several("dataset", str, None, "A and B (simulated), val and test (splits of the real crops)"),
+            several("--methods", str, ["rfrv_clm", "one_stage", "two_stage"]),
+            profile("long"),
+            several(
+                "--folds",
+                not_negative,
+                None,
+                "of A and B: the fold models to average (default: as many as the profile says)",
+            ),
+            SEED,
+            DEVICE,
+        ),
+    ),
+    "predict": (
+        "landmarks of your own radiographs: DICOM, PNG, JPEG, TIFF, BMP or WebP files",
+        (
+            option("path", "a file or a folder"),
+            option("--output", default="kneel_landmarks"),
+            option("--spacing", "mm a pixel where the file says none (else: pixels)", type=float),
+            option("--side", "of pictures of one knee that do not say which", choices=["L", "R"], default=""),
+            option("--jobs", "how many processes; -1: one a core", type=processes, default=-1),
+            option("--resume", "go on where a stopped run ended", action="store_true"),
+            option("--via", "pictures and tables to correct in the VGG Image Annotator", action="store_true"),
+            option("--sr", "DICOM structured reports of DICOM files", action="store_true"),
+            option("--pdf", "a page to print, eight knees a page", action="store_true"),
+            option("--weights", "a folder of other networks, as adapt writes it", default=""),
+        ),
+    ),
+    "adapt": (
+        "train the pretrained network on with answers that a person has corrected (docs/corrections.md)",
+        (
+            option("path", "the folder that was given to predict"),
+            option("corrected", "via.csv or via.json as it was saved after correcting"),
+            option("--answers", "the folder that predict wrote to", default="kneel_landmarks"),
+            option("--output", "for predict --weights", default="kneel_adapted"),
+            option("--spacing", "mm a pixel where the file says none", type=float),
+            option("--epochs", type=positive, default=10),
+            SEED,
+            DEVICE,
+        ),
+    ),
+    "pretrain": (
+        "put trained networks (made now if missing) into the package, for predict",
+        (
+            option("setting"),
+            profile("native"),
+            COHORT,
+            several("--folds", any_fold, ["val"], "0 to 4, val, or all: every knee is trained on"),
+            SEEDS,
+            DEVICE,
+            option("--output", "another folder than the package's", default=""),
+        ),
+    ),
+    "onnx": ("write the pretrained networks as ONNX files", (option("--output", default="kneel_onnx"),)),
+    "record": (
+        "copy finished runs to results/ without weights, re-make the report",
+        (
+            several("--profiles", str, ["study", "study_native", "long", "native", "paper"]),
+            option("--settings", "only these settings", nargs="*"),
+        ),
+    ),
+    "report": ("re-make the recorded tables and curves from results/ alone", ()),
+    "notebooks": ("refresh the outputs inside notebooks/", (SOME_NOTEBOOKS,)),
+    "verify": (
+        "check the downloaded files",
+        (option("--data", "their folder (default: KNEEL_DATA or data/downloads)"),),
+    ),
+}
+"""{a function of `commands` or `use`: (what it does, its options)}."""
+
+
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line's options; `command` is the name of a function of `commands`."""
+    """The command line's options; `command` is one of COMMANDS."""
     parser = argparse.ArgumentParser(prog="python -m kneel_lib", description=__doc__)
     commands = parser.add_subparsers(required=True)
-
-    def add(name: str, text: str, *options: Option) -> None:
+    for name, (text, options) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         command.set_defaults(command=name)
         for flag, how in options:
             command.add_argument(flag, **how)
-
-    given = option(
-        "--parameter", "a notebook parameter, e.g. seed=1", nargs="*", default=[], metavar="NAME=VALUE"
-    )
-    at_once = option("--at-once", AT_ONCE, type=not_negative, default=0)
-    run = profile("quick"), COHORT, SOME_NOTEBOOKS, given, at_once, ENGINE, JOBS
-    add("run", "run the notebooks with papermill and build all tables and figures", *run)
-    varied = several(
-        "--folds", not_negative, None, "folds to try, where a notebook has one (default: its own)"
-    )
-    grid = SOME_NOTEBOOKS, several("--seeds", not_negative, [0, 1, 2], "seeds to try"), varied
-    add(
-        "sweep",
-        "notebooks at several seeds and folds, all their numbers in one table",
-        *grid,
-        profile("smoke"),
-        COHORT,
-        given,
-        at_once,
-    )
-    train = SETTINGS, profile("native"), COHORT, FOLDS, SEEDS, DEVICE, ENGINE, JOBS
-    add("train", "make the missing runs of some settings, fold by fold", *train)
-    source, target = option("--source", default="simulated"), option("--target", default="crops")
-    transfer = SETTINGS, source, target, profile("long"), SEEDS, DEVICE
-    add("transfer", "train on all knees of one cohort and try on another", *transfer)
-    recipe = option("--recipe", choices=["best", "wing"], default="best")
-    counts = several("--counts", not_negative, [25, 50, 100, 200, 0], "labelled knees; 0 is all of the fold")
-    starts = several("--starts", str, STARTS, choices=EVERY_START)
-    folds, seeds = several("--folds", not_negative, [0]), several("--seeds", not_negative, [0, 1])
-    labels = profile("long"), CROPS, recipe, counts, starts, folds, seeds, DEVICE
-    add("labels", "accuracy against the number of labelled real knees, from scratch and pre-trained", *labels)
-    dataset = several("dataset", str, None, "A and B (simulated), val and test (splits of the real crops)")
-    methods = several("--methods", str, ["rfrv_clm", "one_stage", "two_stage"])
-    test = dataset, methods, profile("long"), several("--folds", not_negative, None, AVERAGED), SEED, DEVICE
-    add("test", "Table 2: whole pipelines on test sets, trained first where that is missing", *test)
-    add(
-        "predict",
-        "landmarks of your own radiographs: DICOM, PNG, JPEG, TIFF, BMP or WebP files",
-        option("path", "a file or a folder"),
-        option("--output", default="kneel_landmarks"),
-        option("--spacing", "mm a pixel where the file says none (else: pixels)", type=float),
-        option("--side", "of pictures of one knee that do not say which", choices=["L", "R"], default=""),
-        option("--jobs", "how many processes; -1: one a core", type=processes, default=-1),
-        option("--resume", "go on where a stopped run ended", action="store_true"),
-        option("--via", "pictures and tables to correct in the VGG Image Annotator", action="store_true"),
-        option("--sr", "DICOM structured reports of DICOM files", action="store_true"),
-        option("--pdf", "a page to print, eight knees a page", action="store_true"),
-        option("--weights", "a folder of other networks, as adapt writes it", default=""),
-    )
-    add(
-        "adapt",
-        "train the pretrained network on with answers that a person has corrected (docs/corrections.md)",
-        option("path", "the folder that was given to predict"),
-        option("corrected", "via.csv or via.json as it was saved after correcting"),
-        option("--answers", "the folder that predict wrote to", default="kneel_landmarks"),
-        option("--output", "for predict --weights", default="kneel_adapted"),
-        option("--spacing", "mm a pixel where the file says none", type=float),
-        option("--epochs", type=positive, default=10),
-        SEED,
-        DEVICE,
-    )
-    pretrain = (
-        option("setting"),
-        profile("native"),
-        COHORT,
-        several("--folds", any_fold, ["val"], "0 to 4, val, or all: every knee is trained on"),
-        SEEDS,
-        DEVICE,
-        option("--output", "another folder than the package's", default=""),
-    )
-    add("pretrain", "put trained networks (made now if missing) into the package, for predict", *pretrain)
-    add("onnx", "write the pretrained networks as ONNX files", option("--output", default="kneel_onnx"))
-    profiles = several("--profiles", str, ["study", "study_native", "long", "native", "paper"])
-    settings = option("--settings", "only these settings", nargs="*")
-    add("record", "copy finished runs to results/ without weights, re-make the report", profiles, settings)
-    add("report", "re-make the recorded tables and curves from results/ alone")
-    add("notebooks", "refresh the outputs inside notebooks/", SOME_NOTEBOOKS)
-    data = option("--data", "their folder (default: KNEEL_DATA or data/downloads)")
-    add("verify", "check the downloaded files", data)
     return parser.parse_args(arguments)
 
 
