@@ -132,11 +132,13 @@ def decode(path: Path | str, dataset: Any) -> tuple[np.ndarray, tuple[str, ...]]
 def stored_values(pixels: np.ndarray, dataset: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """(the bits of whole words that BitsStored and HighBit mean, reasons to doubt them).
 
-    Where words hold more than that, and no overlay is packed into them, the header is wrong and not they.
+    Where words hold more than that, other than padding, and no overlay is packed into them, the header is
+    wrong and not they.
     """
     stored, sign = dataset.BitsStored, dataset.PixelRepresentation == 1
     values = pixels >> max(dataset.HighBit + 1 - stored, 0)
-    low, high = int(values.min()), int(values.max())
+    counted = values != dataset.get("PixelPaddingValue")
+    low, high = (int(end(values, where=counted, initial=0)) for end in (np.min, np.max))
     if high < 1 << (stored - sign) and low >= -sign << (stored - 1):
         return values, ()
     if not any(has_packed_overlay(dataset, group) for group in range(0x6000, 0x6020, 2)):

@@ -81,6 +81,14 @@ def test_values_beyond_the_bits_that_the_header_says_are_kept_and_doubted(pixels
     assert radiograph.notes == ("its pixels have more than the 12 bits that its header says",)
 
 
+def test_a_padding_value_may_lie_beyond_the_bits(pixels, tmp_path):
+    padded = pixels.copy()
+    padded[:, :10] = 65535
+    radiograph = read_dicom(write_radiograph(tmp_path / "a.dcm", padded, PixelPaddingValue=65535))
+    assert radiograph.notes == () and not radiograph.inside[:, :10].any() and radiograph.inside[:, 10:].all()
+    assert np.array_equal(radiograph.grey[:, 10:], pixels[:, 10:])
+
+
 def test_an_overlay_in_the_upper_bits_is_left_out(pixels, tmp_path):
     path = write_radiograph(tmp_path / "a.dcm", pixels + (pixels % 2 << 12))
     dataset = pydicom.dcmread(path)
