@@ -106,6 +106,7 @@ def locate_knee(
         place.side,
     )
     signs, deviation_px = quality.signs(evidence), final.deviation_mm / scale
+    trust = quality.trust(signs)
     knee = Knee(
         final.way.side,
         final.points_px,
@@ -114,9 +115,9 @@ def locate_knee(
         final.shape_distance,
         (),
         ("bone is dark in this picture: turned round",) if final.way.bone == DARK else (),
-        quality.trust(signs),
+        trust,
         signs,
-        quality.region_px(deviation_px),
+        quality.region_px(deviation_px, trust),
         deviation_px,
     )
     return replace(knee, doubts=tuple(quality.doubts(radiograph, knee, evidence)))

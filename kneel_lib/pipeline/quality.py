@@ -41,6 +41,9 @@ TRUST_LIMIT = 0.03
 """An answer with less trust is doubted: none of the 529 labelled knees has less, out of fold, but blurred and
 damaged pictures have."""
 
+LEAST_DOUBT = 0.05
+"""Added to 1 - trust where regions are made: a knee that is fully trusted has regions too."""
+
 PLATEAU_RANGE_MM = (60.0, 105.0)
 """What plateaus of adults measure; outside, the spacing is doubted."""
 
@@ -155,13 +158,23 @@ def trust(found: Mapping[str, float]) -> float:
     return float(expit(scaled @ np.array(fitted["weights"]) + fitted["intercept"]))
 
 
-def region_px(deviation_px: np.ndarray) -> np.ndarray:
+def expected_size(deviation: np.ndarray, doubted: np.ndarray | float) -> np.ndarray:
+    """How large errors are expected to be, relative to each other: the deviation of a landmark's map, times
+    the root of how little its knee is trusted. With regions of this size, the share that holds the truth is
+    about the same at every grade; the root was chosen among five powers on the knees that calibrate it.
+
+    deviation: (..., 16). doubted: 1 - trust, (...).
+    """
+    return np.asarray(deviation * np.sqrt(np.asarray(doubted) + LEAST_DOUBT)[..., None])
+
+
+def region_px(deviation_px: np.ndarray, trust: float) -> np.ndarray:
     """(16, 2) half axes in pixels, across and along the answer's outline, of the ellipse around each landmark
-    that holds the true one with a probability of 90 %: conformal multiples of the deviation (16,) of its map;
-    NaN where they were never calibrated."""
+    that holds the true one with a probability of 90 %: conformal multiples of the `expected_size` of its
+    error; NaN where they were never calibrated."""
     ratios = read_trust().get("region_ratios")
     known = np.full((landmarks.COUNT, 2), np.nan) if ratios is None else np.array(ratios)
-    return np.asarray(deviation_px[:, None] * known)
+    return np.asarray(expected_size(deviation_px, 1 - trust)[:, None] * known)
 
 
 @cache

@@ -82,16 +82,16 @@ def calibrate(cohort: Cohort, networks: Sequence[Networks], about: dict[str, str
     """Fit the trust on the knees as they are, and show how it does on subjects that it has not seen."""
     told = ask(cohort, RIGHT[0], networks, None)
     signs = trust.gather(told, cohort.knees)
-    ratios, found = trust.error_ratios(told), [one for one in told if one.knee]
+    judged, found = trust.unseen(signs), [one for one in told if one.knee]
+    ratios = trust.error_ratios(found, judged)
     regions = {"region_ratios": np.round(conformal_ellipses(ratios, trust.COVERAGE), 4).tolist()}
     write_text(TRUST, json.dumps({**trust.fit(signs), **regions, **about}, indent=1) + "\n")
     quality.read_trust.cache_clear()  # intervals of measurements are made of the new regions
-    errors = intervals.errors(found)
+    errors = intervals.errors(found, judged)
     factors = {"measurement_ratios": intervals.ratios(errors)}
     write_text(TRUST, json.dumps({**quality.read_trust(), **factors}, indent=1) + "\n")
     write(labelled(intervals.table(errors, list(signs["subject_id"])), **about), "measurement_intervals")
-    write(labelled(conformal_table(found, ratios, signs), **about), "conformal")
-    judged = trust.unseen(signs)
+    write(labelled(conformal_table(found, ratios, signs, judged), **about), "conformal")
     write(labelled(reliability_table(signs, judged), **about), "trust")
     write(labelled(signs.assign(trust=judged), **about), "trust_knees")
 
@@ -108,12 +108,15 @@ def reliability_table(signs: pd.DataFrame, judged: np.ndarray) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def conformal_table(found: Sequence[Told], ratios: np.ndarray, knees: pd.DataFrame) -> pd.DataFrame:
+def conformal_table(
+    found: Sequence[Told], ratios: np.ndarray, knees: pd.DataFrame, judged: np.ndarray
+) -> pd.DataFrame:
     """A row a landmark, of all grades, and a row a grade, of all landmarks: how often a region holds the
     truth for knees of subjects that gave it no part, and the half axes across and along the outline in mm in
-    the median. knees: of each answer, columns subject_id and kl."""
+    the median. knees: of each answer, columns subject_id and kl. judged: (knees,) trust in each."""
     deviations = np.stack([one.knee.deviation_px * one.mm_per_px for one in found if one.knee])
-    axes = deviations[..., None] * conformal_ellipses(ratios, trust.COVERAGE)
+    sizes = quality.expected_size(deviations, 1 - judged)
+    axes = sizes[..., None] * conformal_ellipses(ratios, trust.COVERAGE)
     inside = trust.covered(ratios, list(knees["subject_id"]))
     grades = knees["kl"].to_numpy()
     groups: list[tuple[Any, Any, Any]] = [

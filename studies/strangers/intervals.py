@@ -27,16 +27,15 @@ class Errors:
         return np.abs(self.error) / self.deviation
 
 
-def errors(told: Sequence[Told]) -> Errors:
-    """The `Errors` of the knees that were found."""
+def errors(told: Sequence[Told], trusts: np.ndarray) -> Errors:
+    """The `Errors` of knees that were found. trusts: (n,) of each, unseen by what it is judged by."""
     powers = np.array([definition.power for definition in DEFINITIONS])
     rows = []
-    for one in told:
-        if one.knee is None:
-            continue
+    for one, trusted in zip(told, trusts):
+        assert one.knee is not None, "a knee that was found"
         points, scale = one.knee.points_px, one.mm_per_px**powers
         values = [least_zero(signed_values(shape)) * scale for shape in (points, one.places)]
-        region = quality.region_px(one.knee.deviation_px)
+        region = quality.region_px(one.knee.deviation_px, trusted)
         rows.append((values[0] - values[1], deviations(points, region) * scale))
     return Errors(*np.stack(rows, axis=1))
 

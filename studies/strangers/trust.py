@@ -12,6 +12,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from kneel_lib import outlines
+from kneel_lib.pipeline import quality
 from kneel_lib.reporting.statistics import conformal_bound, conformal_ellipses
 from studies.strangers.measure import Told
 
@@ -70,15 +71,16 @@ def reliability(table: pd.DataFrame, trust: np.ndarray, bins: int) -> pd.DataFra
     return rows.reset_index().assign(brier=brier_score_loss(near, trust), auc=auc)
 
 
-def error_ratios(told: Sequence[Told]) -> np.ndarray:
-    """(knees, 16, 2) error across and along the answer's outline over the deviation of the landmark's map, of
-    the knees that were found."""
+def error_ratios(told: Sequence[Told], trusts: np.ndarray) -> np.ndarray:
+    """(knees, 16, 2) error across and along the answer's outline over its `quality.expected_size`, of the
+    knees that were found. trusts: (knees,) of each, by a regression that has not seen its subject."""
     knees = [(one.knee, one.places) for one in told if one.knee is not None]
     answers, places = (
         np.stack(points) for points in zip(*[(knee.points_px, place) for knee, place in knees])
     )
     parts = np.stack(outlines.split_errors(places, answers), axis=2)
-    return parts / np.stack([knee.deviation_px for knee, _ in knees])[..., None]
+    deviations = np.stack([knee.deviation_px for knee, _ in knees])
+    return parts / quality.expected_size(deviations, 1 - trusts)[..., None]
 
 
 def conformal(ratios: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from kneel_lib import landmarks
 from kneel_lib.data.folds import split_rows
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.rows import SETTINGS
+from kneel_lib.pipeline import quality
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.pretrained import write_pretrained
 from kneel_lib.reporting.statistics import conformal_ellipses
@@ -147,14 +148,28 @@ def test_regions_are_counted_by_landmark_and_by_grade():
     deviation = np.full(16, 3.0)
     knee = Knee("R", np.zeros((16, 2)), 0.5, np.zeros(16), 30.0, (), deviation_px=deviation)
     answers = [measure.Told("R", knee, 0, np.zeros(16), 0.5)] * 200
-    made = conformal_table(answers, ratios, knees)
+    made = conformal_table(answers, ratios, knees, np.full(200, 0.8))
     by_landmark, by_grade = made[made["kl"] == "all"], made[made["landmark"] == "all"].set_index("kl")
     assert list(by_landmark["landmark"]) == list(range(16)) and set(by_landmark["knees"]) == {200}
     assert np.abs(by_landmark["coverage"] - 0.9).max() < 0.04
     assert dict(by_grade["knees"]) == {0: 150, 4: 50}
     assert by_grade.loc[4, "coverage"] < 0.9 < by_grade.loc[0, "coverage"]
-    axes = 1.5 * conformal_ellipses(ratios, trust.COVERAGE)
+    axes = 1.5 * np.sqrt(0.2 + quality.LEAST_DOUBT) * conformal_ellipses(ratios, trust.COVERAGE)
     assert np.allclose(by_landmark[["across_mm", "along_mm"]], axes)
+
+
+def test_regions_that_grow_with_doubt_hold_as_often_where_errors_are_larger():
+    """What the trust tells of a knee's errors, its regions take up; deviations of maps tell nothing here."""
+    random = np.random.default_rng(0)
+    trusts = random.uniform(0.3, 1, 600)
+    errors = random.normal(size=(600, 16, 2)) * np.sqrt(1 - trusts + quality.LEAST_DOUBT)[:, None, None]
+    doubtful = trusts < 0.5
+    for sizes, least, most in (
+        (np.ones((600, 16)), 0.6, 0.85),
+        (quality.expected_size(np.ones((600, 16)), 1 - trusts), 0.88, 0.92),
+    ):
+        held = trust.covered(errors / sizes[..., None], list(range(600)))
+        assert least < held[doubtful].mean() < most
 
 
 def test_conformal_factors_hold_nine_in_ten_of_other_knees():
