@@ -24,8 +24,9 @@ from kneel_lib.experiment.store import NETWORKS
 from kneel_lib.experiment.students import student_of
 from kneel_lib.experiment.workers import ENGINES
 from kneel_lib.files import write_text
-from kneel_lib.pipeline.corrected import moves, summary
+from kneel_lib.pipeline.corrected import moves, said_of
 from kneel_lib.pipeline.fine_tuning import NAME, Schedule, fine_tune, write_weights
+from kneel_lib.pipeline.input_files import find_files
 from kneel_lib.pipeline.predict import ANSWERS, read_answers
 from kneel_lib.pipeline.pretrained import FOLDER, KINDS, write_pretrained
 from kneel_lib.pipeline.test_sets import evaluate
@@ -145,15 +146,14 @@ def pretrain(options: Namespace) -> int:
 def adapt(options: Namespace) -> int:
     output = Path(options.output)
     moved = moves(read_answers(Path(options.answers) / ANSWERS).values(), read_via(options.corrected))
-    found = summary(moved)
-    print(
-        f"{found['landmarks_moved']} of {found['landmarks']} landmarks were moved, on "
-        f"{found['knees_moved']} of {found['knees']} knees; half of them by more than "
-        f"{found['median_moved_px']:.1f} px ({found['median_moved_mm']:.2f} mm)",
-        flush=True,
+    print(said_of(moved), flush=True)
+    files = {name: file for name, (file, _) in find_files(options.path).items()}
+    cohort = load_via(
+        options.path, options.corrected, NAME, options.spacing, split="train", kl=0, files=files
     )
-    cohort = load_via(options.path, options.corrected, NAME, options.spacing, split="train", kl=0)
-    made = fine_tune(cohort, Schedule(options.epochs), seed=options.seed, device=options.device)
+    made = fine_tune(
+        cohort, Schedule(options.epochs), seed=options.seed, device=options.device, output=output
+    )
     print(write_weights(made, output))
     write_text(output / "moves.csv", moved.to_csv(index=False, float_format="%.3f"))
     print(f"try it on knees that were not corrected: predict FOLDER --weights {output}")

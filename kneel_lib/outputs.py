@@ -58,7 +58,10 @@ def write_via(answers: Answers) -> list[str]:
     from kneel_lib.pipeline.corrections import write_picture, write_tables
 
     rows, troubles = each(answers.found, lambda one: write_picture(one, answers.file(one), answers.output))
-    write_tables([row for part in rows for row in part], answers.output)
+    try:
+        write_tables([row for part in rows for row in part], answers.output)
+    except KneelError as error:
+        troubles.append(printable(str(error)))
     return troubles
 
 

@@ -37,7 +37,7 @@ def predict(options: Namespace) -> int:
 
 
 def onnx(options: Namespace) -> int:
-    for name, network in check_pretrained(named_networks()).items():
+    for name, network in check_pretrained(named_networks(), "trained", FOLDER).items():
         print(export(network, Path(options.output) / f"{name}.onnx"))
     return 0
 

@@ -21,6 +21,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.figures.measurements import show_definitions
 from kneel_lib.figures.summary import pages
 from kneel_lib.pipeline import structured_report
+from kneel_lib.pipeline.input_files import find_files
 from kneel_lib.pipeline.knee import Knee, knee_from
 from kneel_lib.pipeline.measurements import NAMES, measured
 from kneel_lib.pipeline.predict import ANSWERS, described
@@ -178,6 +179,31 @@ def test_knees_without_a_grade_are_still_refused_where_none_is_given(folder):
     outputs.write_outputs(["via"], *folder)
     with pytest.raises(KneelError, match="no kl for a.dcm"):
         via.load_via(source, output / "via" / "via.csv", jobs=1)
+
+
+def test_files_whose_names_are_escaped_in_answers_are_found_by_them(tmp_path):
+    source, output, name = tmp_path / "in", tmp_path / "out", "a\\b\u202fc.dcm"
+    source.mkdir(), output.mkdir()
+    write_image(source / name)
+    (shown,) = files = {name: file for name, (file, _) in find_files(source).items()}
+    (output / ANSWERS).write_text(json.dumps(answered(shown)) + "\n")
+    assert shown != name and outputs.write_outputs(["via"], source, output) == []
+    table = output / "via" / "via.csv"
+    with pytest.raises(KneelError, match="cannot be read"):
+        via.load_via(source, table, mm_per_px=STEP, jobs=1, kl=2)
+    assert len(via.load_via(source, table, mm_per_px=STEP, jobs=1, kl=2, files=files)) == 1
+
+
+@pytest.mark.parametrize("name", ["via.csv", "via.json"])
+def test_what_a_person_has_corrected_is_not_written_over(folder, name):
+    output = folder[1]
+    assert outputs.write_outputs(["via"], *folder) == [] == outputs.write_outputs(["via"], *folder)
+    corrected = output / "via" / name
+    corrected.write_text(corrected.read_text().replace("17", "18"))
+    kept = {path.name: path.read_bytes() for path in corrected.parent.glob("via.*")}
+    (said,) = outputs.write_outputs(["via"], *folder)
+    assert f"{name} was changed after it was written" in said and "is left as it is" in said
+    assert {path.name: path.read_bytes() for path in corrected.parent.glob("via.*")} == kept
 
 
 def test_what_via_opens_are_pictures_pixel_for_pixel(folder):

@@ -9,7 +9,7 @@ picture of a file that VIA cannot show: then the source is read, whose pixels li
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -222,15 +222,17 @@ def load_via(
     jobs: int = -1,
     split: str = "test",
     kl: int | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> Cohort:
     """The cohort of all knees annotated in a VIA csv or project: pictures cut out of the files as
     `oai.load_oai` does.
 
-    folder: where the csv's file names lie. mm_per_px: pixel spacing of files that do not say it. split: of
+    folder: where the csv's file names lie. files: {file name: file} of those whose name in the csv is not
+    theirs. mm_per_px: pixel spacing of files that do not say it. split: of
     all knees; "test" keeps them out of folds, "train" lets them be trained on and held out in turn. Raises
     `KneelError` for a knee without a grade, since every table is by grade, and for unreadable files.
     """
-    groups: dict[str, list[Any]] = {}
+    found, groups = files or {}, dict[str, list[Any]]()
     for (filename, side), (subject, known, points) in read_via(annotations).items():
         grade_of_knee = kl if known < 0 and kl is not None else known
         if grade_of_knee < 0:
@@ -240,7 +242,9 @@ def load_via(
             )
         groups.setdefault(filename, []).append((side, subject, grade_of_knee, points))
     made = pool(jobs)(
-        delayed(cut_file)(inside(folder, filename, annotations), knees, mm_per_px, split)
+        delayed(cut_file)(
+            found.get(filename) or inside(folder, filename, annotations), knees, mm_per_px, split
+        )
         for filename, knees in groups.items()
     )
     return gather(name, [knee for part in made for knee in part])

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from kneel_lib.data.radiographs import read_radiograph
-from kneel_lib.errors import KneelError
+from kneel_lib.errors import KneelError, unforeseen
 from kneel_lib.figures.measurements import draw_measurements
 from kneel_lib.figures.style import STYLE
 from kneel_lib.files import write_whole
@@ -72,6 +72,8 @@ def pages(
                 show(picture, table, file, knee)
             except KneelError as error:  # it was there when it was answered
                 troubles.append(str(error))
+            except Exception as error:  # one knee must not cost the others their page
+                troubles.append(f"{file} is not on its page ({unforeseen(error)})")
         yield figure
 
 

@@ -59,3 +59,16 @@ def summary(table: pd.DataFrame) -> dict[str, float]:
         "median_moved_mm": float(moved["distance_mm"].median()),
         "greatest_moved_mm": float(moved["distance_mm"].max()),
     }
+
+
+def said_of(table: pd.DataFrame) -> str:
+    """`summary` in a sentence; `KneelError` where nothing was moved, of which there is nothing to learn."""
+    found = summary(table)
+    if not found["landmarks_moved"]:
+        raise KneelError(f"none of {found['landmarks']} landmarks was moved: there is nothing to learn from")
+    mm = "" if np.isnan(found["median_moved_mm"]) else f" ({found['median_moved_mm']:.2f} mm)"
+    return (
+        f"{found['landmarks_moved']} of {found['landmarks']} landmarks were moved, on "
+        f"{found['knees_moved']} of {found['knees']} knees; half of them by more than "
+        f"{found['median_moved_px']:.1f} px{mm}"
+    )

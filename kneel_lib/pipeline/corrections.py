@@ -4,6 +4,7 @@ VIA shows no DICOM, so what it opens are pictures of the files, pixel for pixel,
 is a picture of. What is saved there is read by `data.via.load_via` with the folder of the files themselves.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,10 +15,14 @@ import numpy as np
 
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.data.via import via_rows, write_via
+from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.pipeline.input_files import written_path
 
 FOLDER = "via"
+WRITTEN = "written.json"
+"""Beside the tables: their hashes, by which corrected ones are known."""
+
 SIDES, GRADES = ("L", "R"), ("", "0", "1", "2", "3", "4")
 
 
@@ -33,9 +38,33 @@ def write_picture(entry: Mapping[str, Any], file: Path, output: Path) -> list[di
 
 
 def write_tables(rows: list[dict[str, Any]], output: Path) -> None:
-    """via.csv and the project via.json of all rows, beside their pictures."""
-    write_via(output / FOLDER / "via.csv", rows)
-    write_text(output / FOLDER / "via.json", json.dumps(project(rows), indent=1) + "\n")
+    """via.csv and the project via.json of all rows, beside their pictures. Raises `KneelError`, and writes
+    neither, where one was changed since it was written: a person's corrections are not made twice."""
+    folder = output / FOLDER
+    table, whole = folder / "via.csv", folder / "via.json"
+    for path in (table, whole):
+        if path.is_file() and read_written(folder).get(path.name) != digest(path):
+            raise KneelError(
+                f"{path} was changed after it was written, corrected perhaps: it is left as it is; move it "
+                "away, or give another folder (--output)"
+            )
+    write_via(table, rows)
+    write_text(whole, json.dumps(project(rows), indent=1) + "\n")
+    write_text(folder / WRITTEN, json.dumps({path.name: digest(path) for path in (table, whole)}) + "\n")
+
+
+def read_written(folder: Path) -> dict[str, str]:
+    """{table: hash} as they were written last; empty where that is not known."""
+    try:
+        found = json.loads((folder / WRITTEN).read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def digest(path: Path) -> str:
+    """The sha256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def project(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -41,26 +41,34 @@ def fine_tune(
     weights: Path = FOLDER,
     seed: int = 0,
     device: str = "cpu",
+    output: Path | None = None,
 ) -> Run:
-    """The finished run, found or made. weights: the folder of the network to begin with. Raises `KneelError`
-    where it holds no landmark network or more than one, and for a single knee."""
+    """The finished run, found or made. weights: the folder of the network to begin with. output: where
+    `write_weights` is to write. Raises `KneelError` where `weights` holds no landmark network or more than
+    one, for a single knee, and, before anything is trained, where `output` holds another landmark network."""
     paths = sorted(Path(weights).glob("landmarks-*.safetensors"))
     if len(paths) != 1:
         raise KneelError(f"{weights} holds {len(paths)} landmark networks: one is needed to begin with")
     if len(cohort) < LEAST_KNEES:
         raise KneelError(f"{len(cohort)} corrected knee: at least {LEAST_KNEES} are needed to train on")
     first, model = read_network(paths[0])
-    return get_planned(
-        plan_fine_tuning(first, cohort, schedule, seed), cohort, first=model, device=device, weights=True
-    )
+    spec = plan_fine_tuning(first, cohort, schedule, seed)
+    if output:
+        check_folder(spec, output)
+    return get_planned(spec, cohort, first=model, device=device, weights=True)
+
+
+def check_folder(spec: RunSpec, folder: Path) -> None:
+    """`KneelError` where another landmark network lies in a folder."""
+    others = [path for path in folder.glob("landmarks-*.safetensors") if spec.hash[:8] not in path.name]
+    if others:
+        raise KneelError(f"{folder} holds another landmark network, {others[0].name}: give a new folder")
 
 
 def write_weights(run: Run, folder: Path, weights: Path = FOLDER) -> Path:
     """A folder that `predict --weights` takes: the run's network with the search networks of `weights`;
     returns the network's file. Raises `KneelError` where another landmark network lies there."""
-    others = [path for path in folder.glob("landmarks-*.safetensors") if run.spec.hash[:8] not in path.name]
-    if others:
-        raise KneelError(f"{folder} holds another landmark network, {others[0].name}: give a new folder")
+    check_folder(run.spec, folder)
     path = write_pretrained(run, "landmarks", folder)
     for search in sorted(Path(weights).glob("search-*.safetensors")):
         shutil.copyfile(search, folder / search.name)

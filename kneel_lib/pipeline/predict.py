@@ -66,15 +66,19 @@ class Asked:
 
 def load_pretrained(folder: Path = FOLDER) -> Networks:
     """(landmark networks, search networks) that came with the package; `KneelError` where there are none."""
-    landmark_networks, search_networks = (check_pretrained(load_networks(kind, folder)) for kind in NEEDED)
+    landmark_networks, search_networks = (
+        check_pretrained(load_networks(kind, folder), kind, folder) for kind in NEEDED
+    )
     return landmark_networks, search_networks
 
 
-def check_pretrained(networks: Any) -> Any:
-    """The networks, if there are any."""
+def check_pretrained(networks: Any, kind: str, folder: Path) -> Any:
+    """The networks of a kind in a folder, if there are any."""
+    if not networks and folder != FOLDER:
+        raise KneelError(f"{folder} holds no {kind} network: give a folder that pretrain or adapt wrote to")
     if not networks:
         raise KneelError(
-            "no trained network came with this copy: "
+            f"no {kind} network came with this copy: "
             "train one and `python -m kneel_lib pretrain` it, see README.md"
         )
     return networks
@@ -108,7 +112,7 @@ def predict_all(
     files = find_files(path, output)
     asked = Asked(Path(output), mm_per_px, side, Path(weights))
     for kind in NEEDED:
-        check_pretrained(list(asked.weights.glob(f"{kind}-*.safetensors")))
+        check_pretrained(list(asked.weights.glob(f"{kind}-*.safetensors")), kind, asked.weights)
     make_writable(output)
     sweep(output)
     known = read_answers(asked.output / ANSWERS) if resume else {}

@@ -68,9 +68,9 @@ def test_a_copy_that_lacks_either_kind_of_network_says_so_before_it_reads_a_file
     for path in weights.iterdir():
         if not path.name.startswith(lacking):
             (tmp_path / "weights" / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(KneelError, match="no trained network came with this copy"):
+    with pytest.raises(KneelError, match=f"weights holds no {lacking} network"):
         predict.load_pretrained(tmp_path / "weights")
-    with pytest.raises(KneelError, match="no trained network came with this copy"):
+    with pytest.raises(KneelError, match=f"weights holds no {lacking} network"):
         predict.predict_all(folder, tmp_path / "out", weights=tmp_path / "weights")
     assert not (tmp_path / "out").exists()
 

@@ -17,7 +17,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.experiment import trained
 from kneel_lib.experiment.rows import NORMALISED
 from kneel_lib.pipeline import fine_tuning
-from kneel_lib.pipeline.corrected import moves, summary
+from kneel_lib.pipeline.corrected import moves, said_of, summary
 from kneel_lib.pipeline.fine_tuning import Schedule
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.predict import ANSWERS, described
@@ -58,6 +58,15 @@ def test_moves_are_counted_and_measured_of_the_knees_that_were_corrected():
 def test_without_a_spacing_moves_are_in_pixels_alone():
     table = moves([entry("a.png", mm_per_px=None)], {("a.png", "R"): ("a", -1, off(SHAPE, l0=4.0))})
     assert table["distance_mm"].isna().all() and table["distance_px"].max() == pytest.approx(4, abs=0.02)
+
+
+def test_what_was_moved_is_said_in_a_sentence_and_nothing_moved_is_nothing_to_learn():
+    by_hand = {("a.png", "R"): ("a", -1, off(SHAPE, l0=4.0))}
+    said = said_of(moves([entry("a.png", mm_per_px=None)], by_hand))
+    assert said == "1 of 16 landmarks were moved, on 1 of 1 knees; half of them by more than 4.0 px"
+    assert said_of(moves([entry("a.png")], by_hand)).endswith("more than 4.0 px (0.80 mm)")
+    with pytest.raises(KneelError, match="none of 16 landmarks was moved"):
+        said_of(moves([entry("a.png")], {("a.png", "R"): ("a", -1, SHAPE)}))
 
 
 def test_corrections_of_other_files_are_refused_in_one_sentence():
@@ -129,6 +138,9 @@ def test_training_on_begins_with_the_very_network_and_is_made_once(cohort, weigh
     assert (tmp_path / "adapted" / "search-x.safetensors").read_bytes() == b"as it is"
     with pytest.raises(KneelError, match="another landmark network"):
         fine_tuning.write_weights(still, tmp_path / "adapted", weights)
+    with pytest.raises(KneelError, match="another landmark network"):
+        fine_tuning.fine_tune(cohort, Schedule(1, 1e-2, 8), weights, output=tmp_path / "adapted")
+    assert len(list(folder.parent.glob("*/manifest.json"))) == 2, "and before anything is trained"
 
 
 def test_what_cannot_be_begun_with_is_refused(cohort, tmp_path):
@@ -148,7 +160,7 @@ def test_adapt_says_what_was_moved_and_writes_what_predict_takes(tmp_path, store
         write_radiograph(source / name, pixels)
         rows += via_rows(name, 0, [("R", "", "", off(SHAPE, l4=4.0))])
     write_via(tmp_path / "via.csv", rows)
-    lines = [json.dumps({**entry(name), "asked": []}) for name in ("a.dcm", "b.dcm")]
+    lines = [json.dumps({**entry(name), "asked": [], "state": []}) for name in ("a.dcm", "b.dcm")]
     (output / ANSWERS).write_text("\n".join(lines) + "\n")
     given = f"adapt {source} {tmp_path / 'via.csv'} --answers {output} --output {tmp_path / 'new'} --epochs 1"
     assert main(given.split()) == 0
