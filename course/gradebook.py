@@ -103,22 +103,34 @@ def enrol(api: NbGraderAPI, table: pd.DataFrame) -> None:
 def collect(root: Path, lab: str, returned: Path) -> list[str]:
     """Take in the notebooks STUDENT_LAB....ipynb below a folder; returns the students, sorted.
 
-    Files of other labs are left alone, and so is a file that was taken in before and has not changed. Raises
-    `KneelError` where there is none of this lab.
+    Files of other labs are left alone, and so is a file that was taken in before and has not changed. What is
+    of no lab by its name is said. Raises `KneelError` where there is none of this lab, or a student has two.
     """
-    name = source_of(lab).name
-    plugin = FileNameCollectorPlugin(config=settings(root))
-    students = []
-    for file in sorted(Path(returned).rglob("*.ipynb")):
-        found = plugin.collect(file.name)
-        if found is None or f"{found['file_id']}.ipynb" != name:
-            continue
-        target = root / "submitted" / found["student_id"] / lab / name
-        take_in(file, target)
-        students.append(found["student_id"])
-    if not students:
+    name, plugin = source_of(lab).name, FileNameCollectorPlugin(config=settings(root))
+    labs = {source_of(other).name for other in LABS}
+    found: dict[str, Path] = {}
+    for file in returned_files(Path(returned)):
+        parts = plugin.collect(file.name)
+        if parts is None or f"{parts['file_id']}.ipynb" not in labs:
+            print(f"left alone, since it is not called STUDENT_LAB.ipynb: {file}", flush=True)
+        elif f"{parts['file_id']}.ipynb" == name:
+            first = found.setdefault(parts["student_id"], file)
+            if not filecmp.cmp(first, file, shallow=False):
+                raise KneelError(f"two files of {parts['student_id']}, {first} and {file}: leave one of them")
+    if not found:
         raise KneelError(f"no file below {returned} is called STUDENT_{name}: rename those that came back")
-    return sorted(set(students))
+    for student, file in found.items():
+        take_in(file, root / "submitted" / student / lab / name)
+    return sorted(found)
+
+
+def returned_files(folder: Path) -> list[Path]:
+    """The notebooks below a folder, without what systems and editors leave there."""
+    return [
+        file
+        for file in sorted(folder.rglob("*.ipynb"))
+        if not any(part.startswith((".", "__MACOSX")) for part in file.relative_to(folder).parts)
+    ]
 
 
 def take_in(file: Path, target: Path) -> None:
@@ -144,33 +156,44 @@ def grade(root: Path, lab: str, students: Iterable[str] = ()) -> pd.DataFrame:
     if not returned:
         raise KneelError(f"nobody has returned {lab} yet: `python -m course collect` takes files in")
     waiting = sorted(students) or sorted(returned - api.get_autograded_students(lab))
-    progress, failed = Progress(f"grading {lab}", len(waiting), unit="notebook"), []
+    progress, failed = Progress(f"grading {lab}", len(waiting), unit="notebook"), {}
     for number, student in enumerate(waiting):
         with warnings.catch_warnings(action="ignore"):  # of its database, about nbgrader's own code
             graded, page = api.autograde(lab, student), api.generate_feedback(lab, student)
         if not (graded["success"] and page["success"]):
-            failed.append(student)
+            failed[student] = last_line_of(page if graded["success"] else graded)
         progress.advance(number + 1)
     progress.close()
     table = grades(api)
     table.to_csv(root / "grades.csv", index=False)
     if failed:
-        raise KneelError(f"{lab} of {', '.join(failed)} could not be run: is it a notebook of this lab?")
+        said = "; ".join(f"{student} ({why})" for student, why in failed.items())
+        raise KneelError(f"{lab} could not be graded, and has no points, of {said}")
     return table[table["lab"] == lab].reset_index(drop=True)
 
 
 def grades(api: NbGraderAPI) -> pd.DataFrame:
-    """A row a returned lab: student, lab, points, of (the most there is)."""
+    """A row for each student and lab that somebody has returned: student, lab, points, of (the most there
+    is). Points are missing where nothing was returned, or it could not be graded."""
     rows = []
     with api.gradebook as gradebook:
+        students = [student.id for student in gradebook.students]
         for lab in gradebook.assignments:
-            for row in gradebook.submission_dicts(lab.name):
-                rows.append((row["student"], lab.name, row["score"], row["max_score"]))
+            points = {row["student"]: row["score"] for row in gradebook.submission_dicts(lab.name)}
+            graded = api.get_autograded_students(lab.name) if points else set()
+            for student in sorted({*students, *points}) if points else ():
+                earned = points[student] if student in graded else float("nan")
+                rows.append((student, lab.name, earned, lab.max_score))
     return pd.DataFrame(sorted(rows), columns=["student", "lab", "points", "of"])
 
 
 def succeed(answer: dict[str, object], otherwise: str) -> None:
-    """`KneelError` with the last line of nbgrader's log where it says that it failed."""
+    """`KneelError` with nbgrader's own words where it says that it failed."""
     if not answer["success"]:
-        said = str(answer.get("error") or answer.get("log") or "").strip().splitlines()
-        raise KneelError(f"{otherwise}: {said[-1] if said else 'nbgrader does not say why'}")
+        raise KneelError(f"{otherwise}: {last_line_of(answer)}")
+
+
+def last_line_of(answer: dict[str, object]) -> str:
+    """The last line of nbgrader's log about something that failed."""
+    said = str(answer.get("error") or answer.get("log") or "").strip().splitlines()
+    return said[-1].strip() if said else "nbgrader does not say why"

@@ -46,9 +46,17 @@ def run(options: Namespace) -> int:
     return int(bool(notebook_runner.run_notebooks(given, output, options.notebook, at_once)))
 
 
+OPTIONS_OF_THEIR_OWN = {"profile", "cohort"}
+
+
 def notebook_parameters(options: Namespace) -> dict[str, Any]:
     """What a command gives to notebooks: its parameters, the profile, and the cohort that "auto" is here."""
-    parameters = dict(notebook_runner.parse_parameter(text) for text in options.parameter)
+    parsed = [notebook_runner.parse_parameter(text) for text in options.parameter]
+    parameters = dict(parsed)
+    if len(parameters) < len(parsed):
+        raise KneelError("one of the parameters is given twice: give each once")
+    for name in OPTIONS_OF_THEIR_OWN & parameters.keys():
+        raise KneelError(f"parameter {name} has an option of its own: --{name}")
     profile, cohort = trained_on(options)
     return {**parameters, "profile": profile.name, "cohort": cohort.name}
 
@@ -58,6 +66,8 @@ def sweep(options: Namespace) -> int:
     at_once = options.at_once or notebook_runner.side_by_side(None)
     os.environ["KNEEL_ENGINE"] = "sequential"  # the notebooks use the cores
     grid = {"seed": options.seeds, **({"fold": options.folds} if options.folds else {})}
+    for name in grid.keys() & given.keys():
+        raise KneelError(f"parameter {name} is what the sweep varies: give its values with --{name}s")
     output = paths.output(given["cohort"], given["profile"], "sweep")
     return int(sweep_grid(options.notebook, grid, given, output, at_once) > 0)
 

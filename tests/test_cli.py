@@ -54,6 +54,8 @@ WRONG = [
     ("train search --profile smoke --cohort simulated", "the search is trained on pictures of its own"),
     ("run --engine abacus", "unknown engine 'abacus'"),
     ("run --parameter sed", "write name=value"),
+    ("run --parameter profile=smoke", "parameter profile has an option of its own: --profile"),
+    ("run --parameter seed=1 seed=2", "one of the parameters is given twice"),
     ("pretrain mean_shape --profile smoke --cohort simulated", "has no network"),
     ("record --profiles typo", "unknown profile 'typo'"),
     ("record --settings typo", "unknown setting 'typo'"),

@@ -6,7 +6,7 @@ which asks the same before it starts anything.
 
 import ast
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -93,6 +93,10 @@ USUAL_SETTINGS = {
 reader may change the cell: what another value makes must not take the place of what the usual one made."""
 
 
+OF_NETWORKS = ("04_losses", "05_blocks_and_regularisation")
+"""Notebooks that look into the networks of their settings."""
+
+
 @dataclass(frozen=True)
 class Parameters:
     """The checked parameters of one notebook."""
@@ -115,12 +119,16 @@ def check(notebook: str, namespace: Mapping[str, Any]) -> Parameters:
     cell has left its annotations, and IPython the source of every cell (`In`): papermill only warns of a name
     that the notebook does not have.
     """
-    declared = namespace.get("__annotations__", {})
-    for name in injected(namespace.get("In", ())):
+    declared, cells = namespace.get("__annotations__", {}), namespace.get("In", ())
+    for name in injected(cells):
         check_name(name, declared, notebook)
+    for name in without_type(cells):
+        raise KneelError(f"parameter {name} has no type in the parameters cell: write `{name}: TYPE = VALUE`")
     for name, kind in declared.items():
         check_name(name, ALLOWED, "any notebook")
         check_value(name, namespace[name], get_origin(kind) or kind)
+    if notebook in OF_NETWORKS:
+        check_networks(namespace["settings"], notebook)
     return Parameters(notebook, {name: namespace[name] for name in declared})
 
 
@@ -131,6 +139,26 @@ def injected(cells: Collection[str]) -> Iterator[str]:
             for line in ast.parse(source).body:
                 if isinstance(line, ast.Assign):
                     yield from (target.id for target in line.targets if isinstance(target, ast.Name))
+
+
+def without_type(cells: Collection[str]) -> Iterator[str]:
+    """The parameters that a cell with annotated ones, one of them the profile, sets without a type."""
+    for source in cells:
+        try:
+            lines = ast.parse(source).body
+        except SyntaxError:  # IPython's own commands
+            continue
+        typed = [line.target for line in lines if isinstance(line, ast.AnnAssign)]
+        if any(isinstance(target, ast.Name) and target.id == "profile" for target in typed):
+            plain = [target for line in lines if isinstance(line, ast.Assign) for target in line.targets]
+            yield from (target.id for target in plain if isinstance(target, ast.Name))
+
+
+def check_networks(names: Sequence[str], notebook: str) -> None:
+    """`KneelError` for a row without a network, where a notebook looks into the networks of its rows."""
+    for name in names:
+        if SETTINGS[name].method != "network":
+            raise KneelError(f"parameter settings: {name} has no network, which {notebook} looks into")
 
 
 def check_name(name: str, known: Collection[str], where: str) -> None:

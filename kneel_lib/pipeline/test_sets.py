@@ -36,6 +36,8 @@ from kneel_lib.pipeline.predictors import Network
 from kneel_lib.progress import Progress
 from kneel_lib.simulation.population import POPULATIONS, make_files, take
 
+SIMULATED_SETS = ("A", "B")
+
 
 @dataclass(frozen=True)
 class Case:
@@ -45,6 +47,19 @@ class Case:
     radiograph: Radiograph
     knees: pd.DataFrame
     truth_mm: np.ndarray
+
+
+def chosen(
+    datasets: Sequence[str], models: int, profile: Profile, real: bool
+) -> tuple[list[str], Sequence[int]]:
+    """(the test sets of these that can be made, the folds whose models are averaged); real: whether the real
+    crops are there. Raises `KneelError` where there is no such set, or the profile has fewer folds."""
+    found = [dataset for dataset in datasets if real or dataset in SIMULATED_SETS]
+    if not found:
+        raise KneelError(f"{', '.join(datasets)}: no test set is left, since the real crops are not chosen")
+    if models > profile.folds:
+        raise KneelError(f"{models} models: profile {profile.name} has {profile.folds} folds")
+    return found, range(models)
 
 
 def load_cases(dataset: str, simulated_knees: int | None = None) -> tuple[str, int, Iterator[Case]]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
@@ -25,9 +26,9 @@ IN_STEPS = "EPOCHS = 80", "EPOCHS = 2"
 
 @pytest.fixture(scope="session")
 def course(tmp_path_factory):
-    """The folder of a course with two students, its student versions made by nbgrader."""
+    """The folder of a course with three students, its student versions made by nbgrader."""
     root = tmp_path_factory.mktemp("course")
-    (root / "students.csv").write_text("id,first_name\ns01,Ann\ns02,Ben\n")
+    (root / "students.csv").write_text("id,first_name\ns01,Ann\ns02,Ben\ns03,Cyd\n")
     assert main(["--folder", str(root / "built"), "build", "--students", str(root / "students.csv")]) == 0
     return root / "built"
 
@@ -55,7 +56,7 @@ def test_the_student_version_holds_no_answers(course, lab):
             assert after.source == before.source.split("### BEGIN")[0].rstrip()
 
 
-def test_returned_files_are_told_by_their_names(course, tmp_path):
+def test_returned_files_are_told_by_their_names(course, tmp_path, capsys):
     returned = tmp_path / "returned" / "a folder_of"
     returned.mkdir(parents=True)
     release = course / "release" / "lab3" / gradebook.source_of("lab3").name
@@ -66,9 +67,20 @@ def test_returned_files_are_told_by_their_names(course, tmp_path):
         "notes",
     ):
         shutil.copy(release, returned / f"{name}.ipynb")
+    (returned / ".ipynb_checkpoints").mkdir()
+    shutil.copy(release, returned / ".ipynb_checkpoints" / f"f_{release.stem}-checkpoint.ipynb")
     root = shutil.copytree(course, tmp_path / "course")
     assert gradebook.collect(root, "lab3", tmp_path / "returned") == ["ann-b", "c_d"]
     assert (root / "submitted" / "c_d" / "lab3" / release.name).is_file()
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith("left alone") and said.endswith("notes.ipynb")
+    again = returned.with_name("later")
+    again.mkdir()
+    shutil.copy(release, again / f"c_d_{release.name}")
+    assert gradebook.collect(root, "lab3", tmp_path / "returned") == ["ann-b", "c_d"], "the same once more"
+    (again / f"c_d_{release.name}").write_text("{}")
+    with pytest.raises(KneelError, match=r"two files of c_d, .*: leave one of them"):
+        gradebook.collect(root, "lab3", tmp_path / "returned")
 
 
 def test_bad_input_gets_one_line(course, tmp_path, capsys):
@@ -184,8 +196,14 @@ def test_nbgrader_grades_what_came_back(course, tmp_path):
         assert process.returncode == 0, process.stdout + process.stderr
     table = pd.read_csv(course / "grades.csv").set_index("student")
     assert table.loc["s01", "points"] == table.loc["s01", "of"] == table.loc["s02", "points"] + 2
+    assert np.isnan(table.loc["s03", "points"]), "enrolled, and nothing returned yet"
     page = (course / "feedback" / "s02" / "lab1" / name).with_suffix(".html").read_text()
     assert "mirrored side forgotten: the left knee has not moved" in page
+    (returned / f"s03_{name}").write_text("no notebook")
+    gradebook.collect(course, "lab1", returned)
+    with pytest.raises(KneelError, match=r"lab1 could not be graded, and has no points, of s03 \(\S"):
+        gradebook.grade(course, "lab1")
+    assert np.isnan(pd.read_csv(course / "grades.csv").set_index("student").loc["s03", "points"])
 
 
 def test_grading_without_a_course_is_refused(tmp_path):

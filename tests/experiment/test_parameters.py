@@ -32,6 +32,7 @@ WRONG = [
     ),
     ("04_losses", "settings", "wing", "parameter settings must be of type list: got 'wing'"),
     ("08_test_sets", "models", 0, "parameter models: 0, allowed is a whole number from 1 to 5"),
+    ("04_losses", "settings", ["wing", "mean_shape"], "parameter settings: mean_shape has no network"),
     ("12_whose_truth", "profile", "smok", "parameter profile: 'smok', allowed is one of smoke, quick"),
 ]
 
@@ -82,6 +83,16 @@ def test_papermill_on_its_own_ends_with_that_line(notebook, name, value, message
         if output.output_type == "error"
     ]
     assert [len(error.traceback) for error in errors] == [1] and errors[0].ename == "KneelError"
+
+
+def test_a_parameter_that_lost_its_type_in_the_cell_is_named():
+    cell = "profile: str = 'smoke'\ncohort: str = 'auto'\nseed: int = 0\nfold = 7"
+    namespace = {"In": ["", cell], "profile": "smoke", "cohort": "auto", "seed": 0, "fold": 7}
+    namespace["__annotations__"] = {"profile": str, "cohort": str, "seed": int}
+    with pytest.raises(KneelError, match="parameter fold has no type in the parameters cell"):
+        parameters.check("03_hourglass", namespace)
+    namespace["In"] = ["", cell.replace("fold = 7", ""), "%matplotlib inline", "fold = 7"]
+    assert parameters.check("03_hourglass", namespace).values["seed"] == 0
 
 
 def test_every_parameters_cell_is_typed_and_says_what_is_allowed():
