@@ -42,6 +42,8 @@ def as_array(value: Any) -> np.ndarray:
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     try:
+        if np.asarray(value).dtype.kind in "US":
+            raise TypeError("texts, which numpy would read as numbers")
         return np.asarray(value, float)
     except (TypeError, ValueError):
         raise AssertionError(

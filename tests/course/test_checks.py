@@ -29,6 +29,12 @@ def test_nan_stands_for_nan():
     expect([1.0, np.nan], np.array([1.0, np.nan]))
 
 
+@pytest.mark.parametrize("got", ["3.0", ["3.0", "4"], b"3"])
+def test_a_text_is_no_number_even_if_it_looks_like_one(got):
+    with pytest.raises(AssertionError, match="not a number or an array of numbers"):
+        expect(got, 3.0)
+
+
 def test_a_known_mistake_is_named_before_all_else():
     assert message(1.0, 2.0, {"half": 1.0}, "task") == "task: half"
     assert message([[1.0, 2.0]], [2.0], {"not averaged": [[1.0, 2.0]]}) == "not averaged"

@@ -104,6 +104,11 @@ LAB2 = (
         "mean over knees and landmarks confused",
     ),
     Wrong(
+        "pck_by_bone",
+        "def pck_by_bone(errors, radius):\n    return 100 * np.mean([errors[:, list(bone)].mean(axis=1) < radius for bone in landmarks.TABLE1])",
+        "< for <=: a mean of exactly 2 mm",
+    ),
+    Wrong(
         "outliers", "def outliers(errors):\n    return 100 * np.mean((errors > 10).any(axis=1))", "> for >="
     ),
     Wrong(
@@ -176,13 +181,18 @@ LAB3 = (
     ),
     Wrong(
         "mean_of_known",
-        "def mean_of_known(values, truth):\n    return values[~torch.isnan(truth)].sum()",
+        "def mean_of_known(loss, predicted, truth):\n    return loss((predicted - truth)[~torch.isnan(truth)]).sum()",
         "a sum for a mean",
     ),
     Wrong(
         "mean_of_known",
-        "def mean_of_known(values, truth):\n    return torch.where(torch.isnan(truth), torch.zeros(()), values).mean()",
+        "def mean_of_known(loss, predicted, truth):\n    return torch.where(torch.isnan(truth), torch.zeros(()), loss(predicted - truth)).mean()",
         "divide by how many are known",
+    ),
+    Wrong(
+        "mean_of_known",
+        "def mean_of_known(loss, predicted, truth):\n    return loss(predicted - truth)[~torch.isnan(truth)].mean()",
+        "its gradient has NaN: take the known errors first",
     ),
     Wrong(
         "pull",
@@ -299,6 +309,18 @@ LAB5 = (
         INTERVAL
         + "    _, means = statistics.resampled_means(errors, subjects, draws, seed)\n    return np.percentile(means, [5, 95])",
         "are these the percentiles 5 and 95",
+    ),
+    Wrong(
+        "interval",
+        INTERVAL
+        + "    names = np.unique(subjects)\n    means = [errors[np.isin(subjects, random.choice(names, len(names)))].mean() for _ in range(draws)]\n    return np.percentile(means, [2.5, 97.5])",
+        "a subject that is drawn twice must count twice",
+    ),
+    Wrong(
+        "interval",
+        INTERVAL
+        + "    mean, low, high = statistics.mean_interval(errors, subjects, draws)\n    half = (high - low) / 2\n    return mean - half, mean + half",
+        "symmetrical around the mean",
     ),
     Wrong(
         "paired",
