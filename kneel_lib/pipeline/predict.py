@@ -183,9 +183,10 @@ def state_of(file: Path) -> list[int]:
 
 def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
     """Whether an entry is the whole answer to this question about the file as it is now: one that could not
-    be written, or is of before there were measurements, is not."""
+    be written, has lost its overlay, or is of before there were measurements, is not."""
     whole = all("measurements" in knee for knee in entry.get("knees", ())) and not entry.get("unfinished")
-    return whole and entry.get("state") == state_of(file) and entry.get("asked") == asked.question
+    shown = entry["problem"] or overlay_path(asked.output, entry["file"]).is_file()
+    return whole and shown and entry.get("state") == state_of(file) and entry.get("asked") == asked.question
 
 
 def read_answers(path: Path) -> dict[str, dict[str, Any]]:
@@ -249,10 +250,15 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
         said = f"{file} could not be answered ({unforeseen(error)})"
         return entry | {"problem": printable(said)}
     try:
-        write_picture(written_path(asked.output / "overlays", name, ".png"), picture)
+        write_picture(overlay_path(asked.output, name), picture)
     except KneelError as error:
         return entry | {"problem": printable(str(error)), "unfinished": True}
     return entry
+
+
+def overlay_path(output: Path, name: str) -> Path:
+    """Where the overlay of the file of this name goes."""
+    return written_path(output / "overlays", name, ".png")
 
 
 def described(name: str, knee: Knee) -> dict[str, Any]:

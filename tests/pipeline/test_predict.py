@@ -275,6 +275,15 @@ def test_resuming_looks_at_new_and_changed_files_alone(folder, cohort, weights, 
     assert "as it was" not in afresh.values()
 
 
+def test_resuming_looks_again_where_an_overlay_was_lost(folder, weights, tmp_path):
+    out = tmp_path / "out"
+    predict.predict_all(folder, out, weights=weights)
+    answered = [entry | {"problem": "" if "/" in entry["file"] else "as it was"} for entry in answers(out)]
+    (out / predict.ANSWERS).write_text("".join(json.dumps(entry) + "\n" for entry in answered))
+    failed = predict.predict_all(folder, out, weights=weights, resume=True)
+    assert "shows no knee" in failed["a/b.png"] and failed["c.png"] == "as it was"
+
+
 def test_resuming_with_another_spacing_or_side_looks_again(folder, weights, tmp_path):
     """What was answered to another question is no answer to this one."""
     out = tmp_path / "out"
