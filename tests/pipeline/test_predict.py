@@ -346,6 +346,9 @@ def test_a_knees_rows_have_millimetres_where_the_spacing_is_known(mm_per_px, coh
 
 def test_an_answer_from_before_there_were_measurements_is_asked_for_again(folder, weights, tmp_path):
     asked, file = predict.Asked(tmp_path, weights=weights), folder / "c.png"
-    entry = {"state": predict.state_of(file), "asked": asked.question, "knees": [{"measurements": {}}]}
+    entry = predict.refusal("c.png", "", state=predict.state_of(file), asked=asked.question)
+    entry["knees"] = [{"measurements": {}}]
+    predict.overlay_path(tmp_path, "c.png").parent.mkdir()
+    predict.overlay_path(tmp_path, "c.png").touch()
     assert predict.holds(entry, file, asked)
     assert not predict.holds({**entry, "knees": [{"side": "R"}]}, file, asked)
