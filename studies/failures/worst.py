@@ -76,10 +76,20 @@ def doubt_table(knees: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).sort_values("knees", ascending=False, ignore_index=True)
 
 
+OF_A_KNEE = (
+    "views disagree",
+    "no knee has this shape",
+    "the networks hesitate",
+    "landmarks are likely to be off",
+    "a plateau of",
+)
+"""How doubts begin that hold a number."""
+
+
 def plain(doubt: str) -> str:
     """A doubt without what differs from knee to knee: "views disagree by 3.4 mm at landmark 12" -> "views
     disagree"."""
-    for start in ("views disagree", "no knee has this shape", "the networks hesitate", "a plateau of"):
+    for start in OF_A_KNEE:
         if doubt.startswith(start):
             return start.replace("a plateau of", "a plateau that no adult has")
     return "no knee found" if "shows no knee" in doubt else doubt
