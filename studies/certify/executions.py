@@ -42,6 +42,7 @@ def record(
 
     given: parameters in place of the declared ones, with profile and cohort.
     """
+    made_by = environment()  # before the records, which are part of the tree, change
     declared = {path: declared_parameters(path) for path in notebook_paths(names)}
     chosen = check_parameters(given, declared)
     parameters = {path: {**declared[path], **chosen[path]} for path in declared}
@@ -50,20 +51,20 @@ def record(
         failed = execute(executions, at_once)
         for execution in executions:
             if execution not in failed:
-                keep(execution, reference / execution.path.stem)
+                keep(execution, reference / execution.path.stem, made_by)
     print_failures(failed)
     done = len(executions) - len(failed)
     print(f"the tables of {done} notebooks are recorded in {paths.shown(reference)}", flush=True)
     return failed
 
 
-def keep(execution: Execution, target: Path) -> None:
-    """Put the tables of an execution in the place of those recorded before."""
+def keep(execution: Execution, target: Path, made_by: dict[str, Any]) -> None:
+    """Put the tables of an execution in the place of those recorded before. made_by: code and machine."""
     shutil.rmtree(target, ignore_errors=True)
     for name, file in tables_of(execution).items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, target / name)
-    made = {"parameters": execution.parameters, **environment()}
+    made = {"parameters": execution.parameters, **made_by}
     write_text(target / "run.json", json.dumps(made, indent=1) + "\n")
 
 
