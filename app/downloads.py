@@ -10,7 +10,7 @@ from app.opened import Opened
 from kneel_lib.data.radiographs import file_format
 from kneel_lib.errors import KneelError
 from kneel_lib.pipeline.answer_tables import as_csv, landmark_table
-from kneel_lib.pipeline.corrections import FOLDER, WRITTEN, write_picture, write_tables
+from kneel_lib.pipeline.corrections import FOLDER, write_picture, write_tables
 from kneel_lib.pipeline.measurement_table import measurement_table
 from kneel_lib.pipeline.structured_report import write_report
 
@@ -32,8 +32,7 @@ def via_zip(opened: Opened) -> Download:
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for path in sorted(Path(folder, FOLDER).iterdir()):
-                if path.name != WRITTEN:
-                    archive.write(path, path.name)
+                archive.write(path, path.name)
     return f"{opened.name}.via.zip", packed.getvalue()
 
 

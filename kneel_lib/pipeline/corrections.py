@@ -4,7 +4,6 @@ VIA shows no DICOM, so what it opens are pictures of the files, pixel for pixel,
 is a picture of. What is saved there is read by `data.via.load_via` with the folder of the files themselves.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from kneel_lib.data.crops import sha256
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.data.via import via_rows, write_via
 from kneel_lib.errors import KneelError
@@ -20,8 +20,8 @@ from kneel_lib.files import write_text, write_whole
 from kneel_lib.pipeline.input_files import written_path
 
 FOLDER = "via"
-WRITTEN = "written.json"
-"""Beside the tables: their hashes, by which corrected ones are known."""
+WRITTEN = "via_written.json"
+"""Beside that folder: the hashes of its tables, by which corrected ones are known."""
 
 SIDES, GRADES = ("L", "R"), ("", "0", "1", "2", "3", "4")
 
@@ -43,28 +43,23 @@ def write_tables(rows: list[dict[str, Any]], output: Path) -> None:
     folder = output / FOLDER
     table, whole = folder / "via.csv", folder / "via.json"
     for path in (table, whole):
-        if path.is_file() and read_written(folder).get(path.name) != digest(path):
+        if path.is_file() and read_written(output).get(path.name) != sha256(path):
             raise KneelError(
                 f"{path} was changed after it was written, corrected perhaps: it is left as it is; move it "
                 "away, or give another folder (--output)"
             )
     write_via(table, rows)
     write_text(whole, json.dumps(project(rows), indent=1) + "\n")
-    write_text(folder / WRITTEN, json.dumps({path.name: digest(path) for path in (table, whole)}) + "\n")
+    write_text(output / WRITTEN, json.dumps({path.name: sha256(path) for path in (table, whole)}) + "\n")
 
 
-def read_written(folder: Path) -> dict[str, str]:
+def read_written(output: Path) -> dict[str, str]:
     """{table: hash} as they were written last; empty where that is not known."""
     try:
-        found = json.loads((folder / WRITTEN).read_text())
+        found = json.loads((output / WRITTEN).read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def digest(path: Path) -> str:
-    """The sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def project(rows: list[dict[str, Any]]) -> dict[str, Any]:
