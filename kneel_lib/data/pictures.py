@@ -1,13 +1,14 @@
 """Reading one radiograph from a picture file: PNG, JPEG, TIFF, BMP or WebP of any mode, turned as every
 viewer shows it."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, quiet, read_head, settled
+from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, quiet, settled
 from kneel_lib.data.jpeg import damage_notes
 from kneel_lib.errors import KneelError
 
@@ -58,9 +59,9 @@ def read_picture(
 
 def picture_values(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """(grey, inside, notes) as in `Radiograph`."""
-    if picture_format(read_head(path)) == "TIFF" and not in_pillow(path):
-        return (*tiff_values(path), ())
-    with open(path, "rb") as file, open_picture(path, file) as picture:
+    with open(path, "rb") as file, open_picture(path, file) or nullcontext() as picture:
+        if picture is None:
+            return (*tiff_values(path), ())
         check_pixels(path, *picture.size)
         if getattr(picture, "is_animated", False) and picture.format != "MPO":
             raise KneelError(f"{path} holds several pages: give one radiograph a file")
@@ -73,15 +74,6 @@ def picture_values(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str
     if is_coloured(upright, inside):
         notes += (COLOUR_NOTE,)
     return -grey if white_is_zero else grey, inside, notes
-
-
-def in_pillow(path: Path) -> bool:
-    """Whether Pillow knows a TIFF's kind of numbers."""
-    try:
-        with open(path, "rb") as file, Image.open(file, formats=("TIFF",)):
-            return True
-    except UnidentifiedImageError:
-        return False
 
 
 def tiff_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
@@ -103,12 +95,15 @@ def tiff_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     return -grey if white_is_zero else grey, values[..., 1] > 0 if values.shape[2] == 2 else None
 
 
-def open_picture(path: Path, file: BinaryIO) -> Image.Image:
+def open_picture(path: Path, file: BinaryIO) -> Image.Image | None:
     """The picture in an open file, undecoded: from a path Pillow would map a TIFF into memory, and forget
-    that it lies on its side."""
+    that it lies on its side. None for a TIFF of numbers that Pillow does not know."""
     try:
         return Image.open(file, formats=tuple(STARTS))
     except UnidentifiedImageError:
+        file.seek(0)
+        if picture_format(file.read(12)) == "TIFF":
+            return None
         raise KneelError(
             f"{path} is not a readable picture (damaged, or of a form that Pillow does not know, such as "
             "12-bit JPEG): save it as an 8-bit PNG"
