@@ -52,13 +52,8 @@ def save_figure(
     """
     folder = Path(folder)
     for ending in endings:
-        stamp = {"CreationDate": None} if ending == "pdf" else None
-        write_whole(
-            folder / f"{name}.{ending}",
-            lambda temporary: figure.savefig(temporary, format=ending, metadata=stamp),
-        )
-    if len(endings) > 1 and "png" in endings:
-        write_whole(folder / f"{name}.png", lambda temporary: with_palette(folder / f"{name}.png", temporary))
+        palette = ending == "png" and len(endings) > 1
+        write_whole(folder / f"{name}.{ending}", lambda temporary: draw(figure, temporary, ending, palette))
     if table is not None:
         write_whole(
             folder / f"{name}.csv",
@@ -67,11 +62,13 @@ def save_figure(
     return folder / f"{name}.png"
 
 
-def with_palette(source: Path, target: Path) -> None:
-    """A PNG with a palette of 256 colours."""
-    with Image.open(source) as picture:
-        few = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-        few.save(target, "PNG", optimize=True, dpi=picture.info.get("dpi", (72, 72)))
+def draw(figure: Figure, path: Path, ending: str, palette: bool) -> None:
+    """Write a figure to a file as this kind. palette: of 256 colours, for a PNG."""
+    figure.savefig(path, format=ending, metadata={"CreationDate": None} if ending == "pdf" else None)
+    if palette:
+        with Image.open(path) as picture:
+            few = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+            few.save(path, "PNG", optimize=True, dpi=picture.info.get("dpi", (72, 72)))
 
 
 def ends_too(table: pd.DataFrame, middle: str) -> pd.DataFrame:
