@@ -112,13 +112,13 @@ def beside_outlines(summary: pd.DataFrame, weights: str) -> pd.DataFrame:
     return tables.with_outline_errors(summary, whole, keys)
 
 
-def recorded_groups(recorded: list[Run], setting: str) -> list[Run]:
-    """The runs of one setting on real knees, at the profile with the finest pixels among those that have
-    all folds."""
+def recorded_groups(recorded: list[Run], setting: str, labels: str = selection.FINAL_LABELS) -> list[Run]:
+    """The runs of one setting on real knees, under these labels, at the profile with the finest pixels among
+    those that have all folds."""
     groups = [
         group
         for key, group in selection.group_runs(recorded).items()
-        if key[0] == selection.STUDY and key[2] == setting
+        if key[0] == labels and key[2] == setting
     ]
     complete = [group for group in groups if len({run.spec.held_out for run in group}) == FOLDS]
     return min(complete or groups, key=lambda group: group[0].spec.profile.spacing_mm, default=[])
@@ -180,15 +180,16 @@ def real_rows(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def cumulative_figure(recorded: list[Run]) -> tuple[Figure, pd.DataFrame]:
-    """PCK over the distance: the best and the mean shape, with truth and without, the paper's best and plain
-    row beside."""
+    """PCK over the distance: `predict`'s row, a voting forest and the mean shape on the final labels, `best`
+    on the older ones, the paper's best and plain row beside."""
     lines = {}
-    for setting, roi, label in (
-        ("best", "truth", "best, ROI from the truth"),
-        ("best", "image", "best, no truth used"),
-        ("mean_shape", "truth", "mean shape"),
+    for setting, roi, labels, label in (
+        ("best_normalised", "image", selection.FINAL_LABELS, "predict's row, no truth used"),
+        ("rfrv_clm", "truth", selection.FINAL_LABELS, "RFRV-CLM"),
+        ("best", "truth", selection.STUDY, "best, older labels"),
+        ("mean_shape", "truth", selection.FINAL_LABELS, "mean shape"),
     ):
-        group = recorded_groups(recorded, setting)
+        group = recorded_groups(recorded, setting, labels)
         if group:
             predictions = selection.pooled_predictions(group, roi)
             lines[f"real crops: {label}"] = errors_of(predictions), predictions["subject_id"]

@@ -66,12 +66,12 @@ def test_recorded_runs_of_best_cover_every_knee_once():
 
 def test_recorded_best_reaches_the_level_that_the_readme_claims():
     row = tables.summary_table(report.recorded_groups(recorded_runs(), "best")).iloc[0]
-    assert row["mre_mm"] <= 1.02 and row["out"] <= 1
-    assert (row[list(tables.PAPER_METRICS)].to_numpy(float) >= [44, 73, 87, 94]).all()
+    assert row["mre_mm"] <= 0.83 and row["out"] == 0
+    assert (row[list(tables.PAPER_METRICS)].to_numpy(float) >= [62, 87, 95, 97.5]).all()
 
 
 def test_recorded_errors_are_those_of_the_predictions(crops):
-    labelled = load_crops(name=selection.STUDY)
+    labelled = load_crops(name=selection.FINAL_LABELS)
     truth = {
         (row.subject_id, row.side): points
         for row, points in zip(labelled.knees.itertuples(), labelled.landmarks_mm)
@@ -87,8 +87,7 @@ def test_recorded_errors_are_those_of_the_predictions(crops):
 
 
 def test_a_user_with_the_crops_gets_the_recorded_runs_at_once(crops, store):
-    """The record is of the older labels and of grey values as files have them."""
-    labelled, recorded = load_cohort(selection.STUDY), replace(SETTINGS["best"], grey="file")
+    labelled, recorded = load_cohort(selection.FINAL_LABELS), SETTINGS["best"]
     assert all(find_run(plan(recorded, PROFILES["native"], labelled, fold)) for fold in range(5))
     found = engines.get_table([recorded], PROFILES["native"], labelled)
     assert len(found) == 5 and all(paths.RESULTS in run.folder.parents for run in found)
