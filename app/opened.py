@@ -97,10 +97,10 @@ def corrected(found: Knee, points_px: np.ndarray) -> Knee:
     )
 
 
-def ready_networks(weights: Path) -> Networks:
-    """The networks of a folder, after all that is only slow the first time: the process that reads files has
-    started, and each network has answered once."""
-    networks = load_pretrained(weights)
+def ready_networks() -> Networks:
+    """The networks that came with the package, after all that is only slow the first time: the process that
+    reads files has started, and each network has answered once."""
+    networks = load_pretrained()
     with TemporaryDirectory() as folder:
         blank = Path(folder, "blank.png")
         cv2.imwrite(str(blank), np.zeros((256, 256), np.uint8))

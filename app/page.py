@@ -19,17 +19,15 @@ from app.widgets import FRONT, DropZone, Message, Saved, say, text
 from kneel_lib.data.grey import SPACING_RANGE_MM
 from kneel_lib.errors import KneelError
 from kneel_lib.pipeline.predict import Networks
-from kneel_lib.pipeline.pretrained import FOLDER
 
 
 class Page:
-    """One page in one browser. weights: the folder of the networks, which are read while the page
-    is drawn."""
+    """One page in one browser; the networks are read while it is drawn."""
 
-    def __init__(self, weights: Path = FOLDER) -> None:
+    def __init__(self) -> None:
         self.inbox, self.opened = Inbox(), None
         atexit.register(self.inbox.close)
-        self.networks: Future[Networks] = ThreadPoolExecutor(1).submit(ready_networks, weights)
+        self.networks: Future[Networks] = ThreadPoolExecutor(1).submit(ready_networks)
         low, high = SPACING_RANGE_MM
         self.drop, self.saved = DropZone(), Saved()
         self.spacing = widgets.BoundedFloatText(

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all: beside their place first, then moved into it;
 and folders that one process makes at a time."""
 
+import hashlib
 import os
 import platform
 import re
@@ -68,6 +69,15 @@ def last_line(text: object) -> str:
     another)."""
     lines = [line.strip() for line in str(text).splitlines() if line.strip()]
     return lines[-1] if lines else "no message"
+
+
+def contents_hash(*places: Path) -> str:
+    """Twelve hexadecimal digits of the contents of files, and of all modules below folders: what was made by
+    other code, or of another file, is known by another hash."""
+    files = (
+        file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])
+    )
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -5,7 +5,6 @@ The key holds a hash of every module that reading and cutting may pass through: 
 An npz without objects: no pickle, and a damaged one is made again.
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from annotated_types import Ge
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.json_records import read_json
 from kneel_lib.errors import KneelError
-from kneel_lib.files import load_arrays, write_arrays
+from kneel_lib.files import contents_hash, load_arrays, write_arrays
 
 LIBRARY = Path(__file__).parent.parent
 
@@ -42,9 +41,7 @@ def remember(folder: Path, name: str, make: Callable[[], Cohort]) -> Cohort:
 @cache
 def readers_hash(library: Path = LIBRARY) -> str:
     """Twelve hexadecimal digits of the source of all that reads and cuts: this room, what it samples with."""
-    ground = library / "imaging.py", library / "landmarks.py"
-    modules = sorted((library / "data").glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in (*modules, *ground))).hexdigest()[:12]
+    return contents_hash(library / "data", library / "imaging.py", library / "landmarks.py")
 
 
 def save(cohort: Cohort, path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import landmarks
+from kneel_lib.data.subjects import names_a_subject
 from kneel_lib.errors import KneelError
 
 COLUMNS = ("subject_id", "side", "kl", "split", "mm_per_px")
@@ -96,6 +97,7 @@ def check_table(cohort: Cohort) -> None:
     bad = {
         "a side other than L or R": ~knees["side"].isin(["L", "R"]),
         "no subject": knees["subject_id"].isna(),
+        "a subject that is neither a number nor a name": ~knees["subject_id"].map(str).map(names_a_subject),
         "a split other than train, val or test": ~knees["split"].isin(SPLITS),
         "a KL grade outside 0 to 4": ~knees["kl"].isin(range(5)),
         "a pixel spacing outside 0.05 to 2 mm": ~pd.to_numeric(knees["mm_per_px"], errors="coerce").between(

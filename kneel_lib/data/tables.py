@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib.data.cohort import SPLITS
+from kneel_lib.data.subjects import names_a_subject
 from kneel_lib.errors import KneelError
 from kneel_lib.files import last_line
 
@@ -83,17 +84,6 @@ def matching(pattern: str, allowed: str, **how: bool) -> Rule:
 def satisfying(test: Callable[[str], bool], allowed: str, **how: bool) -> Rule:
     """Text of which `test(text)` is true."""
     return Rule(TEXT, allowed, lambda cells: cells.map(test), **how)
-
-
-def names_a_subject(text: str) -> bool:
-    """Whether a text may name a subject: up to 18 digits, or a word that no program takes for a number."""
-    if re.fullmatch(r"[0-9]{1,18}", text):
-        return True
-    try:
-        float(text)
-    except ValueError:
-        return re.fullmatch(r"\w[\w .+-]{0,63}", text) is not None
-    return False
 
 
 SUBJECT = satisfying(

@@ -3,9 +3,10 @@ so that any hospital can bring a set.
 
 A region is a polyline along one bone's landmarks in pixels of the file (tibia: 9 points, femur: 7), lateral
 to medial or the other way round. Its region_attributes name the bone and the side: {"bone": "tibia", "side":
-"R", "kl": "2", "subject": "17"}; kl and subject may be left out (then the grade is unknown, the file is the
-subject). Its file_attributes may name the source, {"source": "knee.dcm"}, where what is annotated is a
-picture of a file that VIA cannot show: then the source is read, whose pixels lie where the picture's do.
+"R", "kl": "2", "subject": "17"}; kl and subject may be left out (then the grade is unknown, and the file's
+`subject_of` its file). Its file_attributes may name the source, {"source": "knee.dcm"}, where what is
+annotated is a picture of a file that VIA cannot show: then the source is read, whose pixels lie where the
+picture's do.
 """
 
 import json
@@ -25,7 +26,8 @@ from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.data.json_records import read_json
 from kneel_lib.data.oai import CutKnee, check_inside, gather, knee_picture
 from kneel_lib.data.radiographs import read_radiograph
-from kneel_lib.data.tables import PATH, Rule, Schema, names_a_subject, read_table, said
+from kneel_lib.data.subjects import names_a_subject, subject_of
+from kneel_lib.data.tables import PATH, Rule, Schema, read_table, said
 from kneel_lib.errors import KneelError
 from kneel_lib.files import inside, write_text
 from kneel_lib.processes import pool
@@ -119,8 +121,8 @@ def read_via(path: Path | str) -> dict[tuple[str, str], tuple[str, int, np.ndarr
                 f"{said(attributes)}"
             )
         key = filename, SIDES[side]
-        subject = described.subject if described.subject not in (None, "") else filename
-        if subject is not filename and not names_a_subject(str(subject)):
+        subject = described.subject if described.subject not in (None, "") else subject_of(filename)
+        if not names_a_subject(str(subject)):
             raise KneelError(
                 f"{place}, column region_attributes, subject: {said(subject)}, allowed is a number or a name"
             )

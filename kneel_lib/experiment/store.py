@@ -103,7 +103,10 @@ def load_run(folder: Path) -> Run:
     try:
         spec, manifest = (json.loads((folder / f"{name}.json").read_text()) for name in ("spec", "manifest"))
         check_files(folder, manifest)
-        history, predictions = (pd.read_csv(folder / f"{name}.csv") for name in ("history", "predictions"))
+        history, predictions = (
+            pd.read_csv(folder / f"{name}.csv", keep_default_na=False, na_values=[""])
+            for name in ("history", "predictions")
+        )
         run = Run(folder, from_data(spec), manifest, history, predictions)
         if folder.parts[-4:] != run.spec.address.parts:
             raise ValueError(f"its spec.json is that of {run.spec.address}")

@@ -4,8 +4,8 @@ grey ROIs in, landmarks in ROI pixels out, nothing left to do around them."""
 import json
 import logging
 import warnings
-import zlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from kneel_lib import paths
 from kneel_lib.data.rois import Rois
 from kneel_lib.errors import KneelError
-from kneel_lib.files import write_whole
+from kneel_lib.files import contents_hash, write_whole
 from kneel_lib.network import training
 from kneel_lib.network.hourglass import map_deviation
 from kneel_lib.pipeline.predictors import VIEWS_MM, Network
@@ -59,15 +59,29 @@ def export(network: Network, path: Path | str) -> Path:
         )
     model = program.model_proto
     onnx.helper.set_model_props(
-        model, {"roi": json.dumps({"size_px": network.size_px, "spacing_mm": network.spacing_mm})}
+        model,
+        {
+            "roi": json.dumps(
+                {"size_px": network.size_px, "spacing_mm": network.spacing_mm, "grey": network.grey}
+            )
+        },
     )
     write_whole(Path(path), lambda temporary: onnx.save(model, temporary))
     return Path(path)
 
 
 def cached(path: Path) -> Path:
-    """Where the ONNX file of a pretrained network is kept; other weights have another place."""
-    return paths.cache() / "onnx" / f"{path.stem}-{zlib.crc32(path.read_bytes()):08x}.onnx"
+    """Where the ONNX file of a pretrained network is kept; other weights, and other code or another torch to
+    write it with, have another place."""
+    return paths.cache() / "onnx" / f"{path.stem}-{contents_hash(path)}-{writers_hash()}.onnx"
+
+
+@cache
+def writers_hash() -> str:
+    """What an ONNX file depends on but for the weights."""
+    room = Path(__file__).parent
+    code = contents_hash(room.parent / "network", room / "predictors.py", Path(__file__))
+    return f"{code}-torch{torch.__version__.split('+')[0]}"
 
 
 def can_run(folder: Path, write: bool) -> bool:
@@ -90,12 +104,13 @@ def load_all(kind: str, folder: Path, threads: int = 0) -> list["OnnxNetwork"]:
 
 @dataclass(frozen=True)
 class OnnxNetwork:
-    """An exported network in onnxruntime, in a `predictors.Network`'s place."""
+    """An exported network in onnxruntime, in a `predictors.Network`'s place; its maps are not to be had."""
 
     session: Any
     size_px: int
     spacing_mm: float
     views_mm: tuple = VIEWS_MM
+    grey: str = "normalised"
 
     def answer(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """As `predictors.Network.answer`."""
@@ -123,9 +138,9 @@ def load(path: Path | str, threads: int = 0) -> OnnxNetwork:
     options.intra_op_num_threads = threads
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        size = json.loads(session.get_modelmeta().custom_metadata_map["roi"])
+        roi = json.loads(session.get_modelmeta().custom_metadata_map["roi"])
+        return OnnxNetwork(session, roi["size_px"], roi["spacing_mm"], grey=roi["grey"])
     except (KeyError, ValueError, Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NoSuchFile) as error:
         raise KneelError(
             f"{path} is no exported network of this package ({str(error).splitlines()[0]})"
         ) from None
-    return OnnxNetwork(session, size["size_px"], size["spacing_mm"])

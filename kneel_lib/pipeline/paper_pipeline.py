@@ -30,7 +30,8 @@ from kneel_lib.pipeline.quality import RAREST, SPREAD_LIMIT_MM, shape_distance
 BILATERAL_MM = 220.0
 
 Networks = Collection[Any]
-"""Anything like `predictors.Network`: a trained network, voting forests, an exported network."""
+"""Anything like `predictors.Network`: trained networks, exported ones, voting forests; ROI localisation asks
+for maps, which trained ones alone have."""
 
 
 SIDE_RATIO = 1.2

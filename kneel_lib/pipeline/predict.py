@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from joblib import delayed, effective_n_jobs
 
+from kneel_lib.data.cache import LIBRARY
 from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError, unforeseen
-from kneel_lib.files import make_writable, sweep, write_text, write_whole
+from kneel_lib.files import contents_hash, make_writable, sweep, write_text, write_whole
 from kneel_lib.pipeline import onnx_export
 from kneel_lib.pipeline.answer_tables import write_tables
 from kneel_lib.pipeline.input_files import ANSWERS, find_files, printable, written_path
@@ -30,6 +31,7 @@ from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import locate, overlay
 from kneel_lib.pipeline.measurement_table import described_measurements
 from kneel_lib.pipeline.pretrained import FOLDER, load_networks
+from kneel_lib.pipeline.quality import TRUST
 from kneel_lib.processes import pool
 from kneel_lib.progress import Progress
 
@@ -41,6 +43,9 @@ NEEDED = ("landmarks", "search")
 
 MANY = 200
 """From so many files on, writing the networks for onnxruntime (most of a minute, once) is worth it."""
+
+UNCALIBRATED = "trust, ellipses and intervals were calibrated for the networks that came along, not for these"
+"""What an answer of other networks says of itself."""
 
 ATTEMPTS = 3
 """How often processes may be killed before the files that are left are given up."""
@@ -60,8 +65,17 @@ class Asked:
 
     @cached_property
     def question(self) -> list[Any]:
-        """What an answer depends on but for the file, as plain data: another question, another answer."""
-        return [self.mm_per_px, self.side, sorted(path.name for path in self.weights.glob("*.safetensors"))]
+        """What an answer depends on but for the file, as plain data: another question, another answer.
+        Weights, calibration and code count by what they hold; the networks' names come last."""
+        networks = sorted(self.weights.glob("*.safetensors"))
+        made_by = contents_hash(*networks, *filter(Path.is_file, [TRUST]), LIBRARY)
+        return [self.mm_per_px, self.side, made_by, [path.name for path in networks]]
+
+    @cached_property
+    def calibrated(self) -> bool:
+        """Whether trust and regions were calibrated for these networks, which are those that came along."""
+        ours, theirs = (sorted(folder.glob("*.safetensors")) for folder in (FOLDER, self.weights))
+        return contents_hash(*ours) == contents_hash(*theirs)
 
 
 def load_pretrained(folder: Path = FOLDER) -> Networks:
@@ -241,6 +255,8 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
     try:
         networks = networks_of(asked.weights, asked.fast)
         radiograph, knees = predict_file(file, networks, asked.mm_per_px, asked.side)
+        if not asked.calibrated:
+            knees = [replace(knee, notes=(*knee.notes, UNCALIBRATED)) for knee in knees]
         entry["knees"] = [described(name, knee) for knee in knees]
         entry["spacing_from"] = radiograph.spacing_from
         picture = overlay(radiograph, knees)

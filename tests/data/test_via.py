@@ -8,6 +8,7 @@ from PIL import Image
 from kneel_lib import landmarks
 from kneel_lib.data import oai, radiographs, via
 from kneel_lib.data.folds import make_folds
+from kneel_lib.data.subjects import names_a_subject, subject_of
 from kneel_lib.errors import KneelError
 from kneel_lib.simulation import population
 
@@ -209,3 +210,16 @@ def test_the_bones_of_a_knee_agree_on_its_subject_and_grade(folder, tmp_path, at
     write_with_attributes(folder, tmp_path / "bad.csv", attributes)
     with pytest.raises(KneelError, match="have different kl or subject"):
         via.read_via(tmp_path / "bad.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["scans/left knees/k0.png", "IMG(0).png", f"{'x' * 80}.png", "1e5", "Knie äö.png"]
+)
+def test_a_file_without_a_subject_has_one_that_every_table_holds(folder, tmp_path, name):
+    table = pd.read_csv(folder / "via.csv").groupby("filename").head(2).iloc[:2]
+    attributes = [json.loads(text) for text in table["region_attributes"]]
+    unnamed = [json.dumps({**each, "subject": ""}) for each in attributes]
+    table.assign(filename=name, region_attributes=unnamed).to_csv(tmp_path / "via.csv", index=False)
+    ((_, (subject, _, _)),) = via.read_via(tmp_path / "via.csv").items()
+    assert names_a_subject(subject) and subject != subject_of(f"{name} ")
+    assert (subject == name) == names_a_subject(name)

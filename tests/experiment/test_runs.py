@@ -14,6 +14,7 @@ import torch
 from conftest import say
 
 from kneel_lib import paths
+from kneel_lib.data.cohort import check_cohort
 from kneel_lib.data.folds import LEAST_KNEES, choose_labels, make_folds, split_rows
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
@@ -271,6 +272,23 @@ def test_a_fold_that_is_not_there(cohort, store):
     for fold in (7, -1, "first"):
         with pytest.raises(KneelError, match=f"fold {fold} does not exist"):
             runs.get_run(SETTINGS["mean_shape"], TINY, cohort, fold)
+
+
+@pytest.mark.parametrize("subject", ["NA", "null", "None"])
+def test_a_run_keeps_a_subject_whose_name_reads_like_nothing(crops, store, subject):
+    knees = crops.knees.astype({"subject_id": str})
+    held = runs.get_run(SETTINGS["mean_shape"], PROFILES["smoke"], crops, 0).predictions["subject_id"].iloc[0]
+    knees.loc[knees["subject_id"] == str(held), "subject_id"] = subject
+    named = replace(crops, name="mine", knees=knees)
+    tables = [runs.get_run(SETTINGS["mean_shape"], PROFILES["smoke"], named, fold) for fold in range(5)]
+    assert sum((table.predictions["subject_id"] == subject).any() for table in tables) == 1
+
+
+def test_a_cohort_refuses_a_subject_that_no_table_can_hold(crops):
+    knees = crops.knees.astype({"subject_id": str})
+    knees.loc[knees.index[0], "subject_id"] = "scans/k0.png"
+    with pytest.raises(KneelError, match="scans/k0.png.* has a subject that is neither a number nor a name"):
+        check_cohort(replace(crops, knees=knees))
 
 
 def test_folds_keep_subjects_together_and_cover_every_knee_once(cohort):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from conftest import TINY, untrained_run
 from PIL import Image
 
+from kneel_lib.data.cache import LIBRARY
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.rows import NORMALISED, SEARCH
@@ -295,6 +297,40 @@ def test_resuming_with_another_spacing_or_side_looks_again(folder, weights, tmp_
             "as it was"
             not in predict.predict_all(folder, out, weights=weights, resume=True, **asked).values()
         )
+
+
+@pytest.mark.parametrize("changed", ["weights", "calibration", "code"])
+def test_what_an_answer_depends_on_is_part_of_the_question(weights, tmp_path, monkeypatch, changed):
+    shutil.copytree(weights, tmp_path / "weights")
+    shutil.copytree(LIBRARY / "pipeline", tmp_path / "code" / "pipeline")
+    (tmp_path / "trust.json").write_text("{}")
+    monkeypatch.setattr(predict, "LIBRARY", tmp_path / "code")
+    monkeypatch.setattr(predict, "TRUST", tmp_path / "trust.json")
+    first, again = (predict.Asked(tmp_path, weights=tmp_path / "weights").question for _ in range(2))
+    assert first == again
+    network = next((tmp_path / "weights").glob("*.safetensors"))
+    files = {
+        "weights": network,
+        "calibration": tmp_path / "trust.json",
+        "code": tmp_path / "code/pipeline/look.py",
+    }
+    with open(files[changed], "ab") as file:
+        file.write(b"\n")
+    assert predict.Asked(tmp_path, weights=tmp_path / "weights").question != first
+
+
+def test_an_answer_of_other_networks_says_for_which_ones_trust_was_calibrated(
+    cohort, weights, tmp_path, monkeypatch
+):
+    picture = tmp_path / "knee.png"
+    Image.fromarray(cohort.images[0]).save(picture)
+    ours = predict.answer("knee.png", picture, predict.Asked(tmp_path / "out", 0.5))
+    monkeypatch.setattr(predict, "FOLDER", weights)  # as if others had come along
+    theirs = predict.answer(
+        "knee.png", picture, predict.Asked(tmp_path / "out", 0.5, weights=pretrained.FOLDER)
+    )
+    for entry, said in ((ours, False), (theirs, True)):
+        assert [predict.UNCALIBRATED in knee["notes"] for knee in entry["knees"]] == [said]
 
 
 @pytest.mark.trains
