@@ -42,8 +42,12 @@ class CloseUp:
         return float(x), float(y)
 
     def picture(self, radiograph: Radiograph) -> bytes:
-        """The square as a JPEG."""
-        square = stretch(cut(radiograph.grey, np.array(self.origin_px), self.step_px, SIZE_PX), CONTRAST)
+        """The square as a JPEG, black beyond the picture's border."""
+        grey = radiograph.grey.astype(np.float32)
+        inside = np.ones_like(grey) if radiograph.inside is None else radiograph.inside.astype(np.float32)
+        place = np.array(self.origin_px), self.step_px, SIZE_PX
+        square, shown = cut(grey - grey.min(), *place), cut(inside, *place) > 0.5
+        square = stretch(square, CONTRAST, shown if shown.any() else None)
         return cv2.imencode(".jpg", square, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
 
     def marks(self, found: Knee, knee: Knee) -> list[dict[str, Any]]:

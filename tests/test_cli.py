@@ -1,8 +1,11 @@
 """The command line with arguments that are wrong: one line that says what, where and what to do, and nothing is made."""
 
+from importlib import import_module
+
 import pytest
 
 from kneel_lib.cli import main, parse
+from kneel_lib.paths import ROOT
 
 
 @pytest.mark.parametrize(
@@ -85,3 +88,23 @@ def test_what_is_unknown_or_does_not_belong_together_is_one_line(line, message, 
     assert main(line.split()) == 1
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and said[0].startswith("error: ") and message in said[0]
+
+
+@pytest.mark.parametrize(
+    "study, line, message",
+    [
+        ("speed", "--profiles nope", "unknown profile 'nope'"),
+        ("rerun", "no_such_row", "no_such_row"),
+    ],
+)
+def test_a_study_says_what_is_wrong_in_one_line(study, line, message, store, capsys):
+    assert import_module(f"studies.{study}.__main__").main(line.split()) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1 and said[0].startswith("error: ") and message in said[0]
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "studies").glob("*/__main__.py")), ids=lambda path: path.parent.name
+)
+def test_every_study_answers_through_the_command_lines_own_way(path):
+    assert "return carry_out(" in path.read_text() and "sys.exit(main())" in path.read_text()

@@ -118,6 +118,26 @@ def test_interval_of_clustered_knees_is_wider_than_of_independent_ones():
     assert clustered[2] - clustered[1] > 1.2 * (independent[2] - independent[1])
 
 
+def test_one_subject_has_a_mean_and_no_interval():
+    mean, *others = paired_difference([1, 2], [0, 0], [7, 7])
+    assert mean == 1.5 and np.isnan(others).all(), "two knees of one person say nothing of another"
+    mean, *others = mean_interval([1.0, np.nan], ["a", "b"])
+    assert mean == 1 and np.isnan(others).all()
+    assert np.isnan(mean_interval([], [])).all()
+
+
+def test_a_subject_of_whom_nothing_is_known_changes_no_interval():
+    values, subjects = np.random.default_rng(0).normal(0, 1, 20), np.arange(20)
+    more = mean_interval([*values, np.nan, np.nan], [*subjects, 100, 101])
+    assert more == mean_interval(values, subjects)
+    assert paired_difference([*values, np.nan], np.zeros(21), [*subjects, 100])[3] > 2 / (DRAWS + 1)
+
+
+@pytest.mark.parametrize("values", [[0.1], [np.nan, 0.1], [0.1, 0.2, np.nan]])
+def test_trainings_that_are_too_few_or_unknown_have_no_p(values):
+    assert np.isnan(over_trainings(values)[1:]).all()
+
+
 def test_pairing_sees_what_two_intervals_hide():
     """A constant gain of 0.05 mm under a spread of 1 mm between knees: certain when paired, invisible when not."""
     random = np.random.default_rng(0)

@@ -37,9 +37,10 @@ def pixel_spacing(path: Path | str, dataset: Any, given: float | None = None, ne
         if pair and tag not in usable
     )
     calibrated = text(path, dataset, "PixelSpacingCalibrationType") in CALIBRATIONS
-    if calibrated and "PixelSpacing" in usable:
+    pair = usable.get("PixelSpacing")
+    if calibrated and pair and (given is None or in_range(pair)):
         origin = "PixelSpacing (calibrated)"
-        return checked_spacing(path, origin, usable["PixelSpacing"]), origin, notes
+        return checked_spacing(path, origin, pair), origin, notes
     notes += contradiction(usable, factor)
     for tag, pair in usable.items():
         if given is not None and not in_range(pair):

@@ -271,6 +271,11 @@ def cut_file(
     return cuts
 
 
+def via_csv(rows: list[dict[str, Any]]) -> str:
+    """The text of a VIA csv from `via_rows`."""
+    return pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False)
+
+
 def write_via(path: Path | str, rows: list[dict[str, Any]]) -> None:
     """A VIA csv from `via_rows`, written whole or not at all."""
-    write_text(path, pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))
+    write_text(path, via_csv(rows))

@@ -199,7 +199,7 @@ def from_scratch(setting: Setting) -> Setting:
 
 
 def find_setting(name: str) -> Setting:
-    """The setting of this name, a row, "roi" or "search"; `KneelError` names the known ones."""
+    """The setting of this name, a row, "roi", "search" or "pseudo"; `KneelError` names the known ones."""
     return find(name, NAMED, "setting")
 
 

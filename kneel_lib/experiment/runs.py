@@ -19,7 +19,6 @@ import torch
 
 from kneel_lib import metrics, paths
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.folds import choose_labels, split_rows, take_knees
 from kneel_lib.data.rois import CENTRES, Rois
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment.methods import METHODS, WORKING_FILES, Task, cut_as
@@ -29,7 +28,7 @@ from kneel_lib.experiment.provenance import PIECES, UNKNOWN, as_manifest, begin_
 from kneel_lib.experiment.settings import Setting
 from kneel_lib.experiment.spec import RunSpec, as_data, beginning_of, plan
 from kneel_lib.experiment.store import FILES, WEIGHTS, Run, described_files, find_run, load_run
-from kneel_lib.experiment.trained import load_network
+from kneel_lib.experiment.trained import knees_of, load_network
 from kneel_lib.files import locked, make_folder, write_text
 from kneel_lib.network import checkpoint
 from kneel_lib.network.precision import precision
@@ -74,18 +73,6 @@ def get_planned(
         return make_run(spec, known, held_out, device, before)
 
     return find_or_make(spec, make, weights)
-
-
-def knees_of(spec: RunSpec, cohort: Cohort, source: Cohort | None) -> tuple[Cohort, Cohort]:
-    """(knees to train on, knees to try) of a run."""
-    tried = take_knees(cohort, spec.profile.knees)
-    if spec.kind == "transfer":
-        assert source is not None, "a transfer is planned with its source"
-        return take_knees(source, spec.profile.knees), tried
-    known, held_out = split_rows(tried, spec.held_out)
-    if spec.labels is not None:
-        known = choose_labels(known, spec.labels, spec.seed)
-    return tried.select(known), tried.select(held_out)
 
 
 def starting_run(spec: RunSpec, cohort: Cohort, device: str) -> Run | None:

@@ -45,7 +45,7 @@ class Setting:
         schedule: "constant", "one_cycle" (then learning_rate is its peak) or "ema": constant, and the run
             ends with the exponential moving average (EMA) of the weights.
         ema_decay: of that average, a step; under "constant" it is kept beside the last weights. 0.98 looks
-            back over about fifty steps, an epoch of `study`, 0.995 over two hundred.
+            back over about fifty steps, two epochs of `study`, 0.995 over two hundred.
         picked: keep the epoch with the least error on the held-out fold, as the released code does; an
             ablation that shows how optimistic this is, never used otherwise.
         epoch_share: of the profile's epochs, for a row whose epochs cost more, or one that is trained longer.

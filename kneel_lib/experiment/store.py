@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from kneel_lib import paths
 from kneel_lib.data.crops import sha256
@@ -301,13 +302,14 @@ def record(
             new.setdefault(record_of(run.spec), []).append(run)
     refused: list[Run] = []
     why: dict[str, str] = {}
-    for path, runs in new.items():
-        before = list(recorded_in(path).values())
-        why |= faults(runs, before)
-        refused += [run for run in runs if run.spec.hash in why]
-        new[path] = [run for run in runs if run.spec.hash not in why]
-        if new[path]:
-            write_record(path, [*before, *new[path]])
+    with FileLock(listing().with_name(".manifest.csv.lock")):  # files and manifest change together
+        for path, runs in new.items():
+            before = list(recorded_in(path).values())
+            why |= faults(runs, before)
+            refused += [run for run in runs if run.spec.hash in why]
+            new[path] = [run for run in runs if run.spec.hash not in why]
+            if new[path]:
+                write_record(path, [*before, *new[path]])
     if refused:
         raise KneelError(refusal(refused, why))
     return [replace(run, folder=path) for path, runs in new.items() for run in runs]

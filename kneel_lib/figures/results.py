@@ -42,7 +42,7 @@ def cumulative_errors(
     axes: Axes | None = None,
 ) -> tuple[Figure, pd.DataFrame]:
     """(figure, table): share of knees whose bone-mean error (over `bones`' landmarks) is within r, a line for
-    each name; a knee without errors never is.
+    each name; a knee without errors never is, a bone without is left out.
 
     predictions_by_name: {label: (errors (n, 16), subjects)}. paper_points: {label: {r: PCK}} drawn as
     markers. Bands are 95 % intervals (bootstrap over subjects).
@@ -54,7 +54,7 @@ def cumulative_errors(
     for label, (errors, subjects) in predictions_by_name.items():
         scored = metrics.bone_errors(metrics.lost_outside(errors), bones)
         rows += [
-            (label, radius, *mean_interval(100.0 * (scored <= radius), subjects, draws=400))
+            (label, radius, *mean_interval(metrics.within(scored, radius), subjects, draws=400))
             for radius in radii
         ]
     table = pd.DataFrame(rows, columns=["line", "radius_mm", "pck", "low", "high"])

@@ -4,6 +4,7 @@ VIA shows no DICOM, so what it opens are pictures of the files, pixel for pixel,
 is a picture of. What is saved there is read by `data.via.load_via` with the folder of the files themselves.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 
 from kneel_lib.data.crops import sha256
 from kneel_lib.data.radiographs import read_radiograph
-from kneel_lib.data.via import via_rows, write_via
+from kneel_lib.data.via import via_csv, via_rows
 from kneel_lib.errors import KneelError
 from kneel_lib.files import write_text, write_whole
 from kneel_lib.pipeline.input_files import written_path
@@ -41,25 +42,36 @@ def write_tables(rows: list[dict[str, Any]], output: Path) -> None:
     """via.csv and the project via.json of all rows, beside their pictures. Raises `KneelError`, and writes
     neither, where one was changed since it was written: a person's corrections are not made twice."""
     folder = output / FOLDER
-    table, whole = folder / "via.csv", folder / "via.json"
-    for path in (table, whole):
-        if path.is_file() and read_written(output).get(path.name) != sha256(path):
+    texts = {
+        folder / "via.csv": via_csv(rows),
+        folder / "via.json": json.dumps(project(rows), indent=1) + "\n",
+    }
+    written = read_written(output)
+    for path in texts:
+        if path.is_file() and sha256(path) not in written.get(path.name, ()):
             raise KneelError(
                 f"{path} was changed after it was written, corrected perhaps: it is left as it is; move it "
                 "away, or give another folder (--output)"
             )
-    write_via(table, rows)
-    write_text(whole, json.dumps(project(rows), indent=1) + "\n")
-    write_text(output / WRITTEN, json.dumps({path.name: sha256(path) for path in (table, whole)}) + "\n")
+    hashes = {path.name: hashlib.sha256(text.encode()).hexdigest() for path, text in texts.items()}
+    before = {name: written.get(name, [])[-1:] for name in hashes}  # whatever ends this leaves known files
+    write_text(output / WRITTEN, json.dumps({name: [*before[name], hashes[name]] for name in hashes}) + "\n")
+    for path, text in texts.items():
+        write_text(path, text)
 
 
-def read_written(output: Path) -> dict[str, str]:
-    """{table: hash} as they were written last; empty where that is not known."""
+def read_written(output: Path) -> dict[str, list[str]]:
+    """{table: hashes} that it may have if nobody changed it; empty where that is not known."""
     try:
         found = json.loads((output / WRITTEN).read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    entries = found.items() if isinstance(found, dict) else ()
+    return {
+        name: [known] if isinstance(known, str) else [str(each) for each in known]
+        for name, known in entries
+        if isinstance(known, str | list)
+    }
 
 
 def project(rows: list[dict[str, Any]]) -> dict[str, Any]:

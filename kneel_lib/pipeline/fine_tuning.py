@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from kneel_lib.data.cohort import Cohort
@@ -9,6 +10,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.experiment.runs import get_planned
 from kneel_lib.experiment.spec import RunSpec, plan
 from kneel_lib.experiment.store import Run
+from kneel_lib.files import write_whole
 from kneel_lib.pipeline.pretrained import FOLDER, read_network, write_pretrained
 
 NAME = "corrections"
@@ -19,8 +21,8 @@ LEAST_KNEES = 2
 
 @dataclass(frozen=True)
 class Schedule:
-    """How it is trained on: a few epochs with steps a tenth as long as those that the network was made by,
-    in batches that few knees fill more than once."""
+    """How it is trained on: a few epochs with steps a twentieth as long as the longest that the network was
+    made by, in batches that few knees fill more than once."""
 
     epochs: int = 10
     learning_rate: float = 1e-4
@@ -71,5 +73,5 @@ def write_weights(run: Run, folder: Path, weights: Path = FOLDER) -> Path:
     check_folder(run.spec, folder)
     path = write_pretrained(run, "landmarks", folder)
     for search in sorted(Path(weights).glob("search-*.safetensors")):
-        shutil.copyfile(search, folder / search.name)
+        write_whole(folder / search.name, partial(shutil.copyfile, search))
     return path

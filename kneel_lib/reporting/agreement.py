@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kneel_lib.errors import KneelError
+from kneel_lib.errors import KneelError, find
 from kneel_lib.reporting.statistics import mean_interval
 
 LIMIT = 1.96
@@ -30,7 +30,14 @@ def agreement_table(
     pairs = paired(ours, theirs)
     names = [name for name in ours if f"{name}_theirs" in pairs and name not in KEYS]
     rows = []
-    for name in names if measurements is None else measurements:
+    asked = (
+        names
+        if measurements is None
+        else [find(name, names, "measurement of both tables") for name in measurements]
+    )
+    if not asked:
+        raise KneelError("the tables have no measurement in common: columns of the same name are compared")
+    for name in asked:
         both = pairs.dropna(subset=[name, f"{name}_theirs"])
         if len(both) < LEAST_KNEES:
             raise KneelError(f"only {len(both)} knees have {name} in both tables: at least {LEAST_KNEES}")
@@ -42,7 +49,12 @@ def paired(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     """The knees of both tables, columns of the second with `_theirs` after their names."""
     first, second = (table.assign(subject_id=table["subject_id"].astype(str)) for table in (ours, theirs))
     renamed = second.rename(columns={name: f"{name}_theirs" for name in second if name not in KEYS})
-    pairs = first.merge(renamed, on=KEYS, validate="one_to_one")
+    for table, what in ((first, "the first"), (second, "the second")):
+        twice = table[table.duplicated(KEYS)]
+        if len(twice):
+            knee = dict(twice.iloc[0][KEYS])
+            raise KneelError(f"{what} table has {knee} twice: keep one visit of each knee")
+    pairs = first.merge(renamed, on=KEYS)
     if len(pairs) < LEAST_KNEES:
         raise KneelError(f"the tables have {len(pairs)} knees in common: at least {LEAST_KNEES} are needed")
     return pairs

@@ -147,9 +147,9 @@ def compare_predictions(
     """The rows of `comparison_table` of two predictions tables. No rows where the two share nothing.
 
     low_trainings, high_trainings, se_trainings, p: `statistics.over_trainings` of the pairs of trainings (a
-    fold and seed each), where there are two or more: what other trainings of these settings would have said.
-    low_subjects, high_subjects: the 95 % bootstrap over subjects: what other knees would have said of these
-    very networks. It does not know seed variance, and judges no setting.
+    fold and seed each), where they are of two folds or more: what other trainings of these settings would
+    have said. low_subjects, high_subjects: the 95 % bootstrap over subjects: what other knees would have said
+    of these very networks. It does not know seed variance, and judges no setting.
     """
     both, first, second = paired_errors(ours, theirs)
     if not len(both):
@@ -164,22 +164,23 @@ def compare_predictions(
         yield {
             "quantity": quantity,
             "knees": both.groupby(["subject_id", "side"]).ngroups,
-            **both_intervals(a, b, both["subject_id"], training, held_out_ratio),
+            **both_intervals(a, b, both["subject_id"], both["fold"], training, held_out_ratio),
             "p_holm": np.nan,
             "detectable": np.nan,
         }
 
 
 def both_intervals(
-    a: np.ndarray, b: np.ndarray, subjects: Any, training: np.ndarray, held_out_ratio: float
+    a: np.ndarray, b: np.ndarray, subjects: Any, folds: Any, training: np.ndarray, held_out_ratio: float
 ) -> dict[str, Any]:
     """Difference of a and b (n, k), with its intervals over trainings and over subjects.
 
-    training: (n,) which pair of trainings each row is of. Of a single one there is no interval over them.
+    training: (n,) which pair of trainings each row is of. Of a single fold there is no interval over them,
+    however many seeds it has: how much folds differ is not seen.
     """
     difference, low, high, _ = paired_difference(a, b, subjects)
     each = training_means(a - b, training)
-    found = over_trainings(each, held_out_ratio) if len(each) > 1 else (np.nan,) * 5
+    found = over_trainings(each, held_out_ratio) if len(set(folds)) > 1 else (np.nan,) * 5
     _, low_trainings, high_trainings, p, se = found
     return {
         "difference": difference,
@@ -227,8 +228,8 @@ def effects(comparisons: pd.DataFrame) -> pd.DataFrame:
 
 def verdict(row: Any) -> str:
     """Whether a comparison's MRE can be told from none: "yes", or what is missing."""
-    if row["trainings"] < 2:
-        return "not resolved: one training"
+    if np.isnan(row["p_holm"]):
+        return f"not resolved: one {'training' if row['trainings'] < 2 else 'fold'}"
     if row["p_holm"] <= LEVEL:
         return "yes"
     more = row["detectable"] - abs(row["low_trainings"] + row["high_trainings"]) / 2
@@ -268,8 +269,8 @@ def comparison_by_group(runs: list[Run], against: str = "wing") -> pd.DataFrame:
         named = {"setting": setting, "against": against, "cohort": cohort, "profile": profile}
         for kind, value, knees, columns in parts:
             a, b = (errors[knees][:, list(columns)] for errors in (first, second))
-            subjects, ratio = both["subject_id"][knees], held_out_ratio(group)
-            found = both_intervals(a, b, subjects, training[knees], ratio)
+            subjects, folds = (both[name][knees] for name in ("subject_id", "fold"))
+            found = both_intervals(a, b, subjects, folds, training[knees], held_out_ratio(group))
             rows.append({**named, "group": kind, "value": value, **found})
     return pd.DataFrame(rows, columns=BY_GROUP)
 

@@ -55,12 +55,12 @@ def ensemble(runs: list[Run]) -> dict[str, Any]:
     """The columns of `ensemble_table` of runs that held out the same knees."""
     answers = [run.chosen().sort_values(["subject_id", "side"]) for run in runs]
     points, errors = (np.stack([part(table) for table in answers]) for part in (points_of, errors_of))
-    apart = [np.linalg.norm(first - second, axis=2).mean() for first, second in combinations(points, 2)]
+    apart = [np.nanmean(np.linalg.norm(first - second, axis=2)) for first, second in combinations(points, 2)]
     together = error_of_mean(points, errors)
     difference = paired_difference(together, errors.mean(axis=0), answers[0]["subject_id"])
     return {
-        **{"count": len(runs), "knees": len(together), "each_mm": errors.mean()},
-        **{"apart_mm": np.mean(apart), "together_mm": together.mean()},
+        **{"count": len(runs), "knees": len(together), "each_mm": np.nanmean(errors)},
+        **{"apart_mm": np.mean(apart), "together_mm": np.nanmean(together)},
         **dict(zip(("difference", "low", "high"), difference)),
     }
 

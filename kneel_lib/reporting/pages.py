@@ -160,7 +160,9 @@ def cost_sentence(cost: pd.DataFrame) -> str:
         f"{row.mre_growth_mm:+.3f} mm (95 % {row.low:+.3f} to {row.high:+.3f}) at profile {row.profile}"
         for row in rows.itertuples()
     ]
-    return f"Without the truth the MRE of `best` changes by {'; '.join(parts)}, paired by knee."
+    return (
+        f"Without the truth the MRE of `best` changes by {'; '.join(parts)}, paired by knee." if parts else ""
+    )
 
 
 def simulated_sentence(table: pd.DataFrame) -> str:

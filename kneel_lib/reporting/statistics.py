@@ -33,14 +33,20 @@ def resampled_means(
     """(mean, (draws,) means): of the known entries, and of the same when subjects are drawn with replacement,
     each with all of its knees.
 
-    values: (n,) or (n, k), a row a knee; NaN is left out.
+    values: (n,) or (n, k), a row a knee; NaN is left out, and a subject of whom nothing is known is not
+    drawn. With fewer than two subjects there is nothing to draw: the means are NaN.
     """
-    names, index = np.unique(np.asarray(subjects), return_inverse=True)
-    values = np.asarray(values, float).reshape(len(index), -1)
-    known = ~np.isnan(values)
+    rows = np.asarray(values, float)
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    some = ~np.isnan(rows).all(axis=1)
+    rows, whose = rows[some], np.asarray(subjects)[some]
+    known = ~np.isnan(rows)
+    names, index = np.unique(whose, return_inverse=True)
+    if len(names) < 2:
+        return float(rows[known].mean()) if some.any() else np.nan, np.full(draws, np.nan)
     sums, counts = (
-        np.bincount(index, weights=rows, minlength=len(names))
-        for rows in (np.where(known, values, 0).sum(axis=1), known.sum(axis=1))
+        np.bincount(index, weights=each, minlength=len(names))
+        for each in (np.where(known, rows, 0).sum(axis=1), known.sum(axis=1))
     )
     drawn = subject_counts(len(names), draws, seed)
     return float(sums.sum() / counts.sum()), (drawn @ sums) / (drawn @ counts)
@@ -71,8 +77,9 @@ def paired_difference(
     """
     mean, means = resampled_means(np.asarray(first, float) - np.asarray(second, float), subjects, draws, seed)
     share = min((means <= 0).sum(), (means >= 0).sum())
+    p = np.nan if np.isnan(means).any() else min(2 * (share + 1) / (draws + 1), 1.0)
     low, high = np.percentile(means, [2.5, 97.5])
-    return mean, float(low), float(high), float(min(2 * (share + 1) / (draws + 1), 1.0))
+    return mean, float(low), float(high), float(p)
 
 
 def weighted_interval(
@@ -84,6 +91,8 @@ def weighted_interval(
     is then left out. subjects: (n,), whose each knee is.
     """
     names, index = np.unique(np.asarray(subjects), return_inverse=True)
+    if len(names) < 2:
+        return float(statistic(np.ones((1, len(index))))[0]), np.nan, np.nan
     values = statistic(subject_counts(len(names), draws, seed)[:, index])
     low, high = np.nanpercentile(values, [2.5, 97.5])
     return float(statistic(np.ones((1, len(index))))[0]), float(low), float(high)
@@ -107,8 +116,9 @@ class OverTrainings(NamedTuple):
 
 
 def over_trainings(values: ArrayLike, held_out_ratio: float = FIVE_FOLDS) -> OverTrainings:
-    """The mean of one value a training (two or more), such as the difference of two settings on the same
-    fold and seed, by the corrected resampled t test of Nadeau and Bengio (2003).
+    """The mean of one value a training, such as the difference of two settings on the same fold and seed, by
+    the corrected resampled t test of Nadeau and Bengio (2003); all but the mean is NaN of fewer than two
+    values, and where one of them is NaN.
 
     Trainings of a cross-validation share most of their knees, so that their mean varies by more than one
     n-th of what each does: s^2 (1 / n + held_out_ratio), with n - 1 degrees of freedom. That is exact where
@@ -119,6 +129,8 @@ def over_trainings(values: ArrayLike, held_out_ratio: float = FIVE_FOLDS) -> Ove
     """
     values = np.asarray(values, float)
     count, mean = len(values), float(np.mean(values))
+    if count < 2 or np.isnan(mean):
+        return OverTrainings(mean, *(np.nan,) * 4)
     se = float(values.std(ddof=1) * np.sqrt(1 / count + held_out_ratio))
     reach = float(stdtrit(count - 1, 1 - LEVEL / 2)) * se
     p = 2 * stdtr(count - 1, -abs(mean) / se) if se > 0 else float(mean == 0)

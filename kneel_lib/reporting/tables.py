@@ -88,7 +88,7 @@ def interval_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
             {**named, "folds": folds, "quantity": quantity, **interval("mean", values, subjects)}
             for quantity, values in quantities.items()
         ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns="setting cohort profile folds quantity mean low high".split())
 
 
 def interval(name: str, values: ArrayLike, subjects: ArrayLike) -> dict[str, float]:
@@ -100,7 +100,7 @@ def seed_table(runs: list[Run]) -> pd.DataFrame:
     """Seed variance: how the MRE of one setting on one fold differs from seed to seed, where there are two
     seeds or more. sd_mm: standard deviation over seeds."""
     keys = ["setting", "cohort", "profile", "fold"]
-    found = [described(run) | {"mre_mm": run.errors().mean()} for run in cross_validated(runs)]
+    found = [described(run) | {"mre_mm": np.nanmean(run.errors())} for run in cross_validated(runs)]
     groups = pd.DataFrame(found, columns=[*keys, "mre_mm"]).groupby(keys, sort=False)["mre_mm"]
     table = groups.agg(seeds="size", mre_mm="mean", sd_mm="std", least_mm="min", most_mm="max").reset_index()
     return table[table["seeds"] > 1].reset_index(drop=True)
@@ -134,7 +134,7 @@ def cost_without_truth(runs: list[Run]) -> pd.DataFrame:
         truth, image = (pooled_predictions(group, roi) for roi in ("truth", "image"))
         growth = interval("mre_growth_mm", errors_of(image) - errors_of(truth), truth["subject_id"])
         rows.append({"setting": setting, "cohort": cohort, "profile": profile, **growth})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns="setting cohort profile mre_growth_mm low high".split())
 
 
 def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:

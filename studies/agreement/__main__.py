@@ -6,6 +6,7 @@ and, on the true landmarks, straight lines between them in place of outlines: th
 definition's. The radiographs are drawn where they are not there yet, some minutes.
 """
 
+import argparse
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import landmarks, paths
+from kneel_lib.cli import carry_out
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.data.via import read_via
 from kneel_lib.errors import KneelError
@@ -35,7 +37,13 @@ Truth = dict[tuple[str, str], np.ndarray]
 not rounded to 0.3 mm as the published form of annotations is."""
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this study; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m studies.agreement", description=__doc__)
+    return carry_out(parser.parse_args(arguments), study)
+
+
+def study(options: argparse.Namespace) -> int:
     tables = [table for dataset in ("A", "B") for table in tables_of(dataset)]
     table = pd.concat(tables, ignore_index=True).assign(commit=commit())
     path = paths.RESULTS / "measurement_errors.csv"

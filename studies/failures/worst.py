@@ -66,14 +66,16 @@ def doubt_table(knees: pd.DataFrame) -> pd.DataFrame:
     validity_knees.csv."""
     counts: dict[str, Counter[int]] = {}
     for kl, doubts in zip(knees["kl"], knees["doubts"].fillna("")):
-        for reason in {plain(doubt) for doubt in doubts.split("; ") if doubt}:
+        for reason in dict.fromkeys(plain(doubt) for doubt in doubts.split("; ") if doubt):
             counts.setdefault(reason, Counter())[kl] += 1
     rows = [
         {"doubt": reason, "knees": sum(by.values())} | {f"KL {kl}": by[kl] for kl in range(5)}
         for reason, by in counts.items()
     ]
     columns = ["doubt", "knees", *(f"KL {kl}" for kl in range(5))]
-    return pd.DataFrame(rows, columns=columns).sort_values("knees", ascending=False, ignore_index=True)
+    return pd.DataFrame(rows, columns=columns).sort_values(
+        ["knees", "doubt"], ascending=[False, True], ignore_index=True
+    )
 
 
 OF_A_KNEE = (

@@ -101,8 +101,9 @@ def floor_rows(errors: dict[str, np.ndarray], cohort: Cohort, network: str = "be
 def removal_rows(
     said: dict[str, np.ndarray], cohort: Cohort, network: str = "best", seeds: list[np.ndarray] | None = None
 ) -> list[dict[str, Any]]:
-    """Rows "removed": the network's MRE as it is, and after one thing after the other is taken out: rounding
-    (in the square), a scale and a shift a knee as the other systems place it, and the part along the edge.
+    """Rows "removed": the network's MRE as it is, and after one thing after the other is taken out: a scale
+    and a shift a knee as the other systems place it, the part along the edge, and rounding (of what is left,
+    in the mean square, and the mean in proportion to its root).
 
     said: {setting: (n, 16, 2) mm}. The registration of each knee is judged by systems that the network takes
     no part in.
@@ -114,12 +115,12 @@ def removal_rows(
     placed = (
         fit_votes(others / px, crops.offsets_mm, crops.truth.inverted).landmarks_px(crops.offsets_mm) * px
     )
-    rounding = np.random.default_rng(SEED).uniform(-ROI_SPACING_MM / 2, ROI_SPACING_MM / 2, truth.shape)
     whole = np.linalg.norm(answer - truth, axis=2)
     moved = centred(answer - placed)
     registered = np.linalg.norm(moved, axis=2)
     across, _ = outlines.split_errors(placed + moved, placed)
-    rounded = np.sqrt(np.maximum(across**2 - (rounding[..., 0] ** 2).mean(), 0))
+    square, rounding = (across**2).mean(), ROI_SPACING_MM**2 / 12
+    rounded = np.abs(across) * np.sqrt(max(square - rounding, 0) / square)
     steps = [
         ("as it is", whole),
         ("less a scale and a shift a knee, as others place it", registered),

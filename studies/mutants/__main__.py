@@ -26,6 +26,7 @@ from cosmic_ray.mutating import mutate_and_test
 from cosmic_ray.work_db import WorkDB, use_db
 from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem
 
+from kneel_lib.cli import carry_out
 from kneel_lib.errors import KneelError, find
 from kneel_lib.files import write_text
 from kneel_lib.paths import RESULTS, ROOT
@@ -50,14 +51,18 @@ COLUMNS = ["module", "line", "operator", "occurrence", "noticed", "change"]
 TABLE = RESULTS / "mutants.csv"
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.mutants", description=__doc__)
     parser.add_argument("--sample", type=int, default=72)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--modules", nargs="+", default=list(MODULES))
+    parser.add_argument("--modules", nargs="+", choices=list(MODULES), default=list(MODULES))
     parser.add_argument("--table", type=Path, default=TABLE)
     parser.add_argument("--resume", action="store_true")
-    chosen = parser.parse_args()
+    return carry_out(parser.parse_args(arguments), study)
+
+
+def study(chosen: argparse.Namespace) -> int:
     path = chosen.table.absolute()
     with tempfile.TemporaryDirectory(prefix="kneel-mutants-") as folder:
         copy_checkout(Path(folder))
@@ -65,6 +70,7 @@ def main() -> None:
         os.environ["PYTHONPATH"] = folder  # so that the tests import the copy
         table = try_sample(chosen.modules, chosen.sample, chosen.seed, path, chosen.resume)
     print(shares(table).to_string(index=False))
+    return 0
 
 
 def copy_checkout(folder: Path) -> None:
@@ -151,7 +157,4 @@ def shares(table: pd.DataFrame) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KneelError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from kneel_lib import paths
+from kneel_lib.data.crops import TABLES
 from kneel_lib.errors import KneelError
 from kneel_lib.files import load_arrays, write_arrays, write_text
 from kneel_lib.progress import Progress
@@ -122,11 +123,9 @@ def as_table(crops, placement, check_mm):
 
 def write_registration(table, path):
     """The table as csv, whole or not at all;
-    `KneelError` if it would go over the one that the study stands on."""
-    if Path(path).resolve() == (paths.DATA / "oai_crops_registration.csv").resolve():
-        raise KneelError(
-            f"{path} is the table that every recorded run stands on: write beside it and compare first"
-        )
+    `KneelError` if it would go over one that recorded runs stand on."""
+    if Path(path).resolve() in {(paths.DATA / name).resolve() for name in TABLES.values()}:
+        raise KneelError(f"{path} is a table that recorded runs stand on: write beside it and compare first")
     write_text(path, table.to_csv(index=False))
     return Path(path)
 

@@ -17,6 +17,7 @@ not change its time.
 import argparse
 import os
 import shutil
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from kneel_lib.cli import carry_out
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.profiles import PROFILES, ROI_PROFILES, find_profile
 from kneel_lib.experiment.rows import BEST, ROI
@@ -251,7 +253,8 @@ def inference(cohort, rounds, files, slow):
     measures.record(pd.DataFrame(rows).assign(what="infer", machine=measures.machine()))
 
 
-def main():
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of this study; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m studies.speed",
         description=__doc__,
@@ -263,13 +266,17 @@ def main():
     parser.add_argument("--files", type=int, default=1000, help="of the folder that inference is timed on")
     parser.add_argument("--no-compile", action="store_true", help="leave out the rungs that compile first")
     parser.add_argument("--cohort", default="auto")
-    options = parser.parse_args()
+    return carry_out(parser.parse_args(arguments), study_speed)
+
+
+def study_speed(options: argparse.Namespace) -> int:
     torch.set_num_threads(os.cpu_count() or 1)  # of the rungs of one process
-    cohort, study = load_cohort(options.cohort), find_profile("study")
+    study = find_profile("study")
     profiles = [
         replace(find_profile(name), batch=BATCH_AT_PAPER) if name == "paper" else find_profile(name)
         for name in options.profiles
     ]
+    cohort = load_cohort(options.cohort)
     compiling = precision("cpu") == "bf16" and not options.no_compile
     recipes = (*training_speed.LADDER, training_speed.COMPILED) if compiling else training_speed.LADDER
     work = {
@@ -283,7 +290,8 @@ def main():
     }
     for part in options.parts:
         work[part]()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import landmarks, paths
+from kneel_lib.cli import carry_out
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.runs import commit
@@ -45,7 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--spacing", type=float, help="tell the spacing, in mm a pixel")
     parser.add_argument("--trust", action="store_true", help="calibrate the trust, in place of the table")
-    options = parser.parse_args(arguments)
+    return carry_out(parser.parse_args(arguments), study)
+
+
+def study(options: argparse.Namespace) -> int:
     crops = load_cohort(FINAL_LABELS)
     networks = networks_unseen(options.weights, crops)
     unseen = np.array([bool(landmark) for landmark, _ in networks])

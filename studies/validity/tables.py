@@ -86,7 +86,7 @@ def repeat_rows(knees: pd.DataFrame, first: pd.Series, second: pd.Series) -> lis
     bias."""
     difference = (second - first).dropna()
     knees = knees.loc[difference.index]
-    squared, low, high = mean_interval(difference**2, knees["subject_id"])
+    squared, low, high = mean_interval((difference - difference.mean()) ** 2, knees["subject_id"])
     bias, bias_low, bias_high = mean_interval(difference, knees["subject_id"])
     ends = np.percentile(difference, [2.5, 97.5])
     measures = {

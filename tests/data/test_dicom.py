@@ -170,6 +170,16 @@ def test_the_spacing_names_its_origin(pixels, tmp_path, elements, spacing, origi
     assert radiograph.notes == () and radiograph.spacing_mm == radiograph.mm_per_px
 
 
+@pytest.mark.parametrize("calibrated", [{}, {"PixelSpacingCalibrationType": "GEOMETRY"}])
+def test_a_spacing_that_no_radiograph_has_gives_way_to_the_one_given(pixels, tmp_path, calibrated):
+    path = tmp_path / "a.dcm"
+    write_radiograph(path, pixels, ImagerPixelSpacing=None, PixelSpacing=[5.0] * 2, **calibrated)
+    radiograph = read_dicom(path, 0.2)
+    assert radiograph.mm_per_px == 0.2 and "PixelSpacing 5 is no spacing" in radiograph.notes[0]
+    with pytest.raises(KneelError, match="PixelSpacing"):
+        read_dicom(path)
+
+
 def test_a_spacing_that_is_not_needed_may_be_missing(pixels, tmp_path):
     path = write_radiograph(tmp_path / "a.dcm", pixels, ImagerPixelSpacing=None)
     radiograph = read_radiograph(path, spacing_needed=False)

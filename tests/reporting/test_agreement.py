@@ -39,3 +39,21 @@ def test_tables_of_other_knees_are_refused():
     few = ours.assign(medial_jsw_min=ours["medial_jsw_min"].where(ours.index < 3))
     with pytest.raises(KneelError, match="only 3 knees have medial_jsw_min in both"):
         agreement_table(few, theirs)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda ours: pd.concat([ours, ours[3:4]]), "the first table has .*'subject_id': '1'.* twice"),
+        (lambda ours: ours.rename(columns={"medial_jsw_min": "mine"}), "no measurement in common"),
+    ],
+)
+def test_tables_that_cannot_be_compared_are_one_sentence(change, message):
+    ours, theirs = two_tables()
+    with pytest.raises(KneelError, match=message):
+        agreement_table(change(ours), theirs)
+
+
+def test_a_measurement_that_one_table_lacks_is_named():
+    with pytest.raises(KneelError, match="'lateral_jsw_0.700': choose one of medial_jsw_min"):
+        agreement_table(*two_tables(), measurements=["lateral_jsw_0.700"])

@@ -173,3 +173,14 @@ def test_the_figure_of_coverage_has_a_line_for_each_interval():
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     assert set(coverage.INTERVALS) <= set(labels)
     assert [axes.get_ylim()[1] <= 105 for axes in figure.axes] == [True, True]
+
+
+def test_seeds_of_one_fold_resolve_nothing():
+    """However well they agree: how much folds differ is not seen."""
+    random = np.random.default_rng(0)
+    errors, subjects = random.normal(0, 0.01, (40, 1)), np.arange(40)
+    training = np.repeat([0, 1], 20)
+    one = comparisons.both_intervals(errors - 1, errors, subjects, [0] * 40, training, 0.25)
+    two = comparisons.both_intervals(errors - 1, errors, subjects, training, training, 0.25)
+    assert one["trainings"] == two["trainings"] == 2 and np.isnan(one["p"]) and two["p"] < 0.05
+    assert comparisons.verdict({**one, "p_holm": np.nan}) == "not resolved: one fold"
