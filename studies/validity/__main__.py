@@ -8,7 +8,6 @@ Which width is taken is chosen on the labelled knees, out of fold, and then trie
 
 import argparse
 import sys
-import zlib
 from pathlib import Path
 
 import pandas as pd
@@ -27,13 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def study(options: argparse.Namespace) -> int:
-    from kneel_lib.experiment.runs import commit
-    from kneel_lib.pipeline.pretrained import networks_named
     from kneel_lib.reporting.export import write_table
     from studies.validity import choice
 
     answers = pd.read_parquet(ANSWERS) if options.recorded else predicted(ANSWERS)
-    about = {"networks": networks_named(), "commit": commit()}
+    (about,) = answers[["networks", "commit"]].drop_duplicates().to_dict("records")
     labelled = choice.labelled_widths()
     definitions = choice.definition_table(labelled)
     chosen = choice.best(definitions)
@@ -51,19 +48,21 @@ def study(options: argparse.Namespace) -> int:
 
 
 def predicted(path: Path) -> pd.DataFrame:
-    """The answers, predicted now and recorded."""
+    """The answers, predicted now and recorded with the networks and the commit that they are of."""
+    from kneel_lib.data.cache import LIBRARY
     from kneel_lib.data.graded import find_graded
-    from kneel_lib.files import write_whole
+    from kneel_lib.experiment.runs import commit
+    from kneel_lib.files import contents_hash, write_whole
     from kneel_lib.pipeline import onnx_export
     from kneel_lib.pipeline.predict import networks_of
     from kneel_lib.pipeline.pretrained import FOLDER, networks_named
     from studies.validity.answers import COORDINATES, answer_all
 
-    knees = find_graded()
+    knees, about = find_graded(), {"networks": networks_named(), "commit": commit()}
     networks = networks_of(FOLDER, onnx_export.can_run(FOLDER, write=True))
-    log = paths.cache() / "validity" / f"answers-{zlib.crc32(networks_named().encode()):08x}.jsonl"
-    answers = answer_all(knees, networks, log)
-    answers = answers.astype({name: "float32" for name in COORDINATES})
+    made_by = contents_hash(*sorted(FOLDER.glob("*.safetensors")), LIBRARY)
+    answers = answer_all(knees, networks, paths.cache() / "validity" / f"answers-{made_by}.jsonl")
+    answers = answers.astype({name: "float32" for name in COORDINATES}).assign(**about)
     write_whole(path, lambda temporary: answers.to_parquet(temporary, index=False))
     return answers
 
