@@ -16,7 +16,6 @@ from app.knee_panel import KneePanel
 from app.opened import Opened, open_file, ready_networks
 from app.uploads import Inbox
 from app.widgets import FRONT, DropZone, Message, Saved, say, text
-from kneel_lib.data.grey import SPACING_RANGE_MM
 from kneel_lib.errors import KneelError
 from kneel_lib.pipeline.predict import Networks
 
@@ -28,12 +27,9 @@ class Page:
         self.inbox, self.opened = Inbox(), None
         atexit.register(self.inbox.close)
         self.networks: Future[Networks] = ThreadPoolExecutor(1).submit(ready_networks)
-        low, high = SPACING_RANGE_MM
         self.drop, self.saved = DropZone(), Saved()
-        self.spacing = widgets.BoundedFloatText(
+        self.spacing = widgets.FloatText(
             0.0,
-            min=0.0,
-            max=high,
             step=0.01,
             description="mm a pixel, if the file does not say (0: unknown)",
             style={"description_width": "initial"},

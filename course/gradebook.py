@@ -4,6 +4,7 @@ out and come back in any way, each named after its student."""
 import filecmp
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -18,6 +19,7 @@ from traitlets.config import Config, PyFileConfigLoader
 
 from kneel_lib import paths
 from kneel_lib.errors import KneelError, find
+from kneel_lib.files import write_text
 from kneel_lib.progress import Progress
 
 HERE = Path(__file__).parent
@@ -89,6 +91,17 @@ def read_students(path: Path) -> pd.DataFrame:
         raise KneelError(f"{path} is no table of students that can be read ({error})") from None
     if "id" not in table:
         raise KneelError(f"{path} has no column 'id': it has {', '.join(table.columns)}")
+    table["id"] = table["id"].str.strip()
+    for line, name in enumerate(table["id"], 2):
+        if not re.fullmatch(r"\w[\w.@+-]*", name):
+            raise KneelError(
+                f"{path}, line {line}: '{name}' is no id of a student: letters, digits and _.@+- are allowed"
+            )
+    twice = table["id"][table["id"].str.casefold().duplicated()]
+    if len(twice):
+        raise KneelError(
+            f"{path}, line {twice.index[0] + 2}: '{twice.iloc[0]}' is there twice: give each id once"
+        )
     return table
 
 
@@ -109,6 +122,8 @@ def collect(root: Path, lab: str, returned: Path) -> list[str]:
     name, plugin = source_of(lab).name, FileNameCollectorPlugin(config=settings(root))
     labs = {source_of(other).name for other in LABS}
     found: dict[str, Path] = {}
+    if not Path(returned).is_dir():
+        raise KneelError(f"{returned} is no folder: give the one with what came back")
     for file in returned_files(Path(returned)):
         parts = plugin.collect(file.name)
         if parts is None or f"{parts['file_id']}.ipynb" not in labs:
@@ -119,6 +134,10 @@ def collect(root: Path, lab: str, returned: Path) -> list[str]:
                 raise KneelError(f"two files of {parts['student_id']}, {first} and {file}: leave one of them")
     if not found:
         raise KneelError(f"no file below {returned} is called STUDENT_{name}: rename those that came back")
+    with quiet_api(root).gradebook as gradebook:
+        enrolled = {student.id for student in gradebook.students}
+    if strangers := sorted(found.keys() - enrolled) if enrolled else []:
+        print(f"not on the list of students, and taken in all the same: {', '.join(strangers)}", flush=True)
     for student, file in found.items():
         take_in(file, root / "submitted" / student / lab / name)
     return sorted(found)
@@ -165,11 +184,15 @@ def grade(root: Path, lab: str, students: Iterable[str] = ()) -> pd.DataFrame:
         progress.advance(number + 1)
     progress.close()
     table = grades(api)
-    table.to_csv(root / "grades.csv", index=False)
+    write_text(root / "grades.csv", table.to_csv(index=False))
+    rows = table[table["lab"] == lab].reset_index(drop=True)
     if failed:
+        print(rows.to_string(index=False), flush=True)
         said = "; ".join(f"{student} ({why})" for student, why in failed.items())
-        raise KneelError(f"{lab} could not be graded, and has no points, of {said}")
-    return table[table["lab"] == lab].reset_index(drop=True)
+        raise KneelError(
+            f"{lab} could not be graded, and has no points, of {said}; all others stand in {root}/grades.csv"
+        )
+    return rows
 
 
 def grades(api: NbGraderAPI) -> pd.DataFrame:
@@ -194,6 +217,14 @@ def succeed(answer: dict[str, object], otherwise: str) -> None:
 
 
 def last_line_of(answer: dict[str, object]) -> str:
-    """The last line of nbgrader's log about something that failed."""
-    said = str(answer.get("error") or answer.get("log") or "").strip().splitlines()
-    return said[-1].strip() if said else "nbgrader does not say why"
+    """What nbgrader's log says last about something that failed, before it says that it has failed."""
+    said = [
+        line.strip()
+        for line in str(answer.get("log") or answer.get("error") or "").splitlines()
+        if line.strip() and not any(empty in line for empty in SAYS_NOTHING)
+    ]
+    return said[-1].removeprefix("[ERROR]").strip() if said else "nbgrader does not say why"
+
+
+SAYS_NOTHING = "There was an error processing", "Please see the", "Removing failed", "Traceback", "[INFO]"
+"""Parts of lines in nbgrader's log from which one learns nothing."""

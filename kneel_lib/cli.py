@@ -41,6 +41,20 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def spacing(text: str) -> float:
+    """A pixel spacing in mm, as a radiograph may have it."""
+    from kneel_lib.data.grey import SPACING_RANGE_MM
+
+    low, high = SPACING_RANGE_MM
+    try:
+        found = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"invalid float value: '{text}'") from None
+    if not low <= found <= high:
+        raise argparse.ArgumentTypeError(f"a pixel spacing of {text} mm: expected {low} to {high} mm")
+    return found
+
+
 def processes(text: str) -> int:
     """How many processes: a whole number from 1, or -1 for one a core."""
     return -1 if text == "-1" else positive(text)
@@ -164,9 +178,9 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
     "predict": (
         "landmarks of your own radiographs: DICOM, PNG, JPEG, TIFF, BMP or WebP files",
         (
-            option("path", "a file or a folder"),
+            option("path", "a file or a folder", nargs="+"),
             option("--output", default="kneel_landmarks"),
-            option("--spacing", "mm a pixel where the file says none (else: pixels)", type=float),
+            option("--spacing", "mm a pixel where the file says none (else: pixels)", type=spacing),
             option("--side", "of pictures of one knee that do not say which", choices=["L", "R"], default=""),
             option("--jobs", "how many processes; -1: one a core", type=processes, default=-1),
             option("--resume", "go on where a stopped run ended", action="store_true"),
@@ -180,10 +194,10 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
         "train the pretrained network on with answers that a person has corrected (docs/corrections.md)",
         (
             option("path", "the folder that was given to predict"),
-            option("corrected", "via.csv or via.json as it was saved after correcting"),
+            several("corrected", str, None, "via.csv or via.json, one or more, as saved after correcting"),
             option("--answers", "the folder that predict wrote to", default="kneel_landmarks"),
             option("--output", "for predict --weights", default="kneel_adapted"),
-            option("--spacing", "mm a pixel where the file says none", type=float),
+            option("--spacing", "mm a pixel, if predict was told another way", type=spacing),
             option("--epochs", type=positive, default=10),
             SEED,
             DEVICE,
@@ -228,7 +242,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         command.set_defaults(command=name)
         for flag, how in options:
             command.add_argument(flag, **how)
-    return parser.parse_args(arguments)
+    asked = parser.parse_args(arguments)
+    for name, given in vars(asked).items():
+        if isinstance(given, list):  # what is given twice is asked once
+            setattr(asked, name, list(dict.fromkeys(given)))
+    return asked
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -253,6 +271,8 @@ def carry_out(options: argparse.Namespace, command: Callable[[argparse.Namespace
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        kept = "what was finished is kept (epochs and runs too: the same command goes on from there)"
-        print(f"stopped; {kept}", file=sys.stderr)
+        again = "with --resume " if getattr(options, "resume", True) is False else ""
+        print(
+            f"stopped; what was finished is kept: the same command {again}goes on from there", file=sys.stderr
+        )
         return 130

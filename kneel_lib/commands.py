@@ -11,7 +11,7 @@ import numpy as np
 
 from kneel_lib import notebook_runner, paths
 from kneel_lib.data.cohort import Cohort
-from kneel_lib.data.via import load_via, read_via
+from kneel_lib.data.via import load_via, read_together
 from kneel_lib.errors import KneelError, find
 from kneel_lib.experiment import store
 from kneel_lib.experiment.cohorts import load_cohort
@@ -24,7 +24,7 @@ from kneel_lib.experiment.store import NETWORKS
 from kneel_lib.experiment.students import student_of
 from kneel_lib.experiment.workers import ENGINES
 from kneel_lib.files import write_text
-from kneel_lib.pipeline.corrected import moves, said_of
+from kneel_lib.pipeline.corrected import moves, said_of, spacing_told
 from kneel_lib.pipeline.fine_tuning import NAME, Schedule, fine_tune, write_weights
 from kneel_lib.pipeline.input_files import find_files
 from kneel_lib.pipeline.predict import ANSWERS, read_answers
@@ -57,7 +57,10 @@ def notebook_parameters(options: Namespace) -> dict[str, Any]:
         raise KneelError("one of the parameters is given twice: give each once")
     for name in OPTIONS_OF_THEIR_OWN & parameters.keys():
         raise KneelError(f"parameter {name} has an option of its own: --{name}")
-    profile, cohort = trained_on(options)
+    profile = find_profile(options.profile)
+    chosen = notebook_runner.notebook_paths(options.notebook)
+    notebook_runner.check_parameters(parameters, chosen)  # before a cohort is drawn
+    cohort = load_cohort(options.cohort, profile.simulated)
     return {**parameters, "profile": profile.name, "cohort": cohort.name}
 
 
@@ -154,13 +157,13 @@ def pretrain(options: Namespace) -> int:
 
 
 def adapt(options: Namespace) -> int:
-    output = Path(options.output)
-    moved = moves(read_answers(Path(options.answers) / ANSWERS).values(), read_via(options.corrected))
+    output, answers = Path(options.output), read_answers(Path(options.answers) / ANSWERS)
+    corrected = read_together(options.corrected)
+    moved = moves(answers.values(), corrected)
+    spacing = spacing_told([answers[name] for name, _ in corrected if name in answers], options.spacing)
     print(said_of(moved), flush=True)
     files = {name: file for name, (file, _) in find_files(options.path).items()}
-    cohort = load_via(
-        options.path, options.corrected, NAME, options.spacing, split="train", kl=0, files=files
-    )
+    cohort = load_via(options.path, options.corrected, NAME, spacing, split="train", kl=0, files=files)
     made = fine_tune(
         cohort, Schedule(options.epochs), seed=options.seed, device=options.device, output=output
     )

@@ -67,16 +67,23 @@ def check_parameters(given: dict[str, Any], notebooks: Iterable[Path]) -> dict[P
     another type, or one that is not `ALLOWED`."""
     declared = {path: declared_parameters(path) for path in notebooks}
     known = {name for parameters in declared.values() for name in parameters}
+    checked: dict[Path, dict[str, Any]] = {path: {} for path in declared}
     for name, value in given.items():
         check_name(name, known, "any of the notebooks")
         for path, parameters in declared.items():
             if name in parameters:
                 default = parameters[name]
-                check_value(name, value, type(default), f", like {default!r} in {path.name}")
-    return {
-        path: {name: given[name] for name in parameters if name in given}
-        for path, parameters in declared.items()
-    }
+                meant = as_list(value) if isinstance(default, list) else value
+                check_value(name, meant, type(default), f", like {default!r} in {path.name}")
+                checked[path][name] = meant
+    return checked
+
+
+def as_list(value: Any) -> Any:
+    """The list that the text "a,b" or "[a,b]" stands for, as a shell leaves it; other values as they are."""
+    if not isinstance(value, str):
+        return value
+    return [part.strip().strip("'\"") for part in value.strip().strip("[]").split(",") if part.strip()]
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:

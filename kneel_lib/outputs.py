@@ -48,8 +48,12 @@ class Answers:
 
 
 def write_outputs(names: Collection[str], path: Path | str, output: Path | str) -> list[str]:
-    """Write the outputs of these names (of OUTPUTS); returns what went wrong, a line a file."""
+    """Write the outputs of these names (of OUTPUTS); returns what went wrong, a line a file. Those that lie
+    there and were not asked for are named: they are of an earlier run."""
     answers = Answers(Path(path), Path(output))
+    for name, place in PLACES.items():
+        if name not in names and (answers.output / place).exists():
+            print(f"{answers.output / place} is of an earlier run: --{name} makes it again", flush=True)
     return [trouble for name in OUTPUTS if name in names for trouble in OUTPUTS[name](answers)]
 
 
@@ -88,6 +92,8 @@ def write_pdf(answers: Answers) -> list[str]:
 
 
 OUTPUTS: dict[str, Callable[[Answers], list[str]]] = {"via": write_via, "sr": write_reports, "pdf": write_pdf}
+PLACES = {"via": "via", "sr": "sr", "pdf": "summary.pdf"}
+"""Where each lies below the folder of the answers."""
 
 
 def each(entries: list[Entry], task: Callable[[Entry], Any]) -> tuple[list[Any], list[str]]:

@@ -22,18 +22,27 @@ def predict(options: Namespace) -> int:
             signal.signal(number, lambda *_: sys.exit(f"stopped; answers so far are under {options.output}"))
     warnings.filterwarnings("ignore", ".* adjusting the input task iterator")  # joblib, when it is stopped
     weights = Path(options.weights) if options.weights else FOLDER
-    asked = options.path, options.output, options.spacing, options.side, options.jobs, options.resume, weights
+    path = only(options.path)
+    asked = path, options.output, options.spacing, options.side, options.jobs, options.resume, weights
     failed = predict_all(*asked)
-    troubles = write_outputs(
-        [name for name in OUTPUTS if getattr(options, name)], options.path, options.output
-    )
+    troubles = write_outputs([name for name in OUTPUTS if getattr(options, name)], path, options.output)
     for trouble in troubles:
         print(f"error: {trouble}", flush=True)
     print(
-        f"{len(failed)} files could not be used; landmarks.csv, measurements.csv, landmarks.json and "
-        f"overlays are under {options.output}"
+        f"{len(failed)} files could not be used; landmarks.csv, measurements.csv, landmarks.json and the "
+        f"overlays of what was found are under {options.output}"
     )
     return 1 if failed or troubles else 0
+
+
+def only(paths: list[str]) -> str:
+    """The one path that was given; `KneelError` for several, which a shell makes of *.png."""
+    if len(paths) > 1:
+        raise KneelError(
+            f"{len(paths)} paths were given, {paths[0]} and {paths[1]} among them: give one file, or the "
+            "folder that all of them lie in"
+        )
+    return paths[0]
 
 
 def onnx(options: Namespace) -> int:
@@ -43,7 +52,9 @@ def onnx(options: Namespace) -> int:
 
 
 def verify(options: Namespace) -> int:
-    folder = options.data or paths.downloads()
+    folder = Path(options.data) if options.data else paths.downloads()
+    if not folder.is_dir():
+        raise KneelError(f"{folder} is no folder: data/README.md says where to get the files")
     problems = crops.verify(folder)
     for row in problems.itertuples():
         print(f"{row.problem}: {row.file}")

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import pytest
 
-from kneel_lib.cli import main, parse
+from kneel_lib.cli import carry_out, main, parse
 from kneel_lib.paths import ROOT
 
 
@@ -24,6 +24,9 @@ from kneel_lib.paths import ROOT
         ("predict a.dcm --jobs 0", "'0' is not a whole number from 1"),
         ("predict a.dcm --jobs two", "'two' is not a whole number from 1"),
         ("predict a.dcm --spacing wide", "invalid float value: 'wide'"),
+        ("predict a.dcm --spacing=-0.15", "a pixel spacing of -0.15 mm: expected 0.02 to 1.0 mm"),
+        ("predict a.dcm --spacing nan", "a pixel spacing of nan mm"),
+        ("adapt folder via.csv --spacing 15", "a pixel spacing of 15 mm"),
         ("predict a.dcm --flip", "unrecognized arguments: --flip"),
         ("predict a.dcm --stages 1", "unrecognized arguments: --stages 1"),
         ("frobnicate", "invalid choice: 'frobnicate'"),
@@ -92,10 +95,7 @@ def test_what_is_unknown_or_does_not_belong_together_is_one_line(line, message, 
 
 @pytest.mark.parametrize(
     "study, line, message",
-    [
-        ("speed", "--profiles nope", "unknown profile 'nope'"),
-        ("rerun", "no_such_row", "no_such_row"),
-    ],
+    [("speed", "--profiles nope", "unknown profile 'nope'"), ("rerun", "no_such_row", "no_such_row")],
 )
 def test_a_study_says_what_is_wrong_in_one_line(study, line, message, store, capsys):
     assert import_module(f"studies.{study}.__main__").main(line.split()) == 1
@@ -108,3 +108,27 @@ def test_a_study_says_what_is_wrong_in_one_line(study, line, message, store, cap
 )
 def test_every_study_answers_through_the_command_lines_own_way(path):
     assert "return carry_out(" in path.read_text() and "sys.exit(main())" in path.read_text()
+
+
+def test_what_is_given_twice_is_asked_once():
+    assert parse("train wing wing --folds 0 0 1 --seeds 0 0".split()).folds == [0, 1]
+    assert parse("train wing wing".split()).setting == ["wing"]
+
+
+def test_several_paths_are_told_to_be_one_folder(tmp_path, capsys):
+    assert main(["predict", "a.png", "b.png", "--output", str(tmp_path / "out")]) == 1
+    assert (
+        "2 paths were given, a.png and b.png among them: give one file, or the folder"
+        in capsys.readouterr().err
+    )
+
+
+@pytest.mark.parametrize(
+    "line, again", [("predict folder", "the same command with --resume"), ("report", "the same command goes")]
+)
+def test_who_stops_a_command_is_told_how_to_go_on(line, again, capsys):
+    def stopped(options):
+        raise KeyboardInterrupt
+
+    assert carry_out(parse(line.split()), stopped) == 130
+    assert again in capsys.readouterr().err

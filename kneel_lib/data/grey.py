@@ -127,12 +127,13 @@ def check_pixels(path: Path | str, width: int, height: int) -> None:
 def checked_spacing(path: Path | str, origin: str, pair: Sequence[float]) -> float:
     """The one spacing, mm, of square pixels of a sensible size. pair: rows, columns. Raises `KneelError`."""
     low, high = SPACING_RANGE_MM
+    for length in pair:
+        if not low <= length <= high:
+            raise KneelError(
+                f"{path} has a pixel spacing of {length} mm ({origin}): expected {low} to {high} mm"
+            )
     if abs(pair[0] - pair[1]) > 0.01 * max(pair):
         raise KneelError(f"{path} has pixels that are not square: {origin} is {pair[0]} x {pair[1]} mm")
-    if not low <= pair[0] <= high:
-        raise KneelError(
-            f"{path} has a pixel spacing of {pair[0]} mm ({origin}): expected {low} to {high} mm"
-        )
     return float(sum(pair) / 2)
 
 

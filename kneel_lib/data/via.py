@@ -135,6 +135,17 @@ def read_via(path: Path | str) -> dict[tuple[str, str], tuple[str, int, np.ndarr
     return {key: joined(path, key, parts) for key, parts in bones.items()}
 
 
+def read_together(paths: Sequence[Path | str]) -> dict[tuple[str, str], tuple[str, int, np.ndarray]]:
+    """`read_via` of several tables; `KneelError` for a knee that two of them have."""
+    found: dict[tuple[str, str], tuple[str, int, np.ndarray]] = {}
+    for path in paths:
+        for key, knee in read_via(path).items():
+            if key in found:
+                raise KneelError(f"{path}: {key[0]}, side {key[1]}, is in a table before it too: keep one")
+            found[key] = knee
+    return found
+
+
 Region = tuple[str, str, str, str]
 """(place in the file, name of the annotated file, shape and attributes as json)."""
 
@@ -218,7 +229,7 @@ def joined(path: Path | str, key: tuple[str, str], parts: dict[str, Any]) -> tup
 
 def load_via(
     folder: Path | str,
-    annotations: Path | str,
+    annotations: Path | str | Sequence[Path | str],
     name: str = "via",
     mm_per_px: float | None = None,
     jobs: int = -1,
@@ -226,8 +237,8 @@ def load_via(
     kl: int | None = None,
     files: Mapping[str, Path] | None = None,
 ) -> Cohort:
-    """The cohort of all knees annotated in a VIA csv or project: pictures cut out of the files as
-    `oai.load_oai` does.
+    """The cohort of all knees annotated in a VIA csv or project, or in several: pictures cut out of the files
+    as `oai.load_oai` does.
 
     folder: where the csv's file names lie. files: {file name: file} of those whose name in the csv is not
     theirs. mm_per_px: pixel spacing of files that do not say it. split: of
@@ -235,18 +246,18 @@ def load_via(
     `KneelError` for a knee without a grade, since every table is by grade, and for unreadable files.
     """
     found, groups = files or {}, dict[str, list[Any]]()
-    for (filename, side), (subject, known, points) in read_via(annotations).items():
+    tables = [annotations] if isinstance(annotations, str | Path) else annotations
+    said_in = ", ".join(map(str, tables))
+    for (filename, side), (subject, known, points) in read_together(tables).items():
         grade_of_knee = kl if known < 0 and kl is not None else known
         if grade_of_knee < 0:
             raise KneelError(
-                f"{annotations}: no kl for {filename}, side {side}: "
+                f"{said_in}: no kl for {filename}, side {side}: "
                 "give the Kellgren-Lawrence grade in region_attributes"
             )
         groups.setdefault(filename, []).append((side, subject, grade_of_knee, points))
     made = pool(jobs)(
-        delayed(cut_file)(
-            found.get(filename) or inside(folder, filename, annotations), knees, mm_per_px, split
-        )
+        delayed(cut_file)(found.get(filename) or inside(folder, filename, said_in), knees, mm_per_px, split)
         for filename, knees in groups.items()
     )
     return gather(name, [knee for part in made for knee in part])

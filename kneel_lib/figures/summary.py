@@ -1,6 +1,7 @@
 """A folder's answers as a PDF to print: eight knees a page, each with its picture and what was measured."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
 
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.errors import KneelError, unforeseen
@@ -94,9 +96,20 @@ def headings(knee: Mapping[str, Any]) -> list[str]:
     name, trust = str(knee["file"]), knee["trust"]
     sure = "" if trust is None else f" ({trust:.2f})"
     return [
-        name if len(name) <= 34 else f"…{name[-33:]}",
+        in_font(name if len(name) <= 34 else f"…{name[-33:]}"),
         f"{knee['side']}, {'trusted' if knee['trusted'] else 'not to be trusted'}{sure}",
     ]
+
+
+@cache
+def letters() -> frozenset[int]:
+    """What the page's font can show."""
+    return frozenset(get_font(findfont(FontProperties())).get_charmap())
+
+
+def in_font(text: str) -> str:
+    """The text with a question mark for each letter that the page's font does not have."""
+    return "".join(letter if ord(letter) in letters() else "?" for letter in text)
 
 
 def reasons(knee: Mapping[str, Any], length: int = 52) -> list[str]:

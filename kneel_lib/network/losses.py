@@ -7,6 +7,7 @@ on normalised coordinates; `Frame` scales them to pixels or mm first.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -189,16 +190,10 @@ class Frame(nn.Module):
         return self.weight * self.loss(prediction * self.side, truth * self.side)
 
 
-LOSSES = {
-    "l2": lambda: l2,
-    "l1": lambda: l1,
-    "robust": AdaptiveRobust,
-    "elastic": lambda: elastic,
-    "wing": lambda: wing,
-}
-"""Those of Table 1."""
+LOSSES: dict[str, Any] = {"l2": l2, "l1": l1, "robust": AdaptiveRobust, "elastic": elastic, "wing": wing}
+"""Those of Table 1: functions, or modules that are made without an argument."""
 
-LABEL_LOSSES = {"outline_laplace": OutlineLaplace}
+LABEL_LOSSES: dict[str, Any] = {"outline_laplace": OutlineLaplace}
 """Those that model the labels' errors."""
 
 
@@ -211,7 +206,9 @@ def make_loss(
     size_px, spacing_mm: of the ROI. Raises `KneelError` for an unknown loss or frame.
     """
     sides = {"normalised": 1.0, "pixels": float(size_px), "mm": size_px * spacing_mm}
-    return Frame(find(name, LOSSES | LABEL_LOSSES, "loss")(), find(frame, sides, "loss frame"), weight)
+    made = find(name, LOSSES | LABEL_LOSSES, "loss")
+    loss = made() if isinstance(made, type) else made
+    return Frame(loss, find(frame, sides, "loss frame"), weight)
 
 
 def cross_entropy(target: torch.Tensor, log_map: torch.Tensor) -> torch.Tensor:

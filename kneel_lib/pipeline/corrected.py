@@ -37,6 +37,24 @@ def moves(entries: Iterable[Mapping[str, Any]], corrected: Corrected) -> pd.Data
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
+def spacing_told(entries: Iterable[Mapping[str, Any]], given: float | None) -> float | None:
+    """The mm a pixel that predict was told for these entries, or else the one given now; `KneelError` where
+    the two differ."""
+    told = {
+        float(knee["mm_per_px"])
+        for entry in entries
+        if entry.get("spacing_from") == "given"
+        for knee in entry["knees"]
+    }
+    if len(told | ({given} - {None})) > 1:
+        numbers = " and ".join(f"{spacing:g}" for spacing in sorted(told))
+        raise KneelError(
+            f"predict was told {numbers} mm a pixel, and now it is {given or 'not one of them'}: leave "
+            "--spacing out, or predict again with it"
+        )
+    return told.pop() if told else given
+
+
 def distances(knee: Mapping[str, Any], points_px: np.ndarray) -> list[float]:
     """How far each landmark was moved, in pixels."""
     return np.linalg.norm(points_px - np.array(knee["landmarks_px"]), axis=1).tolist()

@@ -25,6 +25,7 @@ from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError, unforeseen
 from kneel_lib.files import contents_hash, make_writable, sweep, write_text, write_whole
 from kneel_lib.pipeline import onnx_export
+from kneel_lib.pipeline.answer_log import alone_in, read_answers, refusal, root_of, state_of
 from kneel_lib.pipeline.answer_tables import write_tables
 from kneel_lib.pipeline.input_files import ANSWERS, find_files, printable, written_path
 from kneel_lib.pipeline.knee import Knee
@@ -55,13 +56,14 @@ ATTEMPTS = 3
 class Asked:
     """What is asked of every file. mm_per_px: spacing of pictures, and of DICOM files that do not say it;
     None: answers are in pixels where no file says it. side: of pictures of one knee. weights: the folder of
-    the networks. fast: run them in onnxruntime."""
+    the networks. fast: run them in onnxruntime. root: of `root_of`."""
 
     output: Path
     mm_per_px: float | None = None
     side: str = ""
     weights: Path = FOLDER
     fast: bool = False
+    root: str = ""
 
     @cached_property
     def question(self) -> list[Any]:
@@ -120,28 +122,45 @@ def predict_all(
     to `output`. Returns {file: what went wrong}.
 
     jobs: how many processes (-1: one a core). resume: keep the answers that `output` has of files that have
-    not changed since, if spacing, side and networks are the same. What is below `output` is no input. Raises
-    `KneelError` if `output` cannot be written.
+    not changed since, if spacing, side, networks and code are the same. Answers about files of other folders
+    stay in answers.jsonl, and in no table. What is below `output` is no input. Raises `KneelError` if it
+    cannot be written, or another run is writing to it.
     """
+    if not str(output):
+        raise KneelError("the folder for the answers has no name: give one (--output)")
+    path = Path(path)
     files = find_files(path, output)
-    asked = Asked(Path(output), mm_per_px, side, Path(weights))
+    asked = Asked(Path(output), mm_per_px, side, Path(weights), root=root_of(path))
     for kind in NEEDED:
         check_pretrained(list(asked.weights.glob(f"{kind}-*.safetensors")), kind, asked.weights)
     make_writable(output)
-    sweep(output)
-    known = read_answers(asked.output / ANSWERS) if resume else {}
-    kept = {name: refusal(name, why) for name, (_, why) in files.items() if why}
-    named = {name: file for name, (file, why) in files.items() if not why}
-    done = {name: known[name] for name in named if name in known and holds(known[name], named[name], asked)}
-    write_text(asked.output / ANSWERS, "".join(json.dumps(entry) + "\n" for entry in done.values()))
-    todo = {name: file for name, file in named.items() if name not in done}
-    asked = replace(asked, fast=onnx_export.can_run(asked.weights, write=len(todo) >= MANY))
-    kept |= done
-    try:
-        keep_answers(each_answer(todo, asked, jobs), asked.output / ANSWERS, kept, len(files))
-    finally:
-        write_tables(asked.output, [kept[name] for name in files if name in kept])
+    with alone_in(asked.output):
+        sweep(output)
+        known = read_answers(asked.output / ANSWERS)
+        kept = {name: refusal(name, why) for name, (_, why) in files.items() if why}
+        named = {name: file for name, (file, why) in files.items() if not why}
+        before = {name: known[name] for name in named if name in known and resume}
+        done = {name: entry for name, entry in before.items() if holds(entry, named[name], asked)}
+        if len(done) < len(before):
+            print(f"{len(before) - len(done)} earlier answers are {OTHER_QUESTION}: asked again", flush=True)
+        others = [
+            entry
+            for name, entry in known.items()
+            if name not in files and (entry.get("root", asked.root) != asked.root or path.is_file())
+        ]
+        lines = "".join(json.dumps(entry) + "\n" for entry in (*others, *done.values()))
+        write_text(asked.output / ANSWERS, lines)
+        todo = {name: file for name, file in named.items() if name not in done}
+        asked = replace(asked, fast=onnx_export.can_run(asked.weights, write=len(todo) >= MANY))
+        kept |= done
+        try:
+            keep_answers(each_answer(todo, asked, jobs), asked.output / ANSWERS, kept, len(files))
+        finally:
+            write_tables(asked.output, [kept[name] for name in files if name in kept])
     return {name: kept[name]["problem"] for name in files if name in kept and kept[name]["problem"]}
+
+
+OTHER_QUESTION = "of another spacing, side, network, code or state of the file, or not whole"
 
 
 def keep_answers(
@@ -177,43 +196,13 @@ def say_problem(entry: dict[str, Any]) -> None:
             print(f"error: {entry['problem']}", flush=True)
 
 
-def refusal(name: str, why: str, **more: Any) -> dict[str, Any]:
-    """The entry of a file without an answer."""
-    return {"file": name, "state": [], "asked": [], "knees": [], "problem": printable(why), **more}
-
-
-WHOLE = refusal("", "").keys()
-"""What every entry has."""
-
-
-def state_of(file: Path) -> list[int]:
-    """[size, time of the last change] of a file: another state is another file."""
-    try:
-        found = file.stat()
-    except OSError:
-        return []
-    return [found.st_size, found.st_mtime_ns]
-
-
 def holds(entry: dict[str, Any], file: Path, asked: Asked) -> bool:
     """Whether an entry is the whole answer to this question about the file as it is now: one that could not
     be written, has lost its overlay, or is of before there were measurements, is not."""
     whole = all("measurements" in knee for knee in entry.get("knees", ())) and not entry.get("unfinished")
     shown = entry["problem"] or overlay_path(asked.output, entry["file"]).is_file()
-    return whole and shown and entry.get("state") == state_of(file) and entry.get("asked") == asked.question
-
-
-def read_answers(path: Path) -> dict[str, dict[str, Any]]:
-    """{file: its entry} of a stopped run; a line that was cut off or damaged is left out."""
-    entries = {}
-    for line in path.read_text("utf-8", "replace").splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-            if entry.keys() >= WHOLE and all(isinstance(knee, dict) for knee in entry["knees"]):
-                entries[entry["file"]] = entry
-        except (ValueError, AttributeError, TypeError):
-            continue
-    return entries
+    same = entry.get("state") == state_of(file) and entry.get("root", asked.root) == asked.root
+    return whole and shown and same and entry.get("asked") == asked.question
 
 
 def each_answer(files: dict[str, Path], asked: Asked, jobs: int) -> Iterator[dict[str, Any]]:
@@ -251,7 +240,7 @@ def networks_of(folder: Path, fast: bool) -> Networks:
 def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
     """The entry of one file: its knees as plain data, or the problem, which stays with the file. It is
     `unfinished` where the file is not to blame."""
-    entry = refusal(name, "", state=state_of(file), asked=asked.question)
+    entry = refusal(name, "", state=state_of(file), asked=asked.question, root=asked.root)
     try:
         networks = networks_of(asked.weights, asked.fast)
         radiograph, knees = predict_file(file, networks, asked.mm_per_px, asked.side)

@@ -223,3 +223,14 @@ def test_a_file_without_a_subject_has_one_that_every_table_holds(folder, tmp_pat
     ((_, (subject, _, _)),) = via.read_via(tmp_path / "via.csv").items()
     assert names_a_subject(subject) and subject != subject_of(f"{name} ")
     assert (subject == name) == names_a_subject(name)
+
+
+def test_several_tables_are_read_together_and_no_knee_twice(folder, tmp_path):
+    table = pd.read_csv(folder / "via.csv")
+    first = table["filename"] == table["filename"].iloc[0]
+    for name, rows in (("a.csv", table[first]), ("b.csv", table[~first])):
+        rows.to_csv(tmp_path / name, index=False)
+    both = via.read_together([tmp_path / "a.csv", tmp_path / "b.csv"])
+    assert both.keys() == via.read_via(folder / "via.csv").keys()
+    with pytest.raises(KneelError, match="b.csv: .* is in a table before it too"):
+        via.read_together([folder / "via.csv", tmp_path / "b.csv"])

@@ -299,6 +299,37 @@ def test_resuming_with_another_spacing_or_side_looks_again(folder, weights, tmp_
         )
 
 
+def test_answers_about_other_files_stay_and_are_in_no_table(folder, weights, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    Image.new("L", (300, 300)).save(other / "elsewhere.png")
+    predict.predict_all(other, out, weights=weights)
+    for _ in range(2):
+        predict.predict_all(folder, out, weights=weights)
+        assert "elsewhere.png" in {entry["file"] for entry in answers(out)}
+        assert "elsewhere.png" not in set(pd.read_csv(out / "landmarks.csv")["file"])
+    noted = "".join(json.dumps(entry | {"problem": "as it was"}) + "\n" for entry in answers(out))
+    (out / predict.ANSWERS).write_text(noted)
+    assert predict.predict_all(other, out, weights=weights, resume=True) == {"elsewhere.png": "as it was"}
+
+
+def test_two_runs_never_write_to_one_folder(folder, weights, tmp_path):
+    (tmp_path / "out").mkdir()
+    with (
+        predict.alone_in(tmp_path / "out"),
+        pytest.raises(KneelError, match="another run is writing to .*out"),
+    ):
+        predict.predict_all(folder, tmp_path / "out", weights=weights)
+    predict.predict_all(folder, tmp_path / "out", weights=weights)
+    assert (tmp_path / "out" / "landmarks.csv").is_file()
+
+
+def test_answers_of_another_question_are_counted(folder, weights, tmp_path, capsys):
+    predict.predict_all(folder, tmp_path / "out", weights=weights)
+    predict.predict_all(folder, tmp_path / "out", 0.2, weights=weights, resume=True)
+    assert "earlier answers are of another spacing, side" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("changed", ["weights", "calibration", "code"])
 def test_what_an_answer_depends_on_is_part_of_the_question(weights, tmp_path, monkeypatch, changed):
     shutil.copytree(weights, tmp_path / "weights")

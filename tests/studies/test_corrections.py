@@ -17,7 +17,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.experiment import trained
 from kneel_lib.experiment.rows import NORMALISED
 from kneel_lib.pipeline import fine_tuning
-from kneel_lib.pipeline.corrected import moves, said_of, summary
+from kneel_lib.pipeline.corrected import moves, said_of, spacing_told, summary
 from kneel_lib.pipeline.fine_tuning import Schedule
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.predict import ANSWERS, described
@@ -67,6 +67,19 @@ def test_what_was_moved_is_said_in_a_sentence_and_nothing_moved_is_nothing_to_le
     assert said_of(moves([entry("a.png")], by_hand)).endswith("more than 4.0 px (0.80 mm)")
     with pytest.raises(KneelError, match="none of 16 landmarks was moved"):
         said_of(moves([entry("a.png")], {("a.png", "R"): ("a", -1, SHAPE)}))
+
+
+@pytest.mark.parametrize(
+    "told, given, spacing",
+    [("given", None, 0.2), ("given", 0.2, 0.2), ("PixelSpacing", 0.3, 0.3), ("", None, None)],
+)
+def test_the_spacing_that_predict_was_told_is_known_from_the_answers(told, given, spacing):
+    assert spacing_told([entry("a.png") | {"spacing_from": told}], given) == spacing
+
+
+def test_a_spacing_that_contradicts_the_answers_is_refused():
+    with pytest.raises(KneelError, match="predict was told 0.2 mm a pixel, and now it is 0.15"):
+        spacing_told([entry("a.png") | {"spacing_from": "given"}], 0.15)
 
 
 def test_corrections_of_other_files_are_refused_in_one_sentence():
