@@ -137,7 +137,9 @@ def collect(root: Path, lab: str, returned: Path) -> list[str]:
     with quiet_api(root).gradebook as gradebook:
         enrolled = {student.id for student in gradebook.students}
     if strangers := sorted(found.keys() - enrolled) if enrolled else []:
-        print(f"not on the list of students, and taken in all the same: {', '.join(strangers)}", flush=True)
+        print(
+            f"not on the list of students, and taken in: {', '.join(strangers)}", file=sys.stderr, flush=True
+        )
     for student, file in found.items():
         take_in(file, root / "submitted" / student / lab / name)
     return sorted(found)
