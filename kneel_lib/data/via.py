@@ -3,10 +3,9 @@ so that any hospital can bring a set.
 
 A region is a polyline along one bone's landmarks in pixels of the file (tibia: 9 points, femur: 7), lateral
 to medial or the other way round. Its region_attributes name the bone and the side: {"bone": "tibia", "side":
-"R", "kl": "2", "subject": "17"}; kl and subject may be left out (then the grade is unknown, and the file's
-`subject_of` its file). Its file_attributes may name the source, {"source": "knee.dcm"}, where what is
-annotated is a picture of a file that VIA cannot show: then the source is read, whose pixels lie where the
-picture's do.
+"R", "kl": "2", "subject": "17"}; kl and subject may be left out (then the grade is unknown, the file is the
+subject). Its file_attributes may name the source, {"source": "knee.dcm"}, where what is annotated is a
+picture of a file that VIA cannot show: then the source is read, whose pixels lie where the picture's do.
 """
 
 import json
@@ -121,8 +120,8 @@ def read_via(path: Path | str) -> dict[tuple[str, str], tuple[str, int, np.ndarr
                 f"{said(attributes)}"
             )
         key = filename, SIDES[side]
-        subject = described.subject if described.subject not in (None, "") else subject_of(filename)
-        if not names_a_subject(str(subject)):
+        subject = described.subject if described.subject not in (None, "") else filename
+        if subject is not filename and not names_a_subject(str(subject)):
             raise KneelError(
                 f"{place}, column region_attributes, subject: {said(subject)}, allowed is a number or a name"
             )
@@ -255,7 +254,7 @@ def load_via(
                 f"{said_in}: no kl for {filename}, side {side}: "
                 "give the Kellgren-Lawrence grade in region_attributes"
             )
-        groups.setdefault(filename, []).append((side, subject, grade_of_knee, points))
+        groups.setdefault(filename, []).append((side, subject_of(subject), grade_of_knee, points))
     made = pool(jobs)(
         delayed(cut_file)(found.get(filename) or inside(folder, filename, said_in), knees, mm_per_px, split)
         for filename, knees in groups.items()

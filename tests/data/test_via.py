@@ -216,11 +216,14 @@ def test_the_bones_of_a_knee_agree_on_its_subject_and_grade(folder, tmp_path, at
     "name", ["scans/left knees/k0.png", "IMG(0).png", f"{'x' * 80}.png", "1e5", "Knie äö.png"]
 )
 def test_a_file_without_a_subject_has_one_that_every_table_holds(folder, tmp_path, name):
-    table = pd.read_csv(folder / "via.csv").groupby("filename").head(2).iloc[:2]
+    table = pd.read_csv(folder / "via.csv")
+    table = table[table["filename"] == table["filename"].iloc[0]].iloc[:2]
     attributes = [json.loads(text) for text in table["region_attributes"]]
-    unnamed = [json.dumps({**each, "subject": ""}) for each in attributes]
+    unnamed = [json.dumps({**each, "subject": "", "kl": "2"}) for each in attributes]
     table.assign(filename=name, region_attributes=unnamed).to_csv(tmp_path / "via.csv", index=False)
-    ((_, (subject, _, _)),) = via.read_via(tmp_path / "via.csv").items()
+    file = folder / table["filename"].iloc[0]
+    cohort = via.load_via(folder, tmp_path / "via.csv", jobs=1, files={name: file})
+    (subject,) = cohort.knees["subject_id"]
     assert names_a_subject(subject) and subject != subject_of(f"{name} ")
     assert (subject == name) == names_a_subject(name)
 
