@@ -11,7 +11,7 @@ import pytest
 from kneel_lib import cli, paths
 from kneel_lib.experiment.store import recorded_in
 from kneel_lib.reporting.comparisons import paired_errors, training_means
-from kneel_lib.reporting.selection import STUDY, group_runs, pooled_predictions, with_ema
+from kneel_lib.reporting.selection import FINAL_LABELS, STUDY, group_runs, pooled_predictions, with_ema
 from kneel_lib.reporting.statistics import over_trainings
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
@@ -37,10 +37,11 @@ QUOTED = re.compile(
 )
 TABLES = ("comparisons", "ablations", "comparisons_unlike")
 ELSEWHERE = [
-    ("elastic", "l1"),
-    ("robust", "wing_nowd"),
-    ("mixup_0.5_nowd", "wing_nowd"),
-    ("l1_nowd", "wing_nowd"),
+    (STUDY, "elastic", "l1"),
+    (STUDY, "robust", "wing_nowd"),
+    (STUDY, "mixup_0.5_nowd", "wing_nowd"),
+    (STUDY, "l1_nowd", "wing_nowd"),
+    (FINAL_LABELS, "mixup_0.75_nowd", "wing_nowd"),
 ]
 """Pairs that a sentence compares and no table does."""
 
@@ -104,10 +105,10 @@ def quoted():
     ]
 
 
-def elsewhere(setting, against, settle):
-    """low, high of the difference in MRE between two rows of profile `study`, over their five trainings."""
+def elsewhere(labels, setting, against, settle):
+    """low, high of the difference in MRE between two rows of profile `study`, under these labels, over their five trainings."""
     rows = [
-        recorded_in(paths.RESULTS / "runs" / STUDY / "study" / f"{name}.parquet").values()
+        recorded_in(paths.RESULTS / "runs" / labels / "study" / f"{name}.parquet").values()
         for name in (setting, against)
     ]
     groups = [group for runs in rows for group in group_runs(settle(list(runs))).values()]
