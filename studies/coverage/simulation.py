@@ -13,6 +13,7 @@ three of four. `correlation` says how much of it all is shared; a single cross-v
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from kneel_lib.data.folds import FOLDS
 from kneel_lib.experiment.store import Run
@@ -64,7 +65,7 @@ def measured(runs: list[Run], against: str = "wing") -> Components:
     return Components(middle[0], middle[1], middle[2], round(middle[3]), middle[4])
 
 
-def parts(difference, knees):
+def parts(difference: np.ndarray, knees: pd.DataFrame) -> tuple[float, float, float, int, float]:
     """(folds, subjects, knees, count, both) of one comparison: difference (n,) in mm of each of `knees`."""
     table = knees[["subject_id", "fold"]].assign(difference=difference)
     inside = table["difference"] - table.groupby("fold")["difference"].transform("mean")
@@ -75,7 +76,9 @@ def parts(difference, knees):
     return means.var(), max(inside.var() - within, 0), within, len(table), paired.mean()
 
 
-def draw(random, components: Components, rows: int, correlation: float, effect: float = 0.0) -> Table:
+def draw(
+    random: np.random.Generator, components: Components, rows: int, correlation: float, effect: float = 0.0
+) -> Table:
     """A `Table` whose rows all differ from the reference by `effect` mm. correlation: of two folds' means."""
     fold, subjects = who(components)
     total = components.folds / (1 - correlation)  # folds spread by what they do not share
@@ -84,7 +87,7 @@ def draw(random, components: Components, rows: int, correlation: float, effect: 
     if luck < 0:
         raise ValueError(f"folds spread by too little for subjects and a correlation of {correlation}")
 
-    def contrast(variance, size):
+    def contrast(variance: float, size: int) -> np.ndarray:
         """(rows, size): each row's own less the reference's."""
         own, reference = random.normal(0, np.sqrt(variance / 2), (2, rows, size))
         return own - reference[:1]
@@ -97,14 +100,14 @@ def draw(random, components: Components, rows: int, correlation: float, effect: 
     return Table(effect + trained[:, fold] + knees, subjects, fold, effect + trained @ shares, effect)
 
 
-def who(components: Components):
+def who(components: Components) -> tuple[np.ndarray, np.ndarray]:
     """(fold, subject) of each knee, (n,) each: subjects with both knees first, folds by subject."""
     pairs = round(components.count * components.both / 2)
     subjects = np.concatenate([np.repeat(np.arange(pairs), 2), np.arange(pairs, components.count - pairs)])
     return subjects % FOLDS, subjects
 
 
-def train_small(random, rows: int = 1) -> Table:
+def train_small(random: np.random.Generator, rows: int = 1) -> Table:
     """A `Table` of networks that really are trained: ridge regression on random features, two widths of it,
     on five folds of 529 knees that are drawn anew. Nothing is put in about how trainings correlate."""
     knees = Components(0, 0, 0, 529, 0.5)

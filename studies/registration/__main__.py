@@ -10,7 +10,7 @@ from kneel_lib import paths
 from kneel_lib.cli import carry_out, positive
 
 
-def cast_votes(options):
+def cast_votes(options: argparse.Namespace) -> int:
     """`--vote`: the table that the finished voters make; where it is written."""
     from kneel_lib.experiment.cohorts import load_cohort
     from kneel_lib.experiment.store import finished_runs
@@ -26,7 +26,7 @@ def cast_votes(options):
     return 0
 
 
-def measure_votes(options):
+def measure_votes(options: argparse.Namespace) -> int:
     """`--truth`: a vote on simulated crops; where its table is written."""
     from kneel_lib.experiment.cohorts import load_cohort
     from studies.registration import agreement, error_budget, vote_truth
@@ -37,7 +37,7 @@ def measure_votes(options):
     return 0
 
 
-def register(options):
+def register(options: argparse.Namespace) -> int:
     if options.vote:
         return cast_votes(options)
     if options.truth:
@@ -68,7 +68,7 @@ def register(options):
     return 0
 
 
-def main(arguments=None):
+def main(arguments: list[str] | None = None) -> int:
     """The command line of this study; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m studies.registration", description=__doc__)
     parser.add_argument(

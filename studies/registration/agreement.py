@@ -1,14 +1,17 @@
 """How good the registration is: agreement with the table on file, known truth, repeatability."""
 
+from typing import Any
+
 import numpy as np
 
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import TABLES
 from kneel_lib.data.roi_fields import is_for_localisation
 from kneel_lib.errors import KneelError
 from studies.registration import network_check
 from studies.registration import table as registration_table
-from studies.registration.congealing import apart_mm, disagreement_mm
-from studies.registration.simulated_crops import as_found, cut_crops
+from studies.registration.congealing import Placement, apart_mm, disagreement_mm
+from studies.registration.simulated_crops import Crops, as_found, cut_crops
 
 LOST_MM = 3.0
 DOUBTED_SCORE = 0.40
@@ -16,7 +19,7 @@ DOUBTED_SCORE = 0.40
 0.7)."""
 
 
-def crops_of(cohort):
+def crops_of(cohort: Cohort) -> Crops:
     """The crops of a cohort: the real ones as their files have them, simulated ones cut at places and
     scales that are known. Raises `KneelError` for cohorts of ROI localisation."""
     if is_for_localisation(cohort):
@@ -26,12 +29,12 @@ def crops_of(cohort):
     return as_found(cohort) if cohort.name in TABLES else cut_crops(cohort)
 
 
-def truth_name(crops):
+def truth_name(crops: Crops) -> str:
     """What `Crops.truth` is."""
     return "table on file" if crops.name in TABLES else "the truth"
 
 
-def sentence(crops, placement):
+def sentence(crops: Crops, placement: Placement) -> str:
     """How far a placement lies from what is known, in words."""
     apart = disagreement_mm(crops.truth, placement, crops.offsets_mm)
     return (
@@ -40,12 +43,12 @@ def sentence(crops, placement):
     )
 
 
-def lost(apart):
+def lost(apart: np.ndarray) -> np.ndarray:
     """(n,) booleans: the knee's landmarks are LOST_MM or more off in the mean."""
     return apart.mean(axis=1) >= LOST_MM
 
 
-def doubted(placement, check_mm=None):
+def doubted(placement: Placement, check_mm: np.ndarray | None = None) -> np.ndarray:
     """(n,) booleans: knees whose place is not to be trusted, by their score, and by the network check where
     there is one."""
     return (placement.scores < DOUBTED_SCORE) | (
@@ -53,12 +56,14 @@ def doubted(placement, check_mm=None):
     )
 
 
-def by_grade(kl):
+def by_grade(kl: np.ndarray) -> dict[str | int, np.ndarray]:
     """{"all" or grade: which knees}."""
     return {"all": np.ones(len(kl), bool), **{grade: kl == grade for grade in range(5)}}
 
 
-def distance_rows(what, cohort, kl, apart, noticed=None):
+def distance_rows(
+    what: str, cohort: str, kl: np.ndarray, apart: np.ndarray, noticed: np.ndarray | None = None
+) -> list[dict[str, Any]]:
     """Rows of results/registration.csv: all knees, then each grade. apart: (n, 16) mm.
     noticed: which knees a score or a check flags."""
     noticed = np.zeros(len(kl), bool) if noticed is None else noticed
@@ -79,7 +84,7 @@ def distance_rows(what, cohort, kl, apart, noticed=None):
     ]
 
 
-def ensemble(crops, jobs=1):
+def ensemble(crops: Crops, jobs: int = 1) -> tuple[list[dict[str, Any]], Placement]:
     """(rows, the finished `Placement`): templates alone, the network alone, and both together, against
     `Crops.truth`, and the two against each other."""
     first = registration_table.place_by_templates(crops, jobs=jobs)
@@ -99,7 +104,7 @@ def ensemble(crops, jobs=1):
     ), both
 
 
-def known_truth(crops, jobs=1):
+def known_truth(crops: Crops, jobs: int = 1) -> tuple[list[dict[str, Any]], np.ndarray]:
     """(rows, (n, 16, 2) errors in mm): templates alone on simulated crops, against the truth."""
     placement = registration_table.place_by_templates(crops, jobs=jobs)
     apart = apart_mm(crops.truth, placement, crops.offsets_mm)
@@ -112,7 +117,7 @@ def known_truth(crops, jobs=1):
     ), apart
 
 
-def repeatability(crops, jobs=1):
+def repeatability(crops: Crops, jobs: int = 1) -> tuple[list[dict[str, Any]], np.ndarray]:
     """(rows, (n, 16, 2) mm): every knee placed by the averages of one half of the subjects, and by those of
     the other."""
     first, second = (

@@ -16,6 +16,7 @@ median scale stays at MEDIAN_MM_PER_PX; `edge_gauge` then looks, in the averages
 lie on the edges of the bones. Whoever compares two placements takes the gauge out first (`disagreement_mm`).
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -40,7 +41,7 @@ class Round:
     width: float
 
     @property
-    def scales(self):
+    def scales(self) -> np.ndarray:
         """The nine factors that a knee's scale is tried at."""
         return np.linspace(1 - self.width, 1 + self.width, 9)
 
@@ -74,16 +75,16 @@ class Placement:
     scores: np.ndarray
     inverted: np.ndarray
 
-    def landmarks_px(self, offsets_mm):
+    def landmarks_px(self, offsets_mm: np.ndarray) -> np.ndarray:
         """(n, 16, 2) in pixels of the crops, for landmarks at offsets_mm (n, 16, 2) from landmark 4."""
         return self.centres_px[:, None] + offsets_mm / self.mm_per_px[:, None, None]
 
-    def select(self, rows):
+    def select(self, rows: np.ndarray) -> "Placement":
         """The placement of these rows only."""
         return Placement(self.mm_per_px[rows], self.centres_px[rows], self.scores[rows], self.inverted[rows])
 
 
-def start(images):
+def start(images: Sequence[np.ndarray]) -> Placement:
     """The placement before the first round: every knee in the middle of its crop, at the same scale, none
     inverted."""
     middles = np.array([[(image.shape[1] - 1) / 2, (image.shape[0] - 1) / 2] for image in images])
@@ -93,14 +94,14 @@ def start(images):
 
 
 def register(
-    images,
-    offsets_mm,
-    rounds=ROUNDS,
-    makers=None,
-    jobs=1,
-    placement=None,
-    after_round=lambda number, placement, templates: None,
-):
+    images: Sequence[np.ndarray],
+    offsets_mm: np.ndarray,
+    rounds: Sequence[Round] = ROUNDS,
+    makers: np.ndarray | None = None,
+    jobs: int = 1,
+    placement: Placement | None = None,
+    after_round: Callable[[int, Placement, np.ndarray], object] = lambda number, placement, templates: None,
+) -> Placement:
     """The `Placement` of n right-oriented crops, uint8 each, whose landmarks lie at offsets_mm (n, 16, 2)
     from landmark 4.
 
@@ -124,7 +125,7 @@ def register(
     return placement
 
 
-def hold_gauge(placement):
+def hold_gauge(placement: Placement) -> Placement:
     """The placement with the median scale put back: else all knees may drift together, one round after the
     other."""
     return replace(
@@ -132,7 +133,7 @@ def hold_gauge(placement):
     )
 
 
-def gradients(image, sigma_px):
+def gradients(image: np.ndarray, sigma_px: float) -> np.ndarray:
     """(H, W, 2) float32: the crop's gradient along x and y, blurred and divided by its local strength."""
     picture = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma_px)
     field = np.dstack(
@@ -142,7 +143,14 @@ def gradients(image, sigma_px):
     return field / np.sqrt(strength + 0.05)[..., None]
 
 
-def average_patches(images, offsets_mm, placement, settings, makers, parallel):
+def average_patches(
+    images: Sequence[np.ndarray],
+    offsets_mm: np.ndarray,
+    placement: Placement,
+    settings: Round,
+    makers: np.ndarray,
+    parallel: Parallel,
+) -> np.ndarray:
     """(16, P, P, 2): what is seen around each landmark, averaged over the makers that fit best so far."""
     scores = placement.scores[makers]
     chosen = makers[scores >= np.quantile(scores, LEFT_OUT)]
@@ -151,13 +159,20 @@ def average_patches(images, offsets_mm, placement, settings, makers, parallel):
     return np.mean(parts, axis=0).astype(np.float32)
 
 
-def patches(image, points_px, inverted, settings):
+def patches(image: np.ndarray, points_px: np.ndarray, inverted: bool, settings: Round) -> np.ndarray:
     """(16, P, P, 2) gradients around a knee's landmarks (16, 2)."""
     field = gradients(image, settings.sigma_px) * (-1 if inverted else 1)
     return np.stack([window(field, point, settings.half_px) for point in points_px])
 
 
-def move(image, offsets_mm, mm_per_px, centre_px, templates, settings):
+def move(
+    image: np.ndarray,
+    offsets_mm: np.ndarray,
+    mm_per_px: float,
+    centre_px: np.ndarray,
+    templates: np.ndarray,
+    settings: Round,
+) -> tuple[float, np.ndarray, float, bool]:
     """(scale, centre, score, inverted) of one knee after a round: the best place over all scales, between
     pixels and between scales.
 
@@ -174,7 +189,14 @@ def move(image, offsets_mm, mm_per_px, centre_px, templates, settings):
     return mm_per_px * factor, centre_px + peaks[best][0], float(scores[best]), inverted
 
 
-def ensemble(image, offsets_mm, mm_per_px, centre_px, templates, settings):
+def ensemble(
+    image: np.ndarray,
+    offsets_mm: np.ndarray,
+    mm_per_px: float,
+    centre_px: np.ndarray,
+    templates: np.ndarray,
+    settings: Round,
+) -> np.ndarray:
     """(9, 2 R + 1, 2 R + 1), R = reach_px: the mean correlation of a knee's sixteen patches with the
     averages, at each scale and shift.
 
@@ -219,7 +241,14 @@ EDGE_ROUND = Round(1.0, 24, 0, 0.0)
 FINE_PX = 0.25
 
 
-def edge_gauge(images, offsets_mm, placement, reach_px=12.0, width=0.06, jobs=1):
+def edge_gauge(
+    images: Sequence[np.ndarray],
+    offsets_mm: np.ndarray,
+    placement: Placement,
+    reach_px: float = 12.0,
+    width: float = 0.06,
+    jobs: int = 1,
+) -> tuple[float, np.ndarray]:
     """(factor, shift (2,) in pixels): what all scales and centres must be changed by, so that in the average
     the landmarks lie on the edges of the bones.
 
@@ -240,7 +269,7 @@ def edge_gauge(images, offsets_mm, placement, reach_px=12.0, width=0.06, jobs=1)
     factors = np.linspace(1 - width, 1 + width, 49)
     peaks = [
         peak(
-            sum(
+            sum(  # type: ignore[arg-type]  # of arrays: there are slopes
                 window(
                     slope,
                     EDGE_ROUND.half_px + outward[number] * (1 / factor - 1),
@@ -256,14 +285,14 @@ def edge_gauge(images, offsets_mm, placement, reach_px=12.0, width=0.06, jobs=1)
     return float(factors[best]), peaks[best][0] * FINE_PX
 
 
-def regauge(placement, factor, shift_px):
+def regauge(placement: Placement, factor: float, shift_px: np.ndarray) -> Placement:
     """The placement with every scale multiplied and every centre shifted alike."""
     return replace(
         placement, mm_per_px=placement.mm_per_px * factor, centres_px=placement.centres_px + shift_px
     )
 
 
-def in_gauge_of(other, placement, offsets_mm):
+def in_gauge_of(other: Placement, placement: Placement, offsets_mm: np.ndarray) -> Placement:
     """The placement, changed by one scale and one shift common to all knees (medians over knees and
     landmarks), so that it lies as the other one does."""
     placement = regauge(placement, np.median(other.mm_per_px / placement.mm_per_px), np.zeros(2))
@@ -271,7 +300,7 @@ def in_gauge_of(other, placement, offsets_mm):
     return regauge(placement, 1.0, np.median(apart, axis=(0, 1)))
 
 
-def apart_mm(first, second, offsets_mm):
+def apart_mm(first: Placement, second: Placement, offsets_mm: np.ndarray) -> np.ndarray:
     """(n, 16, 2) mm from the second to the first `Placement` of the same crops, the gauge taken out
     (`in_gauge_of`); mm are the first one's.
 
@@ -283,6 +312,6 @@ def apart_mm(first, second, offsets_mm):
     ) * first.mm_per_px[:, None, None]
 
 
-def disagreement_mm(first, second, offsets_mm):
+def disagreement_mm(first: Placement, second: Placement, offsets_mm: np.ndarray) -> np.ndarray:
     """(n, 16) lengths of `apart_mm`."""
     return np.linalg.norm(apart_mm(first, second, offsets_mm), axis=2)

@@ -5,6 +5,10 @@ results/registration_budget.csv (what an error is made of) and results/registrat
 the registration's error added once more, and of that error alone).
 """
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -12,7 +16,7 @@ from kneel_lib import metrics, paths
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.rows import BEST
-from kneel_lib.experiment.store import points_of, recorded_runs
+from kneel_lib.experiment.store import Run, points_of, recorded_runs
 from kneel_lib.reporting import selection
 from kneel_lib.reporting.export import write_table
 from studies.registration.agreement import crops_of, ensemble, known_truth, repeatability
@@ -22,8 +26,11 @@ from studies.registration.simulated_crops import cut_crops
 RADII_MM = np.arange(0.25, 3.01, 0.25)
 DRAWS = 20
 
+Alike = tuple[str, int | str, int | None, str, str]
+"""(profile, held out, labels, start, fingerprint) of runs that differ by the seed alone."""
 
-def error_vectors(predictions):
+
+def error_vectors(predictions: pd.DataFrame) -> np.ndarray:
     """(n, 16, 2) mm from the label to the prediction, of recorded predictions of the real crops (a row a
     knee)."""
     cohort = load_cohort(selection.STUDY)
@@ -32,13 +39,13 @@ def error_vectors(predictions):
     return points_of(predictions) - cohort.landmarks_mm[rows]
 
 
-def pck_curves(errors, registration_mm, seed=0):
+def pck_curves(errors: np.ndarray, registration_mm: np.ndarray, seed: int = 0) -> pd.DataFrame:
     """A row a radius: PCK (bone means) of the errors (n, 16, 2), of these with the registration's error
     (m, 16, 2) of a knee drawn at random added once more, and of that error and the rounding to whole
     pixels alone: what a network without an error of its own would reach on these labels."""
     random = np.random.default_rng(seed)
 
-    def lengths(vectors):
+    def lengths(vectors: np.ndarray) -> np.ndarray:
         return np.linalg.norm(vectors, axis=2)
 
     drawn = [registration_mm[random.integers(len(registration_mm), size=len(errors))] for _ in range(DRAWS)]
@@ -59,7 +66,7 @@ def pck_curves(errors, registration_mm, seed=0):
     )
 
 
-def spread_row(source, measured, cohort, vectors, **more):
+def spread_row(source: str, measured: str, cohort: str, vectors: np.ndarray, **more: str) -> dict[str, Any]:
     """A row of the budget from error vectors (n, 16, 2) in mm:
     median and mean length, and root mean square."""
     length = np.linalg.norm(vectors, axis=2)
@@ -75,9 +82,9 @@ def spread_row(source, measured, cohort, vectors, **more):
     }
 
 
-def seed_pairs(recorded):
+def seed_pairs(recorded: list[Run]) -> dict[Alike, tuple[Run, Run]]:
     """Pairs of recorded runs of `best` on the real crops that differ by the seed alone."""
-    groups = {}
+    groups: dict[Alike, dict[int, Run]] = {}
     for run in recorded:
         spec = run.spec
         if spec.cohort == selection.STUDY and spec.setting.name == BEST.name and spec.kind == "fold":
@@ -87,7 +94,7 @@ def seed_pairs(recorded):
     return {key: (group[0], group[1]) for key, group in groups.items() if {0, 1} <= set(group)}
 
 
-def network_rows(recorded):
+def network_rows(recorded: list[Run]) -> list[dict[str, Any]]:
     """Rows of the budget for the network: seed to seed where all labels or most are used, and from fold to
     fold."""
     rows = []
@@ -131,7 +138,13 @@ def network_rows(recorded):
     return rows
 
 
-def budget(recorded, simulated_mm, halves_mm, placed_mm, errors):
+def budget(
+    recorded: list[Run],
+    simulated_mm: np.ndarray,
+    halves_mm: np.ndarray,
+    placed_mm: np.ndarray,
+    errors: np.ndarray,
+) -> pd.DataFrame:
     """results/registration_budget.csv: what an error is made of, a row a source.
     All vectors (n, 16, 2) in mm."""
     random = np.random.default_rng(0)
@@ -166,7 +179,7 @@ def budget(recorded, simulated_mm, halves_mm, placed_mm, errors):
     )
 
 
-def record(jobs=1, folder=paths.RESULTS):
+def record(jobs: int = 1, folder: Path = paths.RESULTS) -> list[Path]:
     """Measure distances and the error budget on the real crops and on the full simulated cohort, and write
     their tables; returns the files."""
     cohort, recorded = load_cohort(selection.STUDY), recorded_runs()
@@ -197,7 +210,7 @@ def record(jobs=1, folder=paths.RESULTS):
     )
 
 
-def write(written, folder):
+def write(written: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
     for name, table in written.items():
         write_table(table, folder / name)
     return [folder / name for name in written]

@@ -1,14 +1,20 @@
 """Pictures of the registration: the average knee from fog to bone, what a landmark looks like in the
 average, error by round, PCK curves of the error budget."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from kneel_lib.figures.style import ONE_COLUMN, TWO_COLUMNS, show_knee
 from kneel_lib.imaging import cut
+from studies.registration.congealing import Placement, Round
+from studies.registration.simulated_crops import Crops
 
 
-def average_at(crops, placement, size_px=180, spacing_mm=0.5):
+def average_at(crops: Crops, placement: Placement, size_px: int = 180, spacing_mm: float = 0.5) -> np.ndarray:
     """(size, size) float: the crops, each moved and scaled as its placement says, averaged.
     Landmark 4 lies in the middle of every one."""
     total = np.zeros((size_px, size_px))
@@ -20,7 +26,7 @@ def average_at(crops, placement, size_px=180, spacing_mm=0.5):
     return total / len(crops.images)
 
 
-def fog_to_bone(crops, placements, spacing_mm=0.5):
+def fog_to_bone(crops: Crops, placements: Sequence[Placement], spacing_mm: float = 0.5) -> Figure:
     """The average knee before the first round and after each round; the last panel with the mean shape."""
     columns = (len(placements) + 1) // 2
     figure, panels = plt.subplots(
@@ -46,7 +52,7 @@ def fog_to_bone(crops, placements, spacing_mm=0.5):
     return figure
 
 
-def landmark_averages(templates, chosen=(0, 4, 8, 12)):
+def landmark_averages(templates: Mapping[int, np.ndarray], chosen: Sequence[int] = (0, 4, 8, 12)) -> Figure:
     """What some landmarks look like in the average gradients of each round: {round: (16, P, P, 2)};
     strength as brightness, a cross on the landmark."""
     figure, panels = plt.subplots(
@@ -66,7 +72,7 @@ def landmark_averages(templates, chosen=(0, 4, 8, 12)):
     return figure
 
 
-def agreement_by_scale(totals, settings, inverted):
+def agreement_by_scale(totals: np.ndarray, settings: Round, inverted: bool) -> Figure:
     """One knee in one round:
     the best correlation at each scale, and the map over shifts at the best of them."""
     totals = -totals if inverted else totals
@@ -84,7 +90,7 @@ def agreement_by_scale(totals, settings, inverted):
     return figure
 
 
-def error_by_round(table):
+def error_by_round(table: pd.DataFrame) -> Figure:
     """Median and 95th percentile against the truth after each round; table with round, median_mm, p95_mm."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN, ONE_COLUMN * 0.75))
     for column, label, marker in (("median_mm", "median", "o"), ("p95_mm", "95th percentile", "s")):
@@ -101,7 +107,7 @@ def error_by_round(table):
     return figure
 
 
-def found_against_true(truth, placement, apart_mm):
+def found_against_true(truth: Placement, placement: Placement, apart_mm: np.ndarray) -> Figure:
     """Scales found against true ones, and each knee's score against its error."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(TWO_COLUMNS, ONE_COLUMN * 0.85), layout="constrained")
     ends = [truth.mm_per_px.min(), truth.mm_per_px.max()]
@@ -113,7 +119,7 @@ def found_against_true(truth, placement, apart_mm):
     return figure
 
 
-def registration_curves(table):
+def registration_curves(table: pd.DataFrame) -> Figure:
     """PCK over the radius for each line of results/registration_pck.csv."""
     figure, axes = plt.subplots(figsize=(ONE_COLUMN * 1.35, ONE_COLUMN * 0.9))
     for (line, rows), style in zip(table.groupby("line", sort=False), ("-", "--", ":")):

@@ -5,12 +5,15 @@ table, the table's common scale and shift brought to those of the labels that th
 nobody can tell.
 """
 
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
 from kneel_lib.data.crops import TABLES
 from kneel_lib.experiment.cohorts import load_cohort
-from kneel_lib.experiment.store import recorded_runs
+from kneel_lib.experiment.store import Run, recorded_runs
 from kneel_lib.reporting.statistics import paired_difference
 from studies.registration import vote
 from studies.registration.agreement import crops_of
@@ -30,7 +33,7 @@ JUDGES = (
 """(cohort whose labels it was trained on, setting, profile) of each system that has five folds."""
 
 
-def has_voted(trained_on, setting, profile, table):
+def has_voted(trained_on: str, setting: str, profile: str, table: str) -> bool:
     """Whether a system's own answers are in a table, directly or through the one before."""
     voters = {(cohort, *voter) for cohort, chosen in vote.VOTERS.items() for voter in chosen.items()}
     made_by = {made: cohort for cohort, made in vote.MAKES.items()}
@@ -41,7 +44,9 @@ def has_voted(trained_on, setting, profile, table):
     return False
 
 
-def judge(runs, judges=JUDGES, tables=TABLES):
+def judge(
+    runs: list[Run], judges: Iterable[tuple[str, str, str]] = JUDGES, tables: Iterable[str] = TABLES
+) -> pd.DataFrame:
     """results/registration_votes.csv: a row a system and table of labels. voted: whether the system's own
     answers are in the table (then it is no judge). difference, low, high: against the labels that it was
     trained on, paired by knee, with a 95 % interval over subjects."""
@@ -75,7 +80,7 @@ def judge(runs, judges=JUDGES, tables=TABLES):
     return pd.DataFrame(rows).assign(folds=5, seed=0, roi="image")
 
 
-def moved(tables=TABLES):
+def moved(tables: Iterable[str] = TABLES) -> pd.DataFrame:
     """results/registration_moves.csv: how far each table's labels lie from those of the table before, in the
     same gauge: mean and 95th percentile of the distance in mm, standard deviation of the scale."""
     crops = {name: crops_of(load_cohort(name)) for name in tables}
@@ -99,7 +104,7 @@ def moved(tables=TABLES):
     return pd.DataFrame(rows)
 
 
-def record(folder):
+def record(folder: Path) -> list[Path]:
     """Write both tables from the recorded runs; returns the files."""
     from studies.registration.error_budget import write
 

@@ -7,6 +7,8 @@ half's landmarks in plain pixels of the crop. A knee's own shape, scaled and shi
 laid onto its sixteen predictions.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
 
@@ -16,19 +18,20 @@ from kneel_lib.experiment.profiles import Profile
 from kneel_lib.experiment.rows import BEST
 from kneel_lib.network import training
 from studies.registration.congealing import MEDIAN_MM_PER_PX, Placement, disagreement_mm, in_gauge_of
+from studies.registration.simulated_crops import Crops
 
 CHECK = Profile("check", size_px=128, spacing_mm=0.75, width=16, depth=4, epochs=40)
 REPLACED_MM = 2.0
 """Knees whose two placements are this far apart (mean over landmarks) take the network's."""
 
 
-def halves(crops):
+def halves(crops: Crops) -> list[tuple[np.ndarray, np.ndarray]]:
     """[(rows to train on, rows to predict)] twice: two halves of the subjects, KL grades in proportion."""
     splitter = StratifiedGroupKFold(2, shuffle=True, random_state=0)
     return list(splitter.split(crops.knees, crops.knees["kl"], crops.knees["subject_id"]))
 
 
-def plain_cohort(crops, placement):
+def plain_cohort(crops: Crops, placement: Placement) -> Cohort:
     """The crops as a `Cohort` in which every crop has the same nominal spacing:
     landmarks in mm are pixels times that number, inverted crops are turned."""
     images = tuple(255 - image if flip else image for image, flip in zip(crops.images, placement.inverted))
@@ -39,8 +42,15 @@ def plain_cohort(crops, placement):
 
 
 def predict_half(
-    crops, placement, known, unseen, seed=0, profile=CHECK, device="cpu", after_epoch=lambda state: None
-):
+    crops: Crops,
+    placement: Placement,
+    known: np.ndarray,
+    unseen: np.ndarray,
+    seed: int = 0,
+    profile: Profile = CHECK,
+    device: str = "cpu",
+    after_epoch: Callable[[training.State], object] = lambda state: None,
+) -> np.ndarray:
     """(rows, 16, 2) landmarks of the rows `unseen` in pixels of their crops, by a network trained on the
     rows `known`."""
     plain = plain_cohort(crops, placement)
@@ -52,12 +62,17 @@ def predict_half(
     return rois.to_mm(training.predict(state.model, rois, device)) / MEDIAN_MM_PER_PX
 
 
-def far_points_lose(distances_px, px_per_mm):
+def far_points_lose(distances_px: np.ndarray, px_per_mm: float) -> np.ndarray:
     """Weights of Cauchy: points that lie far off, as the others go, count for little."""
     return 1 / (1 + (distances_px / (1.5 * np.median(distances_px) + 0.2)) ** 2)
 
 
-def fit_shape(points_px, offsets_mm, rounds=20, weigh=far_points_lose):
+def fit_shape(
+    points_px: np.ndarray,
+    offsets_mm: np.ndarray,
+    rounds: int = 20,
+    weigh: Callable[[np.ndarray, float], np.ndarray] = far_points_lose,
+) -> tuple[float, np.ndarray, float]:
     """(mm_per_px, centre_px, median distance left in px) by least squares, weighted anew in every round by
     weigh(distances in px, px in a mm)."""
     weights = np.ones(len(points_px))
@@ -74,7 +89,12 @@ def fit_shape(points_px, offsets_mm, rounds=20, weigh=far_points_lose):
     return 1 / px_per_mm, centre, float(np.median(distances))
 
 
-def fit_placement(points_px, offsets_mm, inverted, fit=fit_shape):
+def fit_placement(
+    points_px: np.ndarray,
+    offsets_mm: np.ndarray,
+    inverted: np.ndarray,
+    fit: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray, float]] = fit_shape,
+) -> Placement:
     """The `Placement` that lays each knee's shape onto its points (n, 16, 2): a scale and a shift;
     its scores are 1 / (1 + the median distance left in pixels)."""
     fitted = [fit(points, offsets) for points, offsets in zip(points_px, offsets_mm)]
@@ -82,7 +102,9 @@ def fit_placement(points_px, offsets_mm, inverted, fit=fit_shape):
     return Placement(scales, centres, 1 / (1 + left), np.asarray(inverted))
 
 
-def combine(first, second, offsets_mm):
+def combine(
+    first: Placement, second: Placement, offsets_mm: np.ndarray
+) -> tuple[Placement, np.ndarray, np.ndarray]:
     """(the `Placement` made of both, check_mm (n,), replaced (n,) booleans). The second is brought to the
     first one's gauge.
 

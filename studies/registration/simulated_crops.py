@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from kneel_lib import landmarks
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.imaging import cut
 from studies.registration.congealing import Placement
 
@@ -28,7 +29,7 @@ class Crops:
     offsets_mm: np.ndarray
     truth: Placement
 
-    def select(self, rows):
+    def select(self, rows: np.ndarray) -> "Crops":
         """The crops of these rows only (indices or a boolean mask), in their order."""
         rows = np.arange(len(self.images))[rows]
         return Crops(
@@ -40,13 +41,14 @@ class Crops:
         )
 
 
-def cut_crops(cohort, seed=0):
+def cut_crops(cohort: Cohort, seed: int = 0) -> Crops:
     """The `Crops` of a simulated cohort: scales, places and which are inverted are drawn by `seed`."""
     random = np.random.default_rng(seed)
     count = len(cohort)
     scales = np.clip(random.normal(SCALE_MM, SCALE_SPREAD_MM, count), 0.34, 0.55)
     shifts_mm = random.normal(0, SHIFT_MM, (count, 2))
     inverted = random.permutation(count) < max(round(INVERTED_SHARE * count), 1)
+    images: list[np.ndarray] | tuple[np.ndarray, ...]
     images, centres = [], []
     for image, own, centre, scale, shift in zip(
         cohort.images, cohort.mm_per_px, cohort.landmarks_px[:, landmarks.CENTRE], scales, shifts_mm
@@ -64,7 +66,7 @@ def cut_crops(cohort, seed=0):
     )
 
 
-def as_found(cohort):
+def as_found(cohort: Cohort) -> Crops:
     """The `Crops` of the real cohort as their files have them (inverted ones inverted), with the placement
     of the table on file as `truth`."""
     inverted = cohort.knees["inverted"].to_numpy(bool)
@@ -78,6 +80,6 @@ def as_found(cohort):
     return Crops(cohort.name, cohort.knees, images, offsets_from_centre(cohort), truth)
 
 
-def offsets_from_centre(cohort):
+def offsets_from_centre(cohort: Cohort) -> np.ndarray:
     """(n, 16, 2) mm from landmark 4."""
     return cohort.landmarks_mm - cohort.landmarks_mm[:, [landmarks.CENTRE]]

@@ -2,24 +2,30 @@
 what is finished is kept and not repeated."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from kneel_lib import paths
 from kneel_lib.data.crops import TABLES
 from kneel_lib.errors import KneelError
+from kneel_lib.experiment.profiles import Profile
 from kneel_lib.files import load_arrays, write_arrays, write_text
 from kneel_lib.progress import Progress
 from studies.registration import congealing, network_check
-from studies.registration.congealing import Placement
+from studies.registration.congealing import Placement, Round
+from studies.registration.simulated_crops import Crops
 
 RECIPE = 2
 """Raise this when the code changes where knees are placed: older rounds are then not found any more."""
 FIELDS = ("mm_per_px", "centres_px", "scores", "inverted")
 
 
-def kept_in(crops, makers=None, rounds=congealing.ROUNDS):
+def kept_in(
+    crops: Crops, makers: np.ndarray | None = None, rounds: tuple[Round, ...] = congealing.ROUNDS
+) -> Path:
     """The folder under the cache for what is found out about these crops."""
     digest = hashlib.sha256(
         repr((RECIPE, rounds, None if makers is None else list(map(int, makers)))).encode()
@@ -31,8 +37,12 @@ def kept_in(crops, makers=None, rounds=congealing.ROUNDS):
 
 
 def place_by_templates(
-    crops, makers=None, jobs=1, rounds=congealing.ROUNDS, after_round=lambda number, placement: None
-):
+    crops: Crops,
+    makers: np.ndarray | None = None,
+    jobs: int = 1,
+    rounds: tuple[Round, ...] = congealing.ROUNDS,
+    after_round: Callable[[int, Placement], object] = lambda number, placement: None,
+) -> Placement:
     """The `Placement` of the crops after all rounds, in no gauge yet;
     goes on after the last round that was kept."""
     folder = kept_in(crops, makers, rounds)
@@ -42,7 +52,7 @@ def place_by_templates(
         after_round(done, placement)
     progress = Progress(f"registering {crops.name}", len(rounds), done, unit="round")
 
-    def keep(number, found, templates):
+    def keep(number: int, found: Placement, templates: np.ndarray) -> None:
         save_placement(found, folder / f"round-{done + number}.npz")
         after_round(done + number, found)
         progress.advance(done + number)
@@ -52,16 +62,20 @@ def place_by_templates(
             crops.images, crops.offsets_mm, rounds[done:], makers, jobs, placement, keep
         )
     progress.close()
-    return placement
+    return placement  # type: ignore[return-value]  # there is a round
 
 
-def place_by_network(crops, placement, profile=network_check.CHECK, device="cpu"):
+def place_by_network(
+    crops: Crops, placement: Placement, profile: Profile = network_check.CHECK, device: str = "cpu"
+) -> Placement:
     """The network check's `Placement` of the crops."""
     points = network_points(crops, placement, profile, device)
     return network_check.fit_placement(points, crops.offsets_mm, placement.inverted)
 
 
-def network_points(crops, placement, profile=network_check.CHECK, device="cpu"):
+def network_points(
+    crops: Crops, placement: Placement, profile: Profile = network_check.CHECK, device: str = "cpu"
+) -> np.ndarray:
     """(n, 16, 2) pixels of the crops: the checking network's answers; each half's are kept."""
     said = hashlib.sha256(
         repr((RECIPE, profile)).encode() + placement.mm_per_px.tobytes() + placement.centres_px.tobytes()
@@ -80,18 +94,23 @@ def network_points(crops, placement, profile=network_check.CHECK, device="cpu"):
                 number,
                 profile,
                 device,
-                lambda state, bar=progress: bar.advance(state.epoch),
+                lambda state, bar=progress: bar.advance(state.epoch),  # type: ignore[misc]  # has a default
             )
             progress.close()
             kept = {"points": found}
-            write_arrays(path, **kept)
+            write_arrays(path, **kept)  # type: ignore[arg-type]  # holds no `save`
         points[unseen] = kept["points"]
     return points
 
 
 def make_table(
-    crops, check=True, jobs=1, profile=network_check.CHECK, rounds=congealing.ROUNDS, device="cpu"
-):
+    crops: Crops,
+    check: bool = True,
+    jobs: int = 1,
+    profile: Profile = network_check.CHECK,
+    rounds: tuple[Round, ...] = congealing.ROUNDS,
+    device: str = "cpu",
+) -> tuple[pd.DataFrame, Placement, np.ndarray]:
     """(table in the form of `data/oai_crops_registration.csv`, the `Placement` that it holds, which knees the
     network has replaced).
 
@@ -109,7 +128,7 @@ def make_table(
     return as_table(crops, placement, check_mm), placement, replaced
 
 
-def as_table(crops, placement, check_mm):
+def as_table(crops: Crops, placement: Placement, check_mm: np.ndarray) -> pd.DataFrame:
     """A `Placement` in the form of `data/oai_crops_registration.csv`."""
     return crops.knees[["subject_id", "side", "kl", "split"]].assign(
         mm_per_px=placement.mm_per_px.round(5),
@@ -121,7 +140,7 @@ def as_table(crops, placement, check_mm):
     )
 
 
-def write_registration(table, path):
+def write_registration(table: pd.DataFrame, path: Path | str) -> Path:
     """The table as csv, whole or not at all;
     `KneelError` if it would go over one that recorded runs stand on."""
     if Path(path).resolve() in {(paths.DATA / name).resolve() for name in TABLES.values()}:
@@ -130,11 +149,11 @@ def write_registration(table, path):
     return Path(path)
 
 
-def save_placement(placement, path):
+def save_placement(placement: Placement, path: Path) -> None:
     write_arrays(path, **{name: getattr(placement, name) for name in FIELDS})
 
 
-def load_placement(path):
+def load_placement(path: Path) -> Placement | None:
     """The kept placement, or None if it is not there or damaged."""
     arrays = load_arrays(path, FIELDS)
-    return arrays and Placement(**arrays)
+    return arrays and Placement(**arrays)  # type: ignore[return-value]  # never empty

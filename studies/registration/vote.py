@@ -21,6 +21,7 @@ from studies.labels.predictions import System, answers
 from studies.registration.agreement import crops_of
 from studies.registration.congealing import Placement, disagreement_mm, in_gauge_of
 from studies.registration.network_check import fit_placement, fit_shape
+from studies.registration.simulated_crops import Crops
 from studies.registration.table import as_table
 
 VOTERS = {
@@ -36,7 +37,7 @@ FLOOR_MM = 0.5
 """Nearer points than this count alike: below it lies the rounding, and what nobody can see."""
 
 
-def least_distance(distances_px, px_per_mm):
+def least_distance(distances_px: np.ndarray, px_per_mm: float) -> np.ndarray:
     """Weights under which least squares minimises the sum of distances (those above FLOOR_MM)."""
     return 1 / np.maximum(distances_px / px_per_mm, FLOOR_MM)
 
@@ -52,7 +53,7 @@ def votes_of(runs: list[Run], cohort: Cohort, setting: str, profile: str) -> np.
     return said / cohort.mm_per_px[:, None, None]
 
 
-def vote(votes, crops, before):
+def vote(votes: np.ndarray, crops: Crops, before: Placement) -> tuple[Placement, np.ndarray]:
     """(the `Placement` by the mean of the votes (voters, n, 16, 2), check_mm (n,)).
 
     It keeps the gauge of the placement `before`: systems that shrink towards the mean would change the
@@ -66,7 +67,7 @@ def vote(votes, crops, before):
     return Placement(placed[0].mm_per_px, placed[0].centres_px, before.scores, before.inverted), check_mm
 
 
-def voted_table(cohort, runs):
+def voted_table(cohort: Cohort, runs: list[Run]) -> tuple[pd.DataFrame, Placement]:
     """(the registration table that the voters trained on this cohort's labels make, its `Placement`).
 
     The last one lies in the gauge of the older table: which of two gauges is right to a millimetre nobody
@@ -83,7 +84,7 @@ def voted_table(cohort, runs):
     return pd.concat([as_table(crops, placement, check_mm), unseen], ignore_index=True), placement
 
 
-def judged(votes, placement, crops):
+def judged(votes: np.ndarray, placement: Placement, crops: Crops) -> np.ndarray:
     """(n, 16) errors in mm of one system's points (n, 16, 2) in pixels, by a placement's labels."""
     apart = votes - placement.landmarks_px(crops.offsets_mm)
     return np.linalg.norm(apart, axis=2) * placement.mm_per_px[:, None]

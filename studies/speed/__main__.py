@@ -19,8 +19,10 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -28,9 +30,11 @@ import pandas as pd
 import torch
 
 from kneel_lib.cli import carry_out
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.experiment.cohorts import load_cohort
-from kneel_lib.experiment.profiles import PROFILES, ROI_PROFILES, find_profile
+from kneel_lib.experiment.profiles import PROFILES, ROI_PROFILES, Profile, find_profile
 from kneel_lib.experiment.rows import BEST, ROI
+from kneel_lib.experiment.settings import Setting
 from kneel_lib.network import training
 from kneel_lib.network.precision import precision
 from kneel_lib.paths import RESULTS
@@ -41,13 +45,14 @@ from studies.speed import inference as inference_speed
 from studies.speed import measures
 from studies.speed import threads as beside
 from studies.speed import training as training_speed
+from studies.speed.training import Recipe
 
 KNEES, BATCH_AT_PAPER, SHORT_STEPS = 32, 8, 15
 PARTS = ("ladder", "memory", "cores", "threads", "sizes", "shares", "inference")
 MODELS = 5
 
 
-def ladder(profile, cohort, rounds, recipes):
+def ladder(profile: Profile, cohort: Cohort, rounds: int, recipes: Sequence[Recipe]) -> list[dict[str, Any]]:
     """A row a recipe at this profile, then one of a process a core: rate, ratio, operations, share of the
     machine's limit.
     """
@@ -55,9 +60,10 @@ def ladder(profile, cohort, rounds, recipes):
     steps = training_speed.STEPS_A_ROUND if profile.size_px > 256 else SHORT_STEPS
     rates = training_speed.rates(recipes, rois, profile, rounds, steps)
     limits = {kind: measures.matrix_rate(kind) for kind in {recipe.precision for recipe in recipes}}
+    rows: list[dict[str, Any]]
     first, rows = rates[recipes[0].name], []
 
-    def add(recipe, name, rate):
+    def add(recipe: Recipe, name: str, rate: float) -> None:
         work = measures.operations(recipe.network, profile)
         rows.append(
             {
@@ -88,13 +94,13 @@ def ladder(profile, cohort, rounds, recipes):
     return rows
 
 
-def timing(profiles, cohort, rounds, recipes):
+def timing(profiles: Sequence[Profile], cohort: Cohort, rounds: int, recipes: Sequence[Recipe]) -> None:
     """The rows `train` of results/speed.csv."""
     rows = [row for profile in profiles for row in ladder(profile, cohort, rounds, recipes)]
     measures.record(pd.DataFrame(rows))
 
 
-def peaks(profiles, cohort):
+def peaks(profiles: Sequence[Profile], cohort: Cohort) -> None:
     """The column `peak_mb` of the rows `train` that are there; of a process a core: of all together."""
     table = pd.read_csv(RESULTS / "speed.csv")
     for profile in profiles:
@@ -109,7 +115,7 @@ def peaks(profiles, cohort):
     measures.record(table[table["what"] == "train"])
 
 
-def cores(profile, cohort):
+def cores(profile: Profile, cohort: Cohort) -> None:
     """The rows `cores` of results/speed.csv."""
     used = training_speed.rates_by_cores(
         training_speed.training_rois(cohort.select(slice(0, KNEES)), profile), profile
@@ -133,7 +139,7 @@ def cores(profile, cohort):
     )
 
 
-def threads(profile, cohort):
+def threads(profile: Profile, cohort: Cohort) -> None:
     """results/threads.csv."""
     rois = training_speed.training_rois(cohort.select(slice(0, KNEES)), profile)
     rows = beside.rates(rois, profile, torch.get_num_threads())
@@ -142,7 +148,7 @@ def threads(profile, cohort):
     )
 
 
-def sizes(profile, cohort):
+def sizes(profile: Profile, cohort: Cohort) -> None:
     """results/speed_sizes.csv."""
     few = cohort.select(slice(0, KNEES))
     write_table(
@@ -153,7 +159,7 @@ def sizes(profile, cohort):
     )
 
 
-def shares(profiles, cohort):
+def shares(profiles: Sequence[Profile], cohort: Cohort) -> None:
     """results/speed_profile.csv: where the time of a step goes."""
     rows = []
     for profile in profiles:
@@ -172,12 +178,14 @@ def shares(profiles, cohort):
     write_table(pd.DataFrame(rows), RESULTS / "speed_profile.csv")
 
 
-def team(setting, profile, outputs):
+def team(setting: Setting, profile: Profile, outputs: int) -> list[predictors.Network]:
     """Five networks of a profile with random weights."""
     torch.manual_seed(0)
     return [
         predictors.Network(
-            training.make_network(setting, profile, outputs).to(memory_format=torch.channels_last).eval(),
+            training.make_network(setting, profile, outputs)  # type: ignore[call-overload]  # torch's stub
+            .to(memory_format=torch.channels_last)
+            .eval(),
             profile.size_px,
             profile.spacing_mm,
         )
@@ -185,7 +193,7 @@ def team(setting, profile, outputs):
     ]
 
 
-def knee_rows(cohort, rounds, slow):
+def knee_rows(cohort: Cohort, rounds: int, slow: bool) -> list[dict[str, Any]]:
     """A row a rung, with its error on the knees that the pretrained network has not seen."""
     network = pretrained.load_networks("landmarks")[0]
     split = cohort.knees["split"].to_numpy() if "split" in cohort.knees else np.full(len(cohort), "val")
@@ -211,7 +219,7 @@ def knee_rows(cohort, rounds, slow):
         ]
 
 
-def radiograph_rows(path):
+def radiograph_rows(path: Path) -> list[dict[str, Any]]:
     """A row a recipe for a bilateral radiograph: five models, two stages, ROIs of the profile native."""
     networks, roi_networks = team(BEST, PROFILES["native"], 16), team(ROI, ROI_PROFILES["study"], 1)
     with patch.object(paper_pipeline, "FOUND_SHARE", 0.0):  # random networks find nothing: do not stop there
@@ -231,7 +239,7 @@ def radiograph_rows(path):
     ]
 
 
-def folder_row(paths, files):
+def folder_row(paths: Sequence[Path], files: int) -> dict[str, Any]:
     """A folder of this many bilateral radiographs through `predict`."""
     with tempfile.TemporaryDirectory() as folder:
         for number in range(files):
@@ -244,7 +252,7 @@ def folder_row(paths, files):
     }
 
 
-def inference(cohort, rounds, files, slow):
+def inference(cohort: Cohort, rounds: int, files: int, slow: bool) -> None:
     """The rows `infer` of results/speed.csv."""
     rows = knee_rows(cohort, rounds, slow)
     radiographs = sorted(make_files(take(POPULATIONS["simulated"], 6)).glob("0.S.1/*/*/*/001"))

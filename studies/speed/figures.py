@@ -1,12 +1,16 @@
 """Pictures of notebook 10: the ladders, where the time goes, cost against size."""
 
+from collections.abc import Mapping
+
 import numpy as np
+import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
 from kneel_lib.figures.style import ONE_COLUMN, TWO_COLUMNS
 
 
-def ladder(table, title, unit="images a second"):
+def ladder(table: pd.DataFrame, title: str, unit: str = "images a second") -> Figure:
     """Bars of `images_per_s`, a rung a row from the top, each with its rate and its ratio to the first."""
     figure, axes = plt.subplots(figsize=(TWO_COLUMNS, 0.7 + 0.26 * len(table)), layout="constrained")
     axes.barh(table["step"], table["images_per_s"])
@@ -23,7 +27,7 @@ def ladder(table, title, unit="images a second"):
     return figure
 
 
-def time_shares(shares_by_recipe):
+def time_shares(shares_by_recipe: Mapping[str, Mapping[str, float]]) -> Figure:
     """Where a training step's time goes, a bar a recipe; {recipe: {kind: share}}.
     Kinds in the order of the first recipe."""
     kinds = list(dict.fromkeys(kind for shares in shares_by_recipe.values() for kind in shares))
@@ -64,7 +68,7 @@ def time_shares(shares_by_recipe):
 UNITS = {"size_px": "ROI side, px", "width": "width N", "depth": "depth d", "batch": "batch, images"}
 
 
-def cost_of_size(table):
+def cost_of_size(table: pd.DataFrame) -> Figure:
     """Images a second against each size that was changed; a panel a size."""
     figure, panels = plt.subplots(
         1,

@@ -7,18 +7,24 @@ eight bits are worth having only where they cost less than `ALLOWED_MM`.
 
 import statistics
 import time
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from kneel_lib import metrics
+from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.radiographs import read_radiograph
-from kneel_lib.data.rois import cut_rois
+from kneel_lib.data.rois import Rois, cut_rois
 from kneel_lib.network.precision import precision
 from kneel_lib.pipeline import onnx_export, paper_pipeline, predict
+from kneel_lib.pipeline.knee import Knee
+from kneel_lib.pipeline.onnx_export import OnnxNetwork
+from kneel_lib.pipeline.predictors import Network
 from studies.speed.training import timer
 
 ALLOWED_MM = 0.02
@@ -31,22 +37,22 @@ class Rung:
     """A way to compute. network: anything with `predict(rois)`. knees: how many ROIs a call gets."""
 
     name: str
-    network: object
+    network: Network | OnnxNetwork
     knees: int = 1
 
 
-def with_layout(network, layout):
+def with_layout(network: Network, layout: torch.memory_format) -> Network:
     return replace(network, model=deepcopy(network.model).to(memory_format=layout))
 
 
-def compiled(network):
+def compiled(network: Network) -> Network:
     """The network with its maps compiled by torch."""
     model = deepcopy(network.model)
     model.maps = torch.compile(model.maps, dynamic=False)
     return replace(network, model=model)
 
 
-def quantise(source, path, rois):
+def quantise(source: Path, path: Path | str, rois: Rois) -> OnnxNetwork:
     """Write an exported network with its convolutions in eight bits, calibrated on `rois`; returns the
     `OnnxNetwork`.
     """
@@ -54,10 +60,10 @@ def quantise(source, path, rois):
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     class Knees(CalibrationDataReader):
-        def __init__(self):
+        def __init__(self) -> None:
             self.left = iter(rois.images[:CALIBRATION_KNEES, None, None].astype(np.float32))
 
-        def get_next(self):
+        def get_next(self) -> dict[str, np.ndarray] | None:
             knee = next(self.left, None)
             return None if knee is None else {onnx_export.INPUT: knee}
 
@@ -75,13 +81,13 @@ def quantise(source, path, rois):
     return onnx_export.load(path)
 
 
-def rungs(network, folder, calibration, slow=False):
+def rungs(network: Network, folder: Path | str, calibration: Rois | None, slow: bool = False) -> list[Rung]:
     """The ladder of a pretrained `predictors.Network`: [`Rung`]. folder: for exported files. calibration:
     `Rois` for eight bits, or None. slow: compile too. Without onnx or onnxruntime their rungs are left out.
     """
     try:
         path = onnx_export.export(network, Path(folder) / "landmarks.onnx")
-        exported = onnx_export.load(path)
+        exported: OnnxNetwork | None = onnx_export.load(path)
     except ImportError:
         exported = None
     network, fast = replace(network, precision="fp32"), precision("cpu")
@@ -112,7 +118,7 @@ def rungs(network, folder, calibration, slow=False):
     return list({rung.name: rung for rung in ladder}.values())
 
 
-def chosen(rois, rows):
+def chosen(rois: Rois, rows: np.ndarray | slice) -> Rois:
     """Some of the ROIs, by slice or by numbers."""
     return replace(
         rois,
@@ -123,7 +129,7 @@ def chosen(rois, rows):
     )
 
 
-def rates(ladder, rois, rounds=5):
+def rates(ladder: Sequence[Rung], rois: Rois, rounds: int = 5) -> dict[str, float]:
     """{rung's name: knees a second}: the median over alternating rounds."""
     given = [chosen(rois, np.arange(rung.knees) % len(rois.images)) for rung in ladder]
     seen = [
@@ -136,7 +142,7 @@ def rates(ladder, rois, rounds=5):
     return {rung.name: statistics.median(values) for rung, values in zip(ladder, zip(*seen))}
 
 
-def errors_mm(rung, rois, cohort):
+def errors_mm(rung: Rung, rois: Rois, cohort: Cohort) -> np.ndarray:
     """Landmark errors in mm, (knees, 16), knee by knee where the rung computes so."""
     parts = [
         rung.network.predict(chosen(rois, slice(first, first + rung.knees)))
@@ -145,21 +151,23 @@ def errors_mm(rung, rois, cohort):
     return metrics.landmark_errors(rois.to_mm(np.concatenate(parts)), cohort.landmarks_mm)
 
 
-def rois_for(network, cohort):
+def rois_for(network: Network, cohort: Cohort) -> Rois:
     """The knees' ROIs as the pretrained landmark network wants them."""
     return cut_rois(cohort, network.size_px, network.spacing_mm, "image", grey="normalised")
 
 
-def seconds(call):
+def seconds(call: Callable[[], object]) -> float:
     """Median seconds of a call over about ten seconds."""
     return timer(call).blocked_autorange(min_run_time=10).median
 
 
-def radiograph_recipes(path, networks, roi_networks):
+def radiograph_recipes(
+    path: Path, networks: Sequence[Network], roi_networks: Sequence[Network]
+) -> dict[str, Callable[[], list[Knee]]]:
     """{name: a call that reads one bilateral radiograph and locates both knees in the paper's two stages}."""
     fast = precision("cpu")
 
-    def call(precision, **views):
+    def call(precision: str, **views: Any) -> Callable[[], list[Knee]]:
         team, roi_team = (
             [replace(network, precision=precision, **changes) for network in group]
             for group, changes in ((networks, views), (roi_networks, {}))
@@ -174,7 +182,7 @@ def radiograph_recipes(path, networks, roi_networks):
     }
 
 
-def folder_rate(folder, output):
+def folder_rate(folder: Path | str, output: Path | str) -> float:
     """Files a second of `predict.predict_all` over a folder, overlays and tables included."""
     clock = time.perf_counter()
     failed = predict.predict_all(folder, output)

@@ -4,34 +4,40 @@ operation, sizes, hours of a whole table; and the file that the rows of this stu
 
 import gc
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from kneel_lib.data.cohort import Cohort
+from kneel_lib.data.rois import Rois
 from kneel_lib.experiment import runs
+from kneel_lib.experiment.profiles import Profile
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.network import training
 from kneel_lib.paths import RESULTS
 from kneel_lib.reporting.export import write_table
 from kneel_lib.reporting.selection import paper_table
-from studies.speed.training import OURS, SETTING, batches, make_trainer, rates, timer, training_rois
+from studies.speed.training import OURS, SETTING, Recipe, batches, make_trainer, rates, timer, training_rois
 
 
-def operations(network, profile):
+def operations(network: str, profile: Profile) -> float:
     """Floating-point operations (GFLOP) for training on one image: forward and backward, a product and a sum
     as two, counted by torch on the meta device.
     """
     with torch.device("meta"):
-        model = training.make_network(replace(SETTING, network=network), profile)
+        model: Any = training.make_network(replace(SETTING, network=network), profile)
         with FlopCounterMode(display=False) as counter:
             model.maps(torch.zeros(2, 1, profile.size_px, profile.size_px)).sum().backward()
     return counter.get_total_flops() / 2 / 1e9
 
 
-def matrix_rate(precision="bf16", size=2048):
+def matrix_rate(precision: str = "bf16", size: int = 2048) -> float:
     """GFLOP a second of a large matrix product with the threads that torch uses: the machine's limit, as far
     as a library reaches it.
     """
@@ -50,7 +56,7 @@ KINDS = {
 }
 
 
-def time_by_kind(recipe, rois, profile, steps=3):
+def time_by_kind(recipe: Recipe, rois: Rois, profile: Profile, steps: int = 3) -> dict[str, float]:
     """{kind of operation: share of a training step's time}, by torch's profiler, and the part of the batches
     in it: "augmentation".
 
@@ -85,7 +91,9 @@ SIZES = {
 }
 
 
-def rates_over_sizes(cohort, profile, sizes=None, rounds=2):
+def rates_over_sizes(
+    cohort: Cohort, profile: Profile, sizes: Mapping[str, Sequence[int]] | None = None, rounds: int = 2
+) -> list[dict[str, Any]]:
     """[{changed, value, images_per_s, gflop_per_image}]: our recipe with one size at a time changed from the
     profile's.
     """
@@ -93,7 +101,7 @@ def rates_over_sizes(cohort, profile, sizes=None, rounds=2):
     for changed, values in (sizes or SIZES).items():
         for value in values:
             other = (
-                replace(profile, **{changed: value})
+                replace(profile, **{changed: value})  # type: ignore[arg-type]  # whole numbers
                 if changed != "size_px"
                 else replace(profile, size_px=value, spacing_mm=profile.spacing_mm * profile.size_px / value)
             )
@@ -110,7 +118,7 @@ def rates_over_sizes(cohort, profile, sizes=None, rounds=2):
     return rows
 
 
-def table_hours(images_per_s, profile, knees=423, folds=5):
+def table_hours(images_per_s: float, profile: Profile, knees: int = 423, folds: int = 5) -> float:
     """Hours that all network rows of the paper's Table 1 take at this rate of images (one pass each), all
     folds, one job after the other.
 
@@ -121,7 +129,7 @@ def table_hours(images_per_s, profile, knees=423, folds=5):
     return passes * folds * knees * profile.epochs / images_per_s / 3600
 
 
-def machine():
+def machine() -> str:
     """One line that names the machine: processor, threads, precision."""
     described = runs.environment()
     return f"{described['processor']}, {described['threads']} threads, {described['precision']}"
@@ -145,7 +153,7 @@ COLUMNS = (
 )
 
 
-def record(rows, path=RESULTS / "speed.csv"):
+def record(rows: pd.DataFrame, path: Path = RESULTS / "speed.csv") -> None:
     """Put these rows into results/speed.csv in the place of its older ones of the same `what` and profile."""
     rows = rows.reindex(columns=list(COLUMNS))
     kept = pd.read_csv(path) if path.is_file() else rows[:0]

@@ -11,11 +11,13 @@ import numpy as np
 import solt
 import solt.transforms as slt
 
+from kneel_lib.network.ranges import Augmentation
+
 PAD_SHARE = 520 / 450
 """The released code pads to 520 pixels before it crops 450."""
 
 
-def reference_stream(ranges, size_px, source_px):
+def reference_stream(ranges: Augmentation, size_px: int, source_px: int) -> solt.Stream:
     """A solt stream with these ranges (`ranges.Augmentation`) for ROIs of `source_px`, cut to `size_px`."""
     tilt = tuple(limit / source_px for limit in ranges.tilt)
     affine = solt.Stream(
@@ -47,7 +49,9 @@ def reference_stream(ranges, size_px, source_px):
     )
 
 
-def augment_one(stream, image, points_px):
+def augment_one(
+    stream: solt.Stream, image: np.ndarray, points_px: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """One ROI, (S, S) uint8, and its points (M, 2) in pixels through a stream;
     returns both as numpy arrays."""
     keypoints = solt.Keypoints(points_px.astype(np.float64), *image.shape)
@@ -56,7 +60,7 @@ def augment_one(stream, image, points_px):
     return picture[..., 0], np.asarray(moved.data, np.float32)
 
 
-def seed_reference(seed):
+def seed_reference(seed: int) -> None:
     """solt draws from Python's and numpy's global generators: seed both."""
     random.seed(seed)
     np.random.seed(seed)
