@@ -103,13 +103,12 @@ def headline_markdown(summary: pd.DataFrame, settled: pd.DataFrame, no_truth: pd
         "|---|---|---|---|---|",
         f"| the paper's best row | paper: OAI, 748 knees, 5 folds | {paper['pck_2.5']:.1f} | - | - |",
     ]
-    for table, labels, key, label in (
-        (settled, selection.FINAL_LABELS, ("study", "finetune"), "the same row here, 128 px, EMA weights"),
-        (summary, selection.STUDY, ("native", "best"), "our `best`, the crops' own pixels, older labels"),
-        (summary, selection.FINAL_LABELS, ("native", "best"), "our `best`, the crops' own pixels"),
-        (no_truth, selection.FINAL_LABELS, ("native", "best_normalised"), "`predict`'s row, no truth used"),
+    for table, key, label in (
+        (settled, ("study", "finetune"), "the same row here, 128 px, EMA weights"),
+        (summary, ("native", "best"), "our `best`, the crops' own pixels"),
+        (no_truth, ("native", "best_normalised"), "`predict`'s row, no truth used"),
     ):
-        rows = choose_rows(table[table["cohort"] == labels], (key,))
+        rows = choose_rows(table[table["cohort"] == selection.FINAL_LABELS], (key,))
         lines += [
             f"| {label} | real crops, {row.knees} knees, {row.folds} folds | {pck:.1f} | {row.mre_mm:.2f} "
             f"| {row.commit} |"
