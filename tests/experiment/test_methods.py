@@ -101,10 +101,9 @@ def test_comparisons_are_paired_corrected_and_labelled(classical):
     assert np.allclose(by_landmark, whole[by_landmark.index], atol=1e-9), (
         "no landmark is missing here, so the mean over landmarks is the whole"
     )
-    assert (
-        set(groups["value"][groups["group"] == "kl"]) <= set(range(5))
-        and (groups["low_subjects"] <= groups["difference"]).all()
-    )
+    assert set(groups["value"][groups["group"] == "kl"]) <= set(range(5))
+    known = groups["low_subjects"].notna()  # a grade of one subject has no interval
+    assert (groups["low_subjects"] <= groups["difference"])[known].all() and known.mean() > 0.5
 
 
 def test_the_picked_control_keeps_the_epoch_that_looked_best(knees, store):
