@@ -65,6 +65,9 @@ class Asked:
     fast: bool = False
     root: str = ""
 
+    def __post_init__(self) -> None:
+        _ = self.question, self.calibrated  # looked up once here, and not for every file by every process
+
     @cached_property
     def question(self) -> list[Any]:
         """What an answer depends on but for the file, as plain data: another question, another answer.
