@@ -73,11 +73,14 @@ def last_line(text: object) -> str:
 
 def contents_hash(*places: Path) -> str:
     """Twelve hexadecimal digits of the contents of files, and of all modules below folders: what was made by
-    other code, or of another file, is known by another hash."""
+    other code, or of another file, is known by another hash. Raises `KneelError` for what cannot be read."""
     files = (
         file for place in places for file in (sorted(place.rglob("*.py")) if place.is_dir() else [place])
     )
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    try:
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+    except OSError as error:
+        raise KneelError(f"{error.filename} cannot be read: {error.strerror}") from None
 
 
 def write_text(path: Path | str, text: str) -> None:

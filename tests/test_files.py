@@ -12,7 +12,7 @@ from kneel_lib import paths, report
 from kneel_lib.data import oai, via
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment import store
-from kneel_lib.files import inside, sweep
+from kneel_lib.files import contents_hash, inside, sweep
 
 OUTSIDE = ["/etc/hostname", "../secret", "a/../../secret", "link/secret", "secret link", "a\0b", "../data2/a"]
 
@@ -101,3 +101,9 @@ def test_report_and_record_begin_with_what_killed_ones_left(tmp_path, monkeypatc
     assert not any(path.exists() for path in left)
     left = leave(tmp_path / "results" / "runs" / "crops" / "long" / "wing.parquet")
     assert store.record(["long"], store=tmp_path / "none") == [] and not left.exists()
+
+
+def test_what_cannot_be_read_has_no_hash_and_one_sentence(tmp_path):
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(KneelError, match="gone.safetensors cannot be read: No such file"):
+        contents_hash(tmp_path / "gone.safetensors")
