@@ -57,10 +57,9 @@ def notebook_parameters(options: Namespace) -> dict[str, Any]:
         raise KneelError("one of the parameters is given twice: give each once")
     for name in OPTIONS_OF_THEIR_OWN & parameters.keys():
         raise KneelError(f"parameter {name} has an option of its own: --{name}")
-    profile = find_profile(options.profile)
     chosen = notebook_runner.notebook_paths(options.notebook)
     notebook_runner.check_parameters(parameters, chosen)  # before a cohort is drawn
-    cohort = load_cohort(options.cohort, profile.simulated)
+    profile, cohort = trained_on(options)
     return {**parameters, "profile": profile.name, "cohort": cohort.name}
 
 

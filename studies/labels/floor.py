@@ -23,8 +23,6 @@ from studies.labels.predictions import System, answers
 from studies.registration.agreement import by_grade, crops_of
 from studies.registration.vote import fit_votes
 
-SEED = 0
-
 
 def errors_by_system(systems: list[System], runs: list[Run], cohort: Cohort) -> dict[str, np.ndarray]:
     """{setting: (n, 16, 2) mm from label to answer}, out of fold, landmark means taken out."""
@@ -98,9 +96,7 @@ def floor_rows(errors: dict[str, np.ndarray], cohort: Cohort, network: str = "be
     return rows
 
 
-def removal_rows(
-    said: dict[str, np.ndarray], cohort: Cohort, network: str = "best", seeds: list[np.ndarray] | None = None
-) -> list[dict[str, Any]]:
+def removal_rows(said: dict[str, np.ndarray], cohort: Cohort, network: str = "best") -> list[dict[str, Any]]:
     """Rows "removed": the network's MRE as it is, and after one thing after the other is taken out: a scale
     and a shift a knee as the other systems place it, the part along the edge, and rounding (of what is left,
     in the mean square, and the mean in proportion to its root).
