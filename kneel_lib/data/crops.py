@@ -12,6 +12,7 @@ from PIL import Image
 
 from kneel_lib import landmarks, paths
 from kneel_lib.data.cohort import Cohort, check_cohort, knee_name
+from kneel_lib.data.polarity import bone_is_dark
 from kneel_lib.data.tables import (
     GRADE,
     KNEE,
@@ -98,7 +99,7 @@ def load_crops(
     folder = Path(folder or paths.downloads())
     knees, landmarks_mm = labelled_knees(folder, splits, name)
     check_present(folder, knees)
-    images = tuple(read_crop(crop_path(folder, row), row) for _, row in knees.iterrows())
+    images = tuple(read_crop(crop_path(folder, row), row["side"]) for _, row in knees.iterrows())
     return check_cohort(Cohort(name, knees, images, landmarks_mm, NOMINAL_MM_PER_PX))
 
 
@@ -191,9 +192,9 @@ def check_present(folder: Path | str, knees: pd.DataFrame) -> None:
         )
 
 
-def read_crop(path: Path | str, row: Any) -> np.ndarray:
-    """One crop as a right-oriented grey picture, (H, W) uint8:
-    left ones mirrored, inverted ones re-inverted."""
+def read_crop(path: Path | str, side: str) -> np.ndarray:
+    """One crop as a right-oriented grey picture with bright bone, (H, W) uint8: left ones are mirrored, and
+    those in which bone is dark turned round."""
     try:
         with Image.open(path) as picture:
             image = np.array(picture.convert("L"))
@@ -201,9 +202,9 @@ def read_crop(path: Path | str, row: Any) -> np.ndarray:
         raise KneelError(
             f"{path} is not a readable image ({error}): delete it and get it again, see data/README.md"
         ) from None
-    if row["side"] == "L":
+    if side == "L":
         image = image[:, ::-1]
-    return np.ascontiguousarray(255 - image if row["inverted"] else image)
+    return np.ascontiguousarray(255 - image if bone_is_dark(image) else image)
 
 
 CHECKSUMS = paths.DATA / "checksums.csv"

@@ -5,11 +5,9 @@ are pseudo-labels; the student begins with the teacher's weights, learns all of 
 the same labelled knees as the teacher (`runs.get_run` with the student as the first run).
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from kneel_lib import landmarks
@@ -19,14 +17,11 @@ from kneel_lib.data.graded import find_graded
 from kneel_lib.data.rois import cut_rois
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.rows import PSEUDO
-from kneel_lib.experiment.runs import get_run, knees_of
+from kneel_lib.experiment.runs import get_run
 from kneel_lib.experiment.spec import PSEUDO_LABELLED
 from kneel_lib.experiment.store import Run
 from kneel_lib.experiment.trained import load_network
 from kneel_lib.network import training
-
-THUMBNAIL_PX = 56
-"""Side of the pictures that polarity is judged on."""
 
 
 def student_of(teacher: Run, cohort: Cohort, folder: Path | str | None = None, device: str = "cpu") -> Run:
@@ -36,41 +31,19 @@ def student_of(teacher: Run, cohort: Cohort, folder: Path | str | None = None, d
     teacher: a run on a fold of `cohort`, with its weights. folder: see `graded.find_graded`. Raises
     `KneelError` where there are no crops without labels.
     """
-    known, _ = knees_of(teacher.spec, cohort, None)
-    pictures = unlabelled_crops(known, folder)
-    labelled = pseudo_labelled(pictures, teacher, device)
+    labelled = pseudo_labelled(unlabelled_crops(folder), teacher, device)
     asked = PSEUDO, teacher.spec.profile, labelled, "all", teacher.spec.seed
     return get_run(*asked, first=teacher, device=device, weights=True)
 
 
-def unlabelled_crops(known: Cohort, folder: Path | str | None = None) -> Cohort:
+def unlabelled_crops(folder: Path | str | None = None) -> Cohort:
     """Every crop of subjects without landmarks, right-oriented; its landmarks are NaN, its spacing is the
-    nominal one.
-
-    known: labelled knees, which say what bone and background look like: a crop that is darker where they are
-    brighter is inverted.
-    """
+    nominal one."""
     rows = find_graded(folder)
-    plain = tuple(read_crop(row["path"], row | {"inverted": 0}) for row in rows.to_dict("records"))
-    dark = polarity(plain, known.images) < 0
-    images = tuple(255 - image if inverted else image for image, inverted in zip(plain, dark))
+    images = tuple(read_crop(path, side) for path, side in zip(rows["path"], rows["side"]))
     knees = rows[["subject_id", "side", "kl"]].assign(split="train", mm_per_px=NOMINAL_MM_PER_PX)
     points = np.full((len(rows), landmarks.COUNT, 2), np.nan)
     return Cohort(PSEUDO_LABELLED, knees, images, points, NOMINAL_MM_PER_PX)
-
-
-def polarity(images: Sequence[np.ndarray], known: Sequence[np.ndarray]) -> np.ndarray:
-    """(n,) correlations of pictures with the mean of known ones: negative where bone is dark."""
-    mean = thumbnails(known).mean(axis=0)
-    return np.asarray((thumbnails(images) * mean / mean.std()).mean(axis=(1, 2)))
-
-
-def thumbnails(images: Sequence[np.ndarray]) -> np.ndarray:
-    """(n, THUMBNAIL_PX, THUMBNAIL_PX) small pictures of mean 0 and deviation 1."""
-    size = THUMBNAIL_PX, THUMBNAIL_PX
-    small = np.stack([cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in images]) * 1.0
-    small -= small.mean(axis=(1, 2), keepdims=True)
-    return np.asarray(small / np.maximum(small.std(axis=(1, 2), keepdims=True), 1e-6))
 
 
 def pseudo_labelled(pictures: Cohort, teacher: Run, device: str = "cpu") -> Cohort:

@@ -4,14 +4,24 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import drawn_cohort
 from PIL import Image
 
 from kneel_lib import landmarks, paths
 from kneel_lib.data import cache
 from kneel_lib.data import crops as crops_module
 from kneel_lib.data.cohort import check_cohort
-from kneel_lib.data.crops import CHECKSUMS, list_checksums, load_crops, read_annotation, read_crop, verify
+from kneel_lib.data.crops import (
+    CHECKSUMS,
+    crop_path,
+    list_checksums,
+    load_crops,
+    read_annotation,
+    read_crop,
+    verify,
+)
 from kneel_lib.data.folds import choose_labels, make_folds
+from kneel_lib.data.polarity import bone_is_dark
 from kneel_lib.data.rois import cut_rois, displacements_mm
 from kneel_lib.data.tables import KNEE, SIDE, SUBJECT, Schema, read_table
 from kneel_lib.errors import KneelError
@@ -128,7 +138,7 @@ def test_a_file_that_is_no_picture(tmp_path):
     file = tmp_path / "9000001L.png"
     file.write_bytes(b"this is no picture")
     with pytest.raises(KneelError, match="9000001L.png is not a readable image"):
-        read_crop(file, {"side": "L", "inverted": 0})
+        read_crop(file, "L")
 
 
 def test_no_data_at_all_says_where_to_get_it(tmp_path, monkeypatch):
@@ -265,11 +275,22 @@ def test_a_kept_cohort_that_is_no_file_is_made_again(cohort, tmp_path):
 
 @pytest.mark.parametrize("side", ["R", "L"])
 def test_an_inverted_crop_is_turned_round_and_a_left_one_is_mirrored(tmp_path, side):
-    stored = (np.arange(12 * 9).reshape(12, 9) * 2).astype(np.uint8)
-    Image.fromarray(stored).save(tmp_path / "crop.png")
-    shown = stored[:, ::-1] if side == "L" else stored
-    plain, inverted = (read_crop(tmp_path / "crop.png", {"side": side, "inverted": n}) for n in (0, 1))
-    assert np.array_equal(plain, shown) and np.array_equal(inverted, 255 - shown)
+    drawn = drawn_cohort(4, seed=2)
+    for image in drawn.images:
+        for number, stored in enumerate((image, 255 - image)):
+            stored = stored[:, ::-1] if side == "L" else stored
+            Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / f"{number}.png")
+            assert np.array_equal(read_crop(tmp_path / f"{number}.png", side), image)
+
+
+def test_real_crops_are_turned_round_as_the_registration_found_them_to_be_by_their_gradients(crops):
+    stored = [
+        np.array(Image.open(crop_path(paths.downloads(), row)).convert("L"))
+        for _, row in crops.knees.iterrows()
+    ]
+    dark = [bone_is_dark(image) for image in stored]
+    assert dark == crops.knees["inverted"].astype(bool).tolist() and sum(dark) == 5
+    assert all(bone_is_dark(255 - image) != found for image, found in zip(stored, dark))
 
 
 def test_few_labels_are_others_with_another_seed(cohort):

@@ -34,9 +34,9 @@ def unlabelled(tmp_path):
     return tmp_path, others.images
 
 
-def test_crops_without_landmarks_are_read_right_oriented_with_bright_bone(cohort, unlabelled):
+def test_crops_without_landmarks_are_read_right_oriented_with_bright_bone(unlabelled):
     folder, expected = unlabelled
-    pictures = students.unlabelled_crops(cohort, folder)
+    pictures = students.unlabelled_crops(folder)
     assert len(pictures) == COUNT and np.isnan(pictures.landmarks_mm).all()
     for read, drawn in zip(pictures.images, expected, strict=True):
         assert np.array_equal(read, drawn)
@@ -46,8 +46,7 @@ def test_crops_without_landmarks_are_read_right_oriented_with_bright_bone(cohort
 def test_a_student_begins_as_its_teacher_and_learns_what_that_says(cohort, unlabelled, store):
     folder, _ = unlabelled
     teacher = runs.get_run(BEST, LONGER, cohort, 0, weights=True)
-    known, _ = runs.knees_of(teacher.spec, cohort, None)
-    labelled = students.pseudo_labelled(students.unlabelled_crops(known, folder), teacher)
+    labelled = students.pseudo_labelled(students.unlabelled_crops(folder), teacher)
     student = students.student_of(teacher, cohort, folder)
     assert student.spec.setting == PSEUDO and student.spec.start.run == teacher.spec.hash
     assert student.spec.fingerprint == labelled.fingerprint and student.spec.cohort == PSEUDO_LABELLED
@@ -67,6 +66,6 @@ def test_a_teacher_that_knows_nothing_is_refused(cohort, unlabelled, store):
         students.student_of(teacher, cohort, unlabelled[0])
 
 
-def test_without_such_crops_one_line_says_where_to_get_them(cohort, tmp_path):
+def test_without_such_crops_one_line_says_where_to_get_them(tmp_path):
     with pytest.raises(KneelError, match="oai_crops_unlabelled"):
-        students.unlabelled_crops(cohort, tmp_path)
+        students.unlabelled_crops(tmp_path)
