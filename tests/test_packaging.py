@@ -31,6 +31,7 @@ OWN = {
     "course",
     "app",
     "browsing",
+    "extensions",
     "conftest",
     "dicom_writer",
     "film",
@@ -44,6 +45,7 @@ FILES = (
     "requirements-heatmap.txt",
     "requirements-course.txt",
     "requirements-app.txt",
+    "requirements-book.txt",
 )
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 
@@ -79,14 +81,14 @@ EXTRAS = {name: listed(lines) for name, lines in PROJECT["optional-dependencies"
 PLAIN = listed(PROJECT["dependencies"])
 
 
-@pytest.mark.parametrize("folder", ["kneel_lib", "studies", "course", "app", "tests"])
+@pytest.mark.parametrize("folder", ["kneel_lib", "studies", "course", "app", "docs", "tests"])
 def test_pyproject_lists_all_that_is_imported(folder):
     extras = {name for extra, rows in EXTRAS.items() if folder == "tests" or extra != "test" for name in rows}
     assert imported(folder) <= PLAIN.keys() | extras
 
 
 def test_every_listed_extra_beside_the_tests_has_somebody_who_imports_it():
-    asked = imported("kneel_lib") | imported("studies") | imported("course") | imported("app")
+    asked = set().union(*map(imported, ("kneel_lib", "studies", "course", "app", "docs")))
     for extra, rows in EXTRAS.items():
         assert extra == "test" or asked & rows.keys(), f"nothing imports the extra [{extra}]"
 
