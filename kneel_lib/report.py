@@ -23,7 +23,7 @@ from kneel_lib.reporting.ensembles import ensemble_table
 from kneel_lib.reporting.export import write_table
 from kneel_lib.reporting.lengths import length_table
 from kneel_lib.reporting.pages import build_pages
-from kneel_lib.reporting.sizes import SIZES, size_table
+from kneel_lib.reporting.sizes import SIZES, rate_table, size_table
 
 DISPLACED = ("mean_shape", "aam_igo", "aam_lbp", "clm_igo", "clm_lbp", "rfrv_clm", "wing", "best")
 """Rows whose final error is drawn over the displacement of the ROI."""
@@ -83,9 +83,11 @@ def build_tables(recorded: list[Run]) -> dict[str, pd.DataFrame]:
             "ensembles.csv": ensemble_table,
             "displaced.csv": tables.by_displacement,
             "roi_localisation.csv": pipeline_tables.roi_table,
+            "training_rates.csv": rate_table,
+            "rank_correlation.csv": tables.rank_table,
         }.items()
     }
-    sizes = {name: size_table(recorded, profile) for name, profile in SIZES.items()}
+    sizes = {name: size_table(recorded, profiles) for name, profiles in SIZES.items()}
     return (
         both
         | once

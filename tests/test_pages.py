@@ -4,15 +4,10 @@ that they quote are those of the recorded runs."""
 import json
 import re
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from kneel_lib import cli, paths
-from kneel_lib.experiment.store import recorded_in
-from kneel_lib.reporting.comparisons import paired_errors, training_means
-from kneel_lib.reporting.selection import FINAL_LABELS, STUDY, group_runs, pooled_predictions, with_ema
-from kneel_lib.reporting.statistics import over_trainings
 
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 PAGES = sorted(
@@ -35,15 +30,7 @@ QUOTED = re.compile(
     rf"over (?:the )?(?:five |two )?trainings (?:from )?{NUMBER} to {NUMBER}"
     rf"|{NUMBER} to {NUMBER} over (?:the )?(?:five |two )?trainings"
 )
-TABLES = ("comparisons", "ablations", "comparisons_unlike")
-ELSEWHERE = [
-    (STUDY, "elastic", "l1"),
-    (STUDY, "robust", "wing_nowd"),
-    (STUDY, "mixup_0.5_nowd", "wing_nowd"),
-    (STUDY, "l1_nowd", "wing_nowd"),
-    (FINAL_LABELS, "mixup_0.75_nowd", "wing_nowd"),
-]
-"""Pairs that a sentence compares and no table does."""
+TABLES = ("comparisons", "ablations", "comparisons_unlike", "label_comparisons")
 
 
 def text_of(path):
@@ -105,24 +92,12 @@ def quoted():
     ]
 
 
-def elsewhere(labels, setting, against, settle):
-    """low, high of the difference in MRE between two rows of profile `study`, under these labels, over their five trainings."""
-    rows = [
-        recorded_in(paths.RESULTS / "runs" / labels / "study" / f"{name}.parquet").values()
-        for name in (setting, against)
-    ]
-    groups = [group for runs in rows for group in group_runs(settle(list(runs))).values()]
-    both, first, second = paired_errors(*map(pooled_predictions, groups))
-    return over_trainings(training_means(first - second, both["fold"].to_numpy()))[1:3]
-
-
 @pytest.fixture(scope="module")
 def intervals():
-    """The intervals (low, high) of the tables and of the pairs in no table, each in both directions."""
+    """The intervals (low, high) of the tables, each in both directions."""
     tables = [pd.read_csv(paths.RESULTS / f"{name}.csv", comment="#") for name in TABLES]
     table = pd.concat(tables).query("quantity == 'mre_mm'")[["low_trainings", "high_trainings"]]
-    pairs = [elsewhere(*pair, settle) for pair in ELSEWHERE for settle in (list, with_ema)]
-    known = np.array([*table.dropna().to_numpy(), *pairs])
+    known = table.dropna().to_numpy()
     return [*known.tolist(), *(-known[:, ::-1]).tolist()]
 
 

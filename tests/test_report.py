@@ -13,7 +13,7 @@ from kneel_lib.experiment.profiles import PROFILES
 from kneel_lib.experiment.rows import ONE_CHANGE, SETTINGS
 from kneel_lib.experiment.settings import differing_fields
 from kneel_lib.experiment.spec import PSEUDO_LABELLED, plan
-from kneel_lib.experiment.store import EMA, find_run, recorded_runs
+from kneel_lib.experiment.store import EMA, find_run, recorded_in, recorded_runs
 from kneel_lib.reporting import comparisons, label_tables, pages, selection, tables
 from kneel_lib.reporting.export import as_text, export
 
@@ -37,8 +37,10 @@ def test_committed_summaries_follow_from_the_recorded_runs(name, roi):
 @pytest.mark.parametrize("name, cohort", [("table1.csv", "cohort"), ("table2.csv", "dataset")])
 def test_tables_1_and_2_have_errors_across_along_and_from_the_point_to_the_curve(name, cohort):
     table = pd.read_csv(paths.RESULTS / name).dropna(subset=list(tables.OUTLINE))
-    assert {"table1.csv": {"crops_first"}, "table2.csv": {"A", "B", "val"}}[name] <= set(table[cohort])
-    across, along, curve = (table[column] for column in tables.OUTLINE)
+    assert {"table1.csv": {"crops", "crops_first"}, "table2.csv": {"A", "B", "val"}}[name] <= set(
+        table[cohort]
+    )
+    across, along, curve = (table[column] for column in tables.OUTLINE[:3])
     near = table["mre_mm"] < 5  # from far off, as after the last epoch of L2, a curve is nearest elsewhere
     assert near.sum() >= len(table) - 1 and (across <= curve)[near].all()
     assert (curve < table["mre_mm"]).all() and (along < table["mre_mm"]).all()
@@ -313,6 +315,37 @@ def test_the_recorded_column_of_table1_has_one_row_a_setting():
     )
     beside = tables.beside_paper(tables.recorded_rows(recorded).assign(origin="recorded"))
     assert beside.loc["aam_igo", ("recorded", "profile")] == "native"
+
+
+def test_a_student_is_compared_with_what_its_teacher_began_with():
+    few = recorded_in(paths.RESULTS / "runs" / "crops" / "long" / "best.parquet").values()
+    table = comparisons.label_comparisons(list(few))
+    student = table[(table["start"] == "pseudo_labelled") & (table["quantity"] == "mre_mm")].iloc[0]
+    assert student["against"] == "simulated" and student["labels"] == 50 and student["knees"] == 318
+    means = {
+        start: np.mean(
+            [np.nanmean(run.errors()) for run in few if run.spec.origin == start and run.spec.labels]
+        )
+        for start in ("pseudo_labelled", "simulated")
+    }
+    assert student["difference"] == pytest.approx(means["pseudo_labelled"] - means["simulated"], abs=2e-3)
+
+
+def test_pairs_that_a_sentence_compares_have_a_family_of_their_own_by_labels_and_weights():
+    names = ("best", "best_normalised"), ("robust", "wing_nowd", "mixup_0.75_nowd")
+    kept = [
+        run
+        for profile, settings in zip(("native", "study"), names)
+        for name in settings
+        for run in recorded_in(paths.RESULTS / "runs" / "crops" / profile / f"{name}.parquet").values()
+    ]
+    table = comparisons.unlike_pairs(kept).query("quantity == 'mre_mm'")
+    families = table.groupby(["cohort", "weights"], sort=False).size().to_dict()
+    assert families == {("crops", "last epoch"): 1, ("crops", "EMA"): 2}
+    alone = table[table["weights"] == "last epoch"].iloc[0]
+    assert alone["setting"] == "best_normalised" and alone["p_holm"] == pytest.approx(alone["p"])
+    mixed = table[table["setting"] == "mixup_0.75_nowd"].iloc[0]
+    assert 0.02 < mixed["low_trainings"] < mixed["difference"] < 0.1
 
 
 def test_chosen_rows_stand_in_their_order_after_the_last_epoch_and_averaged():

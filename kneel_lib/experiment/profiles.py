@@ -11,8 +11,9 @@ class Profile:
     """How big a run is. The ROI measures `size_px` pixels of `spacing_mm`; width and depth are the network's
     N and d.
 
-    `study` is the profile of Table 1, trained until the curve of `wing` is flat; `long` is the same size,
-    trained for fewer epochs; `study_native` has the schedule of `study` at the pixels that the crops have.
+    `study` is the profile of Table 1; its length was chosen so that the curve of `wing` would be flat, which
+    it is not yet (results/epochs.csv). `long` is the same size, trained for fewer epochs; `study_native` has
+    the schedule of `study` at the pixels that the crops have.
 
     knees: how many knees of the cohort take part (None: all). folds: how many of the five folds a notebook
     runs. simulated: how many knees are simulated where there are no real ones (None: the paper's 748).

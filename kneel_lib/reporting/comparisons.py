@@ -9,8 +9,18 @@ import pandas as pd
 
 from kneel_lib import landmarks, metrics
 from kneel_lib.experiment.rows import ONE_CHANGE
+from kneel_lib.experiment.spec import PSEUDO_LABELLED, SIMULATED
 from kneel_lib.experiment.store import Run
-from kneel_lib.reporting.selection import STUDY, Groups, counted, group_runs, label_runs, pooled_predictions
+from kneel_lib.reporting.selection import (
+    FINAL_LABELS,
+    STUDY,
+    Groups,
+    counted,
+    group_runs,
+    label_runs,
+    pooled_predictions,
+    with_ema,
+)
 from kneel_lib.reporting.statistics import (
     FIVE_FOLDS,
     LEVEL,
@@ -21,20 +31,39 @@ from kneel_lib.reporting.statistics import (
     paired_difference,
 )
 
-UNLIKE_PAIRS = (
-    (("study_native", "best_simulated_ema"), ("native", "best")),
-    (("study_native", "best_simulated_ema_tta"), ("native", "best")),
-    (("study_native", "best_simulated_ema_tta"), ("study_native", "best_simulated_ema")),
-    (("study", "best_tta"), ("study", "best")),
-    (("study", "best_ema"), ("study", "best")),
-    (("study_native", "best_simulated_long"), ("native", "best")),
-    (("study_native", "best_simulated_nodropout"), ("native", "best")),
-    (("long", "best"), ("study", "heatmap")),
-    (("study", "best_nodropout_long"), ("study", "heatmap")),
-    (("study", "best_simulated"), ("study", "heatmap")),
-)
-"""((profile, row), (profile, row)): pairs that are compared knee by knee though they differ in more than
-one thing, as one compares two products."""
+PAIRS: dict[tuple[str, str], tuple[tuple[tuple[str, str], tuple[str, str]], ...]] = {
+    (STUDY, "last epoch"): (
+        (("study_native", "best_simulated_ema"), ("native", "best")),
+        (("study_native", "best_simulated_ema_tta"), ("native", "best")),
+        (("study_native", "best_simulated_ema_tta"), ("study_native", "best_simulated_ema")),
+        (("study", "best_tta"), ("study", "best")),
+        (("study", "best_ema"), ("study", "best")),
+        (("study_native", "best_simulated_long"), ("native", "best")),
+        (("study_native", "best_simulated_nodropout"), ("native", "best")),
+        (("long", "best"), ("study", "heatmap")),
+        (("study", "best_nodropout_long"), ("study", "heatmap")),
+        (("study", "best_simulated"), ("study", "heatmap")),
+        (("study", "l1_nowd"), ("study", "wing_nowd")),
+    ),
+    (STUDY, "EMA"): (
+        (("study", "elastic"), ("study", "l1")),
+        (("study", "l1_nowd"), ("study", "wing_nowd")),
+        (("study", "robust"), ("study", "wing_nowd")),
+        (("study", "mixup_0.1_nowd"), ("study", "wing_nowd")),
+        (("study", "mixup_0.2_nowd"), ("study", "wing_nowd")),
+        (("study", "mixup_0.5_nowd"), ("study", "wing_nowd")),
+        (("study", "mixup_0.75_nowd"), ("study", "wing_nowd")),
+    ),
+    (FINAL_LABELS, "last epoch"): ((("native", "best_normalised"), ("native", "best")),),
+    (FINAL_LABELS, "EMA"): (
+        (("study", "robust"), ("study", "wing_nowd")),
+        (("study", "mixup_0.75_nowd"), ("study", "wing_nowd")),
+        (("study", "finetune"), ("study", "wing_nowd")),
+    ),
+}
+"""{(labels, which weights): pairs ((profile, row), (profile, row))} that are compared knee by knee beside
+`ablations.csv` and `comparisons.csv`: two products that differ in more than one thing, or two rows that a
+sentence sets against each other."""
 COMPARED = (
     "quantity knees difference trainings low_trainings high_trainings se_trainings p p_holm detectable "
     "low_subjects high_subjects"
@@ -47,14 +76,16 @@ BY_GROUP = (
 
 
 def label_comparisons(runs: list[Run]) -> pd.DataFrame:
-    """Every start against "scratch" at the same number of labels, paired by knee, fold and seed:
-    the columns of `comparison_table`, with recipe, start and labels."""
+    """Every start against "scratch" at the same number of labels, and a student against the simulated knees
+    that its teacher began with, paired by knee, fold and seed: the columns of `comparison_table`, with
+    recipe, start and labels."""
     groups, rows = label_runs(runs), []
     for (recipe, cohort, profile, start, labels), group in groups.items():
-        scratch = groups.get((recipe, cohort, profile, "scratch", labels))
-        if start != "scratch" and scratch:
-            place = {"cohort": cohort, "profile": profile, "labels": labels}
-            rows += paired_rows(group, scratch, recipe=recipe, start=start, against="scratch", **place)
+        place = {"cohort": cohort, "profile": profile, "labels": labels}
+        for against in ("scratch", SIMULATED) if start == PSEUDO_LABELLED else ("scratch",):
+            other = groups.get((recipe, cohort, profile, against, labels))
+            if other and start != against:
+                rows += paired_rows(group, other, recipe=recipe, start=start, against=against, **place)
     named = ["recipe", "start", "against", "cohort", "profile", "labels"]
     table = pd.DataFrame(rows, columns=[*named, *COMPARED])
     return corrected(table, ["recipe", "cohort", "profile", "quantity"])
@@ -109,26 +140,26 @@ def held_out_ratio(runs: list[Run]) -> float:
     return float(np.mean(held_out / rest)) if (rest > 0).all() else 0.0
 
 
-def unlike_pairs(runs: list[Run], pairs: Any = UNLIKE_PAIRS) -> pd.DataFrame:
-    """The pairs of rows at real crops that differ in more than one thing (`comparisons.UNLIKE_PAIRS`),
-    compared as in `comparison_table` where both have been run.
+def unlike_pairs(runs: list[Run]) -> pd.DataFrame:
+    """The pairs of rows at real crops in `PAIRS`, compared as in `comparison_table` where both have been run;
+    Holm's correction is over the pairs of the same labels and weights.
 
     minutes, minutes_against: a fold's training. Only knees that both have been tried on are compared.
     """
-    groups, rows = group_runs(runs), []
-    for (profile, setting), (other_profile, other) in pairs:
-        ours, theirs = (groups.get((STUDY, *row)) for row in ((profile, setting), (other_profile, other)))
-        if ours and theirs:
-            named = {
-                "setting": setting,
-                "profile": profile,
-                "against": other,
-                "against_profile": other_profile,
-            }
-            took, took_against = (counted(group)["minutes_per_fold"] for group in (ours, theirs))
-            rows += paired_rows(ours, theirs, **named, minutes=took, minutes_against=took_against)
-    columns = "setting profile minutes against against_profile minutes_against".split()
-    return corrected(pd.DataFrame(rows, columns=[*columns, *COMPARED]), ["quantity"])
+    by_weights = {"last epoch": group_runs(runs), "EMA": group_runs(with_ema(runs))}
+    rows: list[dict[str, Any]] = []
+    for (cohort, weights), pairs in PAIRS.items():
+        groups = by_weights[weights]
+        for ours, theirs in pairs:
+            if (cohort, *ours) in groups and (cohort, *theirs) in groups:
+                pair = groups[cohort, *ours], groups[cohort, *theirs]
+                took, took_against = (counted(group)["minutes_per_fold"] for group in pair)
+                named: dict[str, Any] = {"cohort": cohort, "weights": weights}
+                named |= {"setting": ours[1], "profile": ours[0], "minutes": took}
+                named |= {"against": theirs[1], "against_profile": theirs[0], "minutes_against": took_against}
+                rows += paired_rows(*pair, **named)
+    columns = "cohort weights setting profile minutes against against_profile minutes_against".split()
+    return corrected(pd.DataFrame(rows, columns=[*columns, *COMPARED]), ["cohort", "weights", "quantity"])
 
 
 def corrected(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:

@@ -1,17 +1,20 @@
 """Rows that were trained at another size than Table 1's, beside the paper's numbers for the same row: at the
-crops' own pixels (results/key_rows.csv) and at the paper's own size (results/paper_size.csv)."""
+crops' own pixels (results/key_rows.csv) and at the paper's own size (results/paper_size.csv). And how fast
+training was (results/training_rates.csv)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from kneel_lib.data.crops import TABLES
 from kneel_lib.experiment.store import Run
-from kneel_lib.reporting.selection import by_weights, group_runs, paper_table
+from kneel_lib.reporting.selection import by_weights, counted, group_runs, paper_table
 from kneel_lib.reporting.tables import PAPER_METRICS, summary_row
 
-SIZES = {"key_rows.csv": "study_native", "paper_size.csv": "paper"}
-"""{file under results/: profile}."""
+SIZES = {"key_rows.csv": ("study_native", "native"), "paper_size.csv": ("paper",)}
+"""{file under results/: profiles}."""
 
 COLUMNS = (
     *"setting cohort profile size_px spacing_mm folds seeds knees epochs".split(),
@@ -21,11 +24,13 @@ COLUMNS = (
 )
 
 
-def size_table(runs: list[Run], profile: str) -> pd.DataFrame:
-    """A row a setting that trains a network at this profile, its labels, and weights (`by_weights`); the
-    columns are COLUMNS and weights."""
-    chosen = [run for run in runs if (run.spec.profile.name, run.spec.setting.method) == (profile, "network")]
-    return by_weights(size_rows, chosen)
+def size_table(runs: list[Run], profiles: Sequence[str]) -> pd.DataFrame:
+    """A row a setting that trains a network at one of these profiles, its labels, and weights (`by_weights`);
+    the columns are COLUMNS and weights."""
+    return by_weights(
+        size_rows,
+        [run for run in runs if run.spec.profile.name in profiles and run.spec.setting.method == "network"],
+    )
 
 
 def size_rows(runs: list[Run]) -> pd.DataFrame:
@@ -47,6 +52,33 @@ def speed(runs: list[Run]) -> dict[str, Any]:
         "images_per_s": np.mean(rates),
         "computed_on": ", ".join(sorted({machine_of(run) for run in runs})),
     }
+
+
+RATED = ("wing", "mixup_0.75_nowd", "best")
+"""Rows whose rates are listed: one pass of the network a step, two passes, and another loss."""
+
+
+def rate_table(runs: list[Run]) -> pd.DataFrame:
+    """How fast each kind of machine trained, a row a profile, setting and machine: images_per_s and
+    minutes_per_fold, medians over the runs. Other work may have run beside them, and several runs on one
+    graphics card at once."""
+    rows = [
+        {
+            "profile": run.spec.profile.name,
+            "setting": run.spec.setting.name,
+            "computed_on": machine_of(run),
+            "size_px": run.spec.profile.size_px,
+            "images_per_s": speed([run])["images_per_s"],
+            "minutes_per_fold": counted([run])["minutes_per_fold"],
+        }
+        for group in group_runs(runs).values()
+        for run in group
+        if run.spec.setting.name in RATED and run.spec.cohort in TABLES
+    ]
+    columns = "profile setting computed_on size_px".split()
+    rates = ["images_per_s", "minutes_per_fold"]
+    groups = pd.DataFrame(rows, columns=[*columns, *rates]).groupby(columns, sort=False)
+    return groups[rates].median().assign(runs=groups.size()).reset_index()
 
 
 def machine_of(run: Run) -> str:

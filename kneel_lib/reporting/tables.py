@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import spearmanr
 
 from kneel_lib import metrics
+from kneel_lib.data.crops import TABLES
+from kneel_lib.data.folds import FOLDS
 from kneel_lib.data.rois import DISPLACED_MM, displacements_mm
 from kneel_lib.experiment.rows import SETTINGS
 from kneel_lib.experiment.store import Run, errors_of
@@ -25,13 +28,17 @@ from kneel_lib.reporting.selection import (
 from kneel_lib.reporting.statistics import mean_interval
 
 PAPER_METRICS = tuple(f"pck_{radius:g}" for radius in metrics.THRESHOLDS_MM)
+FAR_BEHIND = ("l2", "elastic")
 SUMMARY, SETTLED, NO_TRUTH = "table1.csv", "table1_ema.csv", "no_truth.csv"
 METRICS = (
     *PAPER_METRICS,
     *(f"strict_{radius:g}" for radius in metrics.THRESHOLDS_MM),
     *"strict_2.5_all16 mre_mm median_mm out".split(),
 )
-OUTLINE = ("across_mm", "along_mm", "curve_mm")
+OUTLINE = (
+    *("across_mm", "along_mm", "curve_mm"),
+    *(f"across_pck_{radius:g}" for radius in metrics.THRESHOLDS_MM),
+)
 SUMMARY_COLUMNS = (
     *"setting cohort profile spacing_mm folds seeds knees".split(),
     *METRICS,
@@ -62,8 +69,9 @@ def summary_table(runs: list[Run], roi: str = "truth") -> pd.DataFrame:
 
 def with_outline_errors(table: pd.DataFrame, split: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """The table with the columns OUTLINE: mean errors across and along the bones' outlines, and from the
-    point to the curve. They need the places of the labels, which no record holds: `split` is what
-    `studies.labels` found where they are. NaN in rows that it does not know. keys: what names a row."""
+    point to the curve, and the share of landmarks that lie within a radius across. They need the places of
+    the labels, which no record holds: `split` is what `studies.labels` found where they are. NaN in rows that
+    it does not know. keys: what names a row."""
     known = split[[*keys, *OUTLINE]].drop_duplicates(list(keys))
     return table.merge(known, how="left", on=list(keys))
 
@@ -165,6 +173,28 @@ def beside_paper(summary: pd.DataFrame) -> pd.DataFrame:
     table = pd.DataFrame({column: values.reindex(names) for column, values in parts.items()})
     table[("", "setting")] = row_labels(names)
     return table
+
+
+def rank_table(runs: list[Run]) -> pd.DataFrame:
+    """Does the order of our rows agree with that of the paper's Table 1? Spearman's rank correlation, for
+    each table of labels at the profile of Table 1, weights and quantity, over the rows with all five folds:
+    over all that the paper has, and without those that lie far behind there (`FAR_BEHIND`), on which any
+    order of the others would agree."""
+    paper, made = paper_table().set_index("setting").add_suffix("_paper"), []
+    by_weights = {"last epoch": summary_table(runs), "EMA": summary_table(with_ema(runs))}
+    summary = pd.concat([table.assign(weights=weights) for weights, table in by_weights.items()])
+    real = summary[(summary["profile"] == TABLE1_PROFILE) & summary["cohort"].isin(TABLES)]
+    for (cohort, weights), rows in real[real["folds"] == FOLDS].groupby(["cohort", "weights"], sort=False):
+        both = rows.set_index("setting").join(paper, how="inner")
+        for left_out in ((), FAR_BEHIND):
+            kept = both.drop(index=list(left_out), errors="ignore")
+            about = {"cohort": cohort, "profile": TABLE1_PROFILE, "epochs": kept["epochs"].max()}
+            about |= {"weights": weights, "rows": len(kept), "without": " ".join(left_out)}
+            for name in PAPER_METRICS if len(kept) > 2 else ():
+                rho = spearmanr(kept[name], kept[f"{name}_paper"]).statistic
+                made.append({**about, "quantity": name, "rho": rho})
+    columns = "cohort profile epochs weights quantity rows without rho".split()
+    return pd.DataFrame(made, columns=columns)
 
 
 def recorded_rows(runs: list[Run]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from kneel_lib import landmarks, outlines
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run
 from kneel_lib.reporting.statistics import mean_interval
-from studies.labels.predictions import System, answers
+from studies.labels.predictions import System, answers, made_by
 from studies.labels.stages import Stages
 
 MOVES_MM = (0.0, 0.5, 1.0, 2.0, 4.0, np.inf)
@@ -98,7 +98,8 @@ def head_to_head(stages: Stages, system: System, runs: list[Run]) -> pd.DataFram
                 "points": int(chosen.sum()),
             }
         )
-    return pd.DataFrame(rows).assign(cohort=system.cohort, profile=system.profile, folds=5, seed=0)
+    about = {"cohort": system.cohort, "profile": system.profile, "folds": 5, "seed": 0}
+    return pd.DataFrame(rows).assign(**about, **made_by(runs, [system], cohort))
 
 
 def stage_rows(stages: Stages, knees: pd.DataFrame) -> np.ndarray:

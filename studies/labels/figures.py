@@ -117,6 +117,43 @@ def floor_by_grade(table: pd.DataFrame) -> Figure:
     return figure
 
 
+REMOVED = {
+    "less the part along the edge": ("along the edge", "#0072B2"),
+    "less a scale and a shift a knee": ("a scale and a shift a knee", "#D55E00"),
+    "less the rounding to whole pixels": ("rounding to whole pixels", "#CC79A7"),
+    "seed variance": ("seed variance", "#009E73"),
+}
+"""{what is taken out: (its name, its colour)}, in the order in which the bars show it."""
+
+
+def what_is_removed(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
+    """The MRE of `best` as stacked bars: what is left of it when one thing after the other is taken out, and
+    what each takes. table: rows "removed" of label_floor.csv, a bar a cohort of labels. seeds: rows of
+    ensembles.csv of several seeds of one setting, a bar each: the mean of their answers takes seed variance
+    out."""
+    removed = table[table["what"] == "removed"]
+    bars: dict[str, dict[str, float]] = {}
+    for cohort, own in removed.groupby("cohort", sort=False):
+        taken = own.set_index("of")["removed_mm"].dropna()
+        bars[f"best, labels {cohort}"] = {"left": own["mre_mm"].iloc[-1], **taken}
+    for row in seeds.itertuples():
+        bars[f"{row.trainings}, fold {row.fold}"] = {
+            "left": row.together_mm,
+            "seed variance": row.each_mm - row.together_mm,
+        }
+    figure, axes = plt.subplots(figsize=(TWO_COLUMNS, 0.35 * len(bars) + 0.9), layout="constrained")
+    begin = np.zeros(len(bars))
+    for step, (name, colour) in {"left": ("left", "0.75"), **REMOVED}.items():
+        width = np.array([bar.get(step, 0.0) for bar in bars.values()])
+        axes.barh(list(bars), width, left=begin, color=colour, label=name, height=0.65)
+        begin += width
+    axes.invert_yaxis()
+    axes.set(xlabel="MRE, mm")
+    axes.grid(False, axis="y")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=len(REMOVED) + 1)
+    return figure
+
+
 def judged_tables(table: pd.DataFrame) -> Figure:
     """Out-of-fold MRE of each system by each table of labels; filled: it took no part in the table.
     table: registration_votes.csv."""

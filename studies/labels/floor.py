@@ -7,6 +7,7 @@ label's. Landmark means are taken out first: a habit of a whole table is no erro
 misleads all systems alike counts as the label's, this is the most that the label's error can be.
 """
 
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -18,16 +19,10 @@ from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import ROI_SPACING_MM
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run
-from kneel_lib.reporting.statistics import resampled_means
-from studies.labels.predictions import System, answers
+from kneel_lib.reporting.statistics import mean_interval, resampled_means, weighted_interval
+from studies.labels.predictions import System, answers, made_by
 from studies.registration.agreement import by_grade, crops_of
 from studies.registration.vote import fit_votes
-
-
-def errors_by_system(systems: list[System], runs: list[Run], cohort: Cohort) -> dict[str, np.ndarray]:
-    """{setting: (n, 16, 2) mm from label to answer}, out of fold, landmark means taken out."""
-    found = {s.setting: answers(runs, s, cohort) - cohort.landmarks_mm for s in systems}
-    return {name: centred(error) for name, error in found.items()}
 
 
 def centred(errors: np.ndarray) -> np.ndarray:
@@ -67,20 +62,18 @@ def shared_rows(errors: dict[str, np.ndarray], cohort: Cohort) -> list[dict[str,
 
 def floor_rows(errors: dict[str, np.ndarray], cohort: Cohort, network: str = "best") -> list[dict[str, Any]]:
     """Rows "floor": MRE of a perfect network on these labels, by grade: the shared root mean square of the
-    network with each unlike system, times the network's own ratio of MRE to root mean square. above_mm: how
-    far the network's MRE lies above it."""
+    network with each unlike system, times the network's own ratio of MRE to root mean square, with its
+    interval over subjects. above_mm: how far the network's MRE lies above it."""
     subjects, kl = cohort.knees["subject_id"].to_numpy(), cohort.knees["kl"].to_numpy()
     own = errors[network]
     products = np.mean(
         [shared_square(own, other) for name, other in errors.items() if name != network], axis=0
     )
     length = np.linalg.norm(own, axis=2)
+    of_knees = np.stack([products, length, length**2]).mean(axis=2)
     rows = []
     for grade, chosen in by_grade(kl).items():
-        ratio = length[chosen].mean() / np.sqrt((length[chosen] ** 2).mean())
-        mean, drawn = resampled_means(products[chosen], subjects[chosen])
-        low, high = ratio * np.sqrt(np.maximum(np.percentile(drawn, [2.5, 97.5]), 0))
-        floor = ratio * np.sqrt(max(mean, 0))
+        floor, low, high = weighted_interval(partial(told_floor, of_knees[:, chosen]), subjects[chosen])
         rows.append(
             {
                 "what": "floor",
@@ -96,43 +89,57 @@ def floor_rows(errors: dict[str, np.ndarray], cohort: Cohort, network: str = "be
     return rows
 
 
-def removal_rows(said: dict[str, np.ndarray], cohort: Cohort, network: str = "best") -> list[dict[str, Any]]:
-    """Rows "removed": the network's MRE as it is, and after one thing after the other is taken out: a scale
-    and a shift a knee as the other systems place it, the part along the edge, and rounding (of what is left,
-    in the mean square, and the mean in proportion to its root).
+def told_floor(of_knees: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(k,) floors in mm for weights (k, n) of knees. of_knees: (3, n) mean shared square, mean length, and
+    mean square of the network's errors of each knee."""
+    shared, length, square = of_knees @ weights.T / weights.sum(axis=1)
+    return np.asarray(length / np.sqrt(square) * np.sqrt(np.maximum(shared, 0)))
 
-    said: {setting: (n, 16, 2) mm}. The registration of each knee is judged by systems that the network takes
-    no part in.
+
+def removal_rows(answer: np.ndarray, cohort: Cohort, network: str = "best") -> list[dict[str, Any]]:
+    """Rows "removed": the network's MRE as it is, and after one thing after the other is taken out: the scale
+    and the shift of each knee under which its published shape lies nearest to the answer, the part along the
+    edge, and rounding (of what is left, in the mean square, and the mean in proportion to its root).
+
+    answer: (n, 16, 2) mm, out of fold. The scale and the shift are three numbers of 32 that the answer itself
+    decides, so some of the network's own error goes with them: the registration cannot be charged with more.
+    removed_mm: what a step takes off the one before. shift_sd_mm (mean of both axes), scale_sd_percent: how
+    far the first step moves labels. Intervals over subjects.
     """
-    truth, answer = cohort.landmarks_mm, said[network]
-    crops = crops_of(cohort)
-    others = np.mean([points for name, points in said.items() if name != network], axis=0)
-    px = cohort.mm_per_px[:, None, None]
-    placed = (
-        fit_votes(others / px, crops.offsets_mm, crops.truth.inverted).landmarks_px(crops.offsets_mm) * px
-    )
-    whole = np.linalg.norm(answer - truth, axis=2)
-    moved = centred(answer - placed)
-    registered = np.linalg.norm(moved, axis=2)
-    across, _ = outlines.split_errors(placed + moved, placed)
+    crops, px, subjects = crops_of(cohort), cohort.mm_per_px, cohort.knees["subject_id"]
+    fitted = fit_votes(answer / px[:, None, None], crops.offsets_mm, crops.truth.inverted)
+    placed = fitted.landmarks_px(crops.offsets_mm) * px[:, None, None]
+    across = np.abs(outlines.split_errors(answer, placed)[0])
     square, rounding = (across**2).mean(), ROI_SPACING_MM**2 / 12
-    rounded = np.abs(across) * np.sqrt(max(square - rounding, 0) / square)
-    steps = [
-        ("as it is", whole),
-        ("less a scale and a shift a knee, as others place it", registered),
-        ("less the part along the edge", np.abs(across)),
-        ("less the rounding to whole pixels", rounded),
-    ]
-    return [
-        {"what": "removed", "of": name, "kl": "all", "mre_mm": values.mean(), "knees": len(values)}
-        for name, values in steps
-    ]
+    steps = {
+        "as it is": np.linalg.norm(answer - cohort.landmarks_mm, axis=2),
+        "less a scale and a shift a knee": np.linalg.norm(answer - placed, axis=2),
+        "less the part along the edge": across,
+        "less the rounding to whole pixels": across * np.sqrt(max(square - rounding, 0) / square),
+    }
+    rows: list[dict[str, Any]] = []
+    before = None
+    for name, left in steps.items():
+        found: dict[str, Any] = {"what": "removed", "of": name, "kl": "all", "knees": len(left)}
+        found |= dict(zip(("mre_mm", "low", "high"), mean_interval(left, subjects)))
+        if before is not None:
+            removed = mean_interval(before - left, subjects)
+            found |= dict(zip(("removed_mm", "removed_low", "removed_high"), removed))
+        rows.append(found)
+        before = left
+    shift_mm = (placed - cohort.landmarks_mm).mean(axis=1)
+    rows[1] |= {
+        "shift_sd_mm": shift_mm.std(axis=0).mean(),
+        "scale_sd_percent": 100 * np.std(fitted.mm_per_px / px),
+    }
+    return rows
 
 
 def floor_table(runs: list[Run], cohort_name: str, systems: list[System]) -> pd.DataFrame:
-    """All rows of one cohort's labels."""
+    """All rows of one cohort's labels. epochs, commit: of each system, in their order."""
     cohort = load_cohort(cohort_name)
     said = {system.setting: answers(runs, system, cohort) for system in systems}
-    errors = errors_by_system(systems, runs, cohort)
-    rows = [*shared_rows(errors, cohort), *floor_rows(errors, cohort), *removal_rows(said, cohort)]
-    return pd.DataFrame(rows).assign(cohort=cohort_name, profile=systems[0].profile, folds=5, seed=0)
+    errors = {name: centred(points - cohort.landmarks_mm) for name, points in said.items()}
+    rows = [*shared_rows(errors, cohort), *floor_rows(errors, cohort), *removal_rows(said["best"], cohort)]
+    about = {"cohort": cohort_name, "profile": systems[0].profile, "folds": 5, "seed": 0}
+    return pd.DataFrame(rows).assign(**about, **made_by(runs, systems, cohort))

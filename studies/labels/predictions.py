@@ -25,9 +25,9 @@ class System:
         return f"{self.setting} ({self.profile})"
 
 
-def answers(runs: list[Run], system: System, cohort: Cohort, roi: str = "truth") -> np.ndarray:
-    """(n, 16, 2) mm in the pictures' frames: the system's out-of-fold answers for the knees of the cohort
-    that it was trained on, in their order. Raises `KneelError` if a fold is missing."""
+def folds_of(runs: list[Run], system: System, cohort: Cohort) -> list[Run]:
+    """The recorded runs of a system on the five folds of this cohort's labels. Raises `KneelError` if one is
+    missing."""
     chosen = [
         run
         for run in selection.cross_validated(runs)
@@ -41,6 +41,28 @@ def answers(runs: list[Run], system: System, cohort: Cohort, roi: str = "truth")
             f"`python -m kneel_lib train {system.setting} --profile {system.profile} "
             f"--cohort {system.cohort}`"
         )
-    said = selection.pooled_predictions(chosen, roi)
+    return chosen
+
+
+def answers(runs: list[Run], system: System, cohort: Cohort, roi: str = "truth") -> np.ndarray:
+    """(n, 16, 2) mm in the pictures' frames: the system's out-of-fold answers for the knees of the cohort
+    that it was trained on, in their order. Raises `KneelError` if a fold is missing."""
+    said = selection.pooled_predictions(folds_of(runs, system, cohort), roi)
     said.index = pd.Index(said["subject_id"].astype(str) + said["side"])
     return points_of(said.loc[[knee_name(row) for _, row in cohort.knees.iterrows()]])
+
+
+def folds_by_knee(runs: list[Run], system: System, cohort: Cohort) -> np.ndarray:
+    """(n,) which fold held each knee of the cohort out."""
+    held_out = {
+        str(row.subject_id) + row.side: run.spec.held_out
+        for run in folds_of(runs, system, cohort)
+        for row in run.chosen().itertuples()
+    }
+    return np.array([held_out[knee_name(row)] for _, row in cohort.knees.iterrows()])
+
+
+def made_by(runs: list[Run], systems: list[System], cohort: Cohort) -> dict[str, str]:
+    """{"epochs", "commit"} of the systems, in their order, for a table that is made from all of them."""
+    counted = [selection.counted(folds_of(runs, system, cohort)) for system in systems]
+    return {key: " ".join(str(row[key]) for row in counted) for key in ("epochs", "commit")}

@@ -13,10 +13,10 @@ import pandas as pd
 
 from kneel_lib import landmarks, outlines
 from kneel_lib.experiment.cohorts import load_cohort
-from kneel_lib.experiment.store import Run, points_of
-from kneel_lib.reporting import selection
+from kneel_lib.experiment.store import Run
 from kneel_lib.reporting.statistics import conformal_ellipses, conformal_quantile
 from studies.labels.edits import groups
+from studies.labels.predictions import System, answers, folds_by_knee, made_by
 
 LEVEL = 0.9
 
@@ -45,53 +45,36 @@ def covered(parts: np.ndarray, axes: np.ndarray) -> np.ndarray:
     return np.asarray(np.linalg.norm(parts / axes, axis=2) <= 1)
 
 
+Tried = list[tuple[np.ndarray, np.ndarray]]
+"""[(which knees are tested, which calibrate)], both (n,) booleans."""
+
+
 def region_table(
     runs: list[Run], cohort_name: str, setting: str = "best", profile: str = "native"
 ) -> pd.DataFrame:
-    """A row a shape, landmark and grade: coverage of each fold's knees by regions from the other folds
-    ("folds"), and of the split val by regions from the knees of train out of fold ("val", where that run is
-    recorded). across_mm, along_mm, area_mm2: half axes and area, mean over the folds."""
-    cohort = load_cohort(cohort_name)
-    keys = list(zip(cohort.knees["subject_id"].astype(str), cohort.knees["side"]))
-    truth = dict(zip(keys, cohort.landmarks_mm))
-    kept = [
-        run
-        for run in runs
-        if (run.spec.cohort, run.spec.setting.name, run.spec.profile.name) == (cohort_name, setting, profile)
-        and run.spec.seed == 0
-        and run.spec.fingerprint == cohort.fingerprint
-    ]
-    folds = [run.chosen() for run in selection.cross_validated(kept)]
-    made: list[dict[str, Any]] = []
-    found = [(table, parts_of(points_of(table), labels_of(table, truth))) for table in folds]
-    tried = [
-        (found[k], np.concatenate([parts for j, (_, parts) in enumerate(found) if j != k]))
-        for k in range(len(found))
-    ]
-    made += coverage_rows(tried, "folds")
-    for run in (run for run in kept if run.spec.kind == "split"):
-        table = run.chosen()
-        known = [parts[(of["split"] == "train").to_numpy()] for of, parts in found]
-        made += coverage_rows(
-            [((table, parts_of(points_of(table), labels_of(table, truth))), np.concatenate(known))], "val"
-        )
-    return pd.DataFrame(made).assign(cohort=cohort_name, setting=setting, profile=profile, seed=0)
+    """A row a shape, landmark and grade, of answers out of fold: coverage of each fold's knees by regions
+    from the other folds ("folds"), and of the knees of split val by regions from those of train ("val").
+    across_mm, along_mm, area_mm2: half axes and area, mean over the folds."""
+    cohort, system = load_cohort(cohort_name), System(cohort_name, setting, profile)
+    parts = parts_of(answers(runs, system, cohort), cohort.landmarks_mm)
+    fold, split = folds_by_knee(runs, system, cohort), cohort.knees["split"].to_numpy()
+    tried = [(fold == number, fold != number) for number in np.unique(fold)]
+    kl = cohort.knees["kl"].to_numpy()
+    made = coverage_rows(parts, kl, tried, "folds")
+    made += coverage_rows(parts, kl, [(split == "val", split == "train")], "val")
+    about = {"cohort": cohort_name, "setting": setting, "profile": profile, "seed": 0}
+    return pd.DataFrame(made).assign(**about, **made_by(runs, [system], cohort))
 
 
-def labels_of(table: pd.DataFrame, truth: dict[tuple[str, str], np.ndarray]) -> np.ndarray:
-    """(n, 16, 2) labels in mm of the knees of a predictions table."""
-    return np.stack([truth[str(who), side] for who, side in zip(table["subject_id"], table["side"])])
-
-
-def coverage_rows(tried: Any, checked_on: str) -> list[dict[str, Any]]:
-    """Rows of `region_table`. tried: [((predictions, their parts), calibration parts)]."""
+def coverage_rows(parts: np.ndarray, kl: np.ndarray, tried: Tried, checked_on: str) -> list[dict[str, Any]]:
+    """Rows of `region_table`. parts: (n, 16, 2) as in `parts_of`; kl: (n,)."""
     rows = []
     for shape, make in SHAPES.items():
-        axes = [make(calibration) for _, calibration in tried]
-        inside = np.concatenate([covered(parts, axis) for ((_, parts), _), axis in zip(tried, axes)])
-        kl = np.concatenate([table["kl"].to_numpy() for (table, _), _ in tried])
+        axes = [make(parts[calibration]) for _, calibration in tried]
+        inside = np.concatenate([covered(parts[tested], axis) for (tested, _), axis in zip(tried, axes)])
+        grades = np.concatenate([kl[tested] for tested, _ in tried])
         mean = np.mean(axes, axis=0)
-        for landmark, grade, chosen in groups(kl):
+        for landmark, grade, chosen in groups(grades):
             numbers = range(landmarks.COUNT) if landmark == "all" else [landmark]
             rows.append(
                 {

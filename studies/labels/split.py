@@ -23,8 +23,8 @@ def split_table(runs: list[Run]) -> pd.DataFrame:
     grades; for those of CLOSELY at the finest pixels also by landmark, and by grade.
 
     across_mm, along_mm: means of the absolute parts. curve_mm: mean distance from the point to the curve.
-    across_pck_1: percentage of landmarks with an across part of 1 mm or less. low, high: of across_mm, over
-    subjects. Out of fold, ROIs around the truth.
+    across_pck_1 and so on: percentage of landmarks, each by itself, with an across part of so many mm or
+    less. low, high: of across_mm, over subjects. Out of fold, ROIs around the truth.
     """
     rows = []
     for name in TABLES:
@@ -63,10 +63,8 @@ def split_rows(
     truth, points = cohort.landmarks_mm[rows], points_of(said)
     across, along = (np.abs(part) for part in outlines.split_errors(points, truth))
     curve = outlines.point_to_curve(points, truth, {bone: drawn[rows] for bone, drawn in curves.items()})
-    counted = {
-        "folds": len({run.spec.held_out for run in group}),
-        "seeds": len({run.spec.seed for run in group}),
-    }
+    counted = selection.counted(group)
+    made_by = {name: counted[name] for name in ("folds", "seeds", "epochs", "commit")}
     parts = groups(said["kl"].to_numpy()) if closely else groups(said["kl"].to_numpy())[:1]
     made = []
     for landmark, kl, chosen in parts:
@@ -82,11 +80,14 @@ def split_rows(
                 "high": high,
                 "along_mm": along[chosen].mean(),
                 "curve_mm": np.nanmean(curve[chosen]),
-                "across_pck_1": metrics.share_within(across[chosen], 1.0),
+                **{
+                    f"across_pck_{radius:g}": metrics.share_within(across[chosen], radius)
+                    for radius in metrics.THRESHOLDS_MM
+                },
                 "across_rms_mm": np.sqrt((across[chosen] ** 2).mean()),
                 "along_rms_mm": np.sqrt((along[chosen] ** 2).mean()),
                 "knees": int(chosen.any(axis=1).sum()),
-                **counted,
+                **made_by,
             }
         )
     return made

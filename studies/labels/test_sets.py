@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kneel_lib import outlines
+from kneel_lib import metrics, outlines
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.store import Run, errors_of, points_of
 from kneel_lib.pipeline.test_sets import load_cases
@@ -56,12 +56,15 @@ def true_places(dataset: str, tested: int | None) -> tuple[str, dict[tuple[str, 
 
 
 def split_of(knees: pd.DataFrame, truth: dict[tuple[str, str], np.ndarray]) -> dict[str, Any]:
-    """Means over knees that were found. Raises `ValueError` where their recorded errors are not those of
-    their recorded places."""
+    """Means over knees that were found, and shares of landmarks with an across part within a radius. Raises
+    `ValueError` where their recorded errors are not those of their recorded places."""
     places = np.stack([truth[key] for key in zip(knees["subject_id"].astype(str), knees["side"])])
     points = points_of(knees)
     if np.abs(np.linalg.norm(points - places, axis=2) - errors_of(knees)).max() > ROUNDED_MM:
         raise ValueError("recorded errors are not those of the recorded places")
-    across, along = (np.abs(part).mean() for part in outlines.split_errors(points, places))
+    across, along = (np.abs(part) for part in outlines.split_errors(points, places))
     curve = float(np.nanmean(outlines.point_to_curve(points, places)))
-    return {"across_mm": across, "along_mm": along, "curve_mm": curve}
+    within = {
+        f"across_pck_{radius:g}": metrics.share_within(across, radius) for radius in metrics.THRESHOLDS_MM
+    }
+    return {"across_mm": across.mean(), "along_mm": along.mean(), "curve_mm": curve, **within}

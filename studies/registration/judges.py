@@ -15,6 +15,7 @@ from kneel_lib.data.crops import TABLES
 from kneel_lib.experiment.cohorts import load_cohort
 from kneel_lib.experiment.store import Run, recorded_runs
 from kneel_lib.reporting.statistics import paired_difference
+from studies.labels.predictions import System, made_by
 from studies.registration import vote
 from studies.registration.agreement import crops_of
 from studies.registration.congealing import in_gauge_of
@@ -55,6 +56,7 @@ def judge(
     rows = []
     for trained_on, setting, profile in judges:
         votes = vote.votes_of(runs, cohorts[trained_on], setting, profile)
+        made = made_by(runs, [System(trained_on, setting, profile)], cohorts[trained_on])
         own = crops[trained_on]
         errors = {
             name: vote.judged(votes, in_gauge_of(own.truth, known.truth, own.offsets_mm), own)
@@ -75,6 +77,7 @@ def judge(
                     "low": low,
                     "high": high,
                     "knees": len(found),
+                    **made,
                 }
             )
     return pd.DataFrame(rows).assign(folds=5, seed=0, roi="image")

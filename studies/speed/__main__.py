@@ -213,7 +213,7 @@ def knee_rows(cohort: Cohort, rounds: int, slow: bool) -> list[dict[str, Any]]:
                 "images_per_s": rates[rung.name],
                 "ratio": rates[rung.name] / first,
                 "mre_mm": np.nanmean(inference_speed.errors_mm(rung, rois, unseen)),
-                "accuracy": f"{cohort.name}, split val, one look at the middle, {len(unseen)} knees",
+                "accuracy": f"{cohort.name}, split val, one view of the middle, {len(unseen)} knees",
             }
             for rung in ladder
         ]
@@ -246,7 +246,7 @@ def folder_row(paths: Sequence[Path], files: int) -> dict[str, Any]:
             shutil.copyfile(paths[number % len(paths)], Path(folder, f"{number:04d}.dcm"))
         rate = inference_speed.folder_rate(folder, Path(folder, "found"))
     return {
-        "step": f"folder of {files} radiographs: predict, shipped networks",
+        "step": f"folder of {files} radiographs: predict, pretrained networks",
         "unit": "radiograph",
         "images_per_s": rate,
     }

@@ -15,7 +15,7 @@ def recorded(profile, setting):
 
 def test_a_row_stands_beside_the_papers_and_says_how_fast_it_was_on_what():
     runs = recorded("paper", "wing")
-    table = sizes.size_table(runs + recorded("study", "wing"), "paper")
+    table = sizes.size_table(runs + recorded("study", "wing"), ("paper",))
     assert list(table["weights"]) == ["last epoch", "EMA"] and set(table["profile"]) == {"paper"}
     paper = paper_table().set_index("setting").loc["wing"]
     assert (table["paper_pck_2.5"] == paper["pck_2.5"]).all() and set(table["computed_on"]) == {"NVIDIA H200"}
@@ -26,5 +26,14 @@ def test_a_row_stands_beside_the_papers_and_says_how_fast_it_was_on_what():
 
 def test_what_trains_nothing_is_left_out_and_no_runs_are_an_empty_table():
     tta = recorded("study_native", "best_simulated_ema_tta")
-    assert tta and sizes.size_table(tta, "study_native").empty
-    assert list(sizes.size_table([], "paper")) == [*sizes.COLUMNS, "weights"]
+    assert tta and sizes.size_table(tta, ("study_native",)).empty
+    assert list(sizes.size_table([], ("paper",))) == [*sizes.COLUMNS, "weights"]
+
+
+def test_rates_stand_by_the_machine_that_trained():
+    native, big = recorded("native", "best"), recorded("paper", "wing")
+    table = sizes.rate_table(native + big).set_index(["profile", "setting"])
+    assert table.loc[("native", "best"), "runs"].sum() == 5  # the run on a split is not of the folds
+    assert table.loc[("paper", "wing"), "computed_on"] == "NVIDIA H200"
+    assert table.loc[("paper", "wing"), "images_per_s"] == pytest.approx(sizes.speed(big)["images_per_s"])
+    assert list(sizes.rate_table([])) == [*table.index.names, *table.columns]

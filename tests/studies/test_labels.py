@@ -11,8 +11,9 @@ from kneel_lib import landmarks, outlines, paths
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.crops import annotation_path
 from kneel_lib.errors import KneelError
+from kneel_lib.experiment.store import recorded_runs
 from kneel_lib.reporting.statistics import conformal_quantile
-from studies.labels import edits, figures, floor, noise, regions, stages
+from studies.labels import edits, figures, floor, noise, predictions, regions, stages
 
 
 def via_table(knees):
@@ -131,6 +132,80 @@ def test_the_shared_error_of_unlike_systems_is_that_of_the_labels():
     )
 
 
+def test_what_is_removed_is_what_was_put_in(crops):
+    """A shift and a scale a knee of known size, and errors along and across of known size, are told apart."""
+    random = np.random.default_rng(4)
+    truth, count = crops.landmarks_mm, len(crops.landmarks_mm)
+    along = outlines.tangents(truth)
+    across = np.stack([-along[..., 1], along[..., 0]], axis=2)
+    own = 0.2 * random.normal(size=(count, 16, 1)) * across + 0.6 * random.normal(size=(count, 16, 1)) * along
+    middle = truth.mean(axis=1, keepdims=True)
+    scale, shift = 1 + 0.02 * random.normal(size=(count, 1, 1)), 0.5 * random.normal(size=(count, 1, 2))
+    answer = middle + (truth - middle) * scale + shift + own
+    rows = pd.DataFrame(floor.removal_rows(answer, crops)).set_index("of")
+    assert rows["mre_mm"].iloc[0] == pytest.approx(np.linalg.norm(answer - truth, axis=2).mean())
+    assert rows["removed_mm"].dropna().sum() == pytest.approx(
+        rows["mre_mm"].iloc[0] - rows["mre_mm"].iloc[-1]
+    )
+    placed = rows.loc["less a scale and a shift a knee"]
+    assert placed["shift_sd_mm"] == pytest.approx(0.5, rel=0.2)
+    assert placed["scale_sd_percent"] == pytest.approx(2, rel=0.25)
+    # the fit takes some of the errors of single landmarks along, so a little less than all is left
+    assert placed["mre_mm"] == pytest.approx(np.linalg.norm(own, axis=2).mean(), rel=0.12)
+    left = rows.loc["less the part along the edge", "mre_mm"]
+    assert left == pytest.approx(0.2 * np.sqrt(2 / np.pi), rel=0.25)
+    assert ((rows["low"] < rows["mre_mm"]) & (rows["mre_mm"] < rows["high"])).all()
+
+
+def test_a_floor_has_an_interval_that_draws_its_ratio_too():
+    of_knees = np.array([[0.4, 0.6], [0.7, 0.9], [0.5, 1.0]])
+    both, first = floor.told_floor(of_knees, np.array([[1.0, 1.0], [2.0, 0.0]]))
+    assert both == pytest.approx(0.8 / np.sqrt(0.75) * np.sqrt(0.5))
+    assert first == pytest.approx(0.7 / np.sqrt(0.5) * np.sqrt(0.4))
+
+
+def test_recorded_tables_follow_from_the_recorded_runs(crops):
+    """A few rows of each table, made again from the runs and the labels."""
+    runs = [run for run in recorded_runs() if (run.spec.cohort, run.spec.profile.name) == ("crops", "native")]
+    system = predictions.System("crops", "best", "native")
+    answer = predictions.answers(runs, system, crops)
+    made = pd.DataFrame(floor.removal_rows(answer, crops)).set_index("of")
+    kept = pd.read_csv(paths.RESULTS / "label_floor.csv")
+    kept = kept[(kept["what"] == "removed") & (kept["cohort"] == "crops")].set_index("of")
+    for column in ("mre_mm", "low", "high", "removed_mm", "shift_sd_mm", "scale_sd_percent"):
+        assert made[column].to_numpy() == pytest.approx(kept[column].to_numpy(), abs=1e-3, nan_ok=True)
+    assert set(kept["commit"].str.split().str.len()) == {3}
+
+    across, along = outlines.split_errors(answer, crops.landmarks_mm)
+    split = pd.read_csv(paths.RESULTS / "error_split.csv", dtype={"landmark": str})
+    split = split[
+        (split["cohort"] == "crops") & (split["profile"] == "native") & (split["setting"] == "best")
+    ]
+    split = split[split["kl"] == "all"].set_index("landmark")
+    assert split.loc["all", "across_pck_1.5"] == pytest.approx(100 * np.mean(np.abs(across) <= 1.5), abs=0.02)
+    assert split.loc["8", "along_rms_mm"] == pytest.approx(np.sqrt(np.mean(along[:, 8] ** 2)), abs=1e-3)
+
+    regions_made = regions.region_table(runs, "crops").set_index(["checked_on", "shape", "landmark", "kl"])
+    recorded_regions = pd.read_csv(paths.RESULTS / "conformal_regions.csv", dtype={"landmark": str})
+    own = recorded_regions[(recorded_regions["cohort"] == "crops") & (recorded_regions["kl"] == "all")]
+    for row in own[own["landmark"].isin(["0", "8"])].itertuples():
+        made_row = regions_made.loc[(row.checked_on, row.shape, int(row.landmark), "all")]
+        assert made_row["coverage_percent"] == pytest.approx(row.coverage_percent, abs=1e-3)
+
+
+def test_who_is_nearer_is_asked_of_every_moved_point_of_the_crops(crops):
+    found = stages.load_stages()
+    runs = [run for run in recorded_runs() if (run.spec.cohort, run.spec.profile.name) == ("crops", "native")]
+    table = edits.head_to_head(found, predictions.System("crops", "best", "native"), runs)
+    errors = table[table["what"] == "errors"].set_index(["system", "points_are"])
+    known = edits.stage_rows(found, crops.knees)
+    assert errors["points"].groupby("points_are").first().sum() == 16 * (known >= 0).sum()
+    moved = found.moved[known[known >= 0]]
+    assert errors.loc[("best", "moved"), "points"] == moved.sum()
+    nearer = table[table["what"] == "nearer"]
+    assert nearer["points"].sum() == moved.sum() and nearer["value"].is_monotonic_increasing
+
+
 def test_recorded_tables_say_what_the_files_say(crops):
     """The numbers of the repository, counted again from the downloads."""
     found = stages.load_stages()
@@ -178,6 +253,12 @@ def test_figures_draw_every_row_that_they_are_given(recorded):
     assert max(bar.get_height() for bar in left.patches) == pytest.approx(30.882)
     (axes,) = figures.nearer(stages_table[stages_table["cohort"] == "crops_first"]).axes
     assert len(axes.containers) == 3
+    seeds = pd.read_csv(paths.RESULTS / "ensembles.csv")
+    seeds = seeds[seeds["trainings"].str.startswith("seeds of best")]
+    (axes,) = figures.what_is_removed(recorded["label_floor"], seeds).axes
+    ends = np.array([[bar.get_x() + bar.get_width() for bar in part] for part in axes.containers]).max(axis=0)
+    removed = recorded["label_floor"][recorded["label_floor"]["of"] == "as it is"]
+    assert ends == pytest.approx([*removed["mre_mm"], *seeds["each_mm"]], abs=2e-3)
     floors = figures.floor_by_grade(recorded["label_floor"]).axes
     assert [len(panel.patches) for panel in floors] == [12, 12, 12]
     votes = recorded["registration_votes"]
