@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.uid import (
+    UID,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     DigitalXRayImageStorageForProcessing,
@@ -13,9 +14,9 @@ from pydicom.uid import (
 )
 
 from kneel_lib.data.dicom_curves import on_curve, on_scale
-from kneel_lib.data.dicom_files import field, number, numbers, parse, text
+from kneel_lib.data.dicom_files import field, number, parse, text
 from kneel_lib.data.dicom_pixels import check_size, decode
-from kneel_lib.data.dicom_spacing import pixel_spacing
+from kneel_lib.data.dicom_spacing import lengths, pixel_spacing
 from kneel_lib.data.grey import Radiograph, settled
 from kneel_lib.errors import KneelError
 
@@ -41,8 +42,13 @@ LEG_WORDS = (
     "THIGH",
     "KNIE",
     "GENOU",
+    "GINOCCHIO",
+    "RODILLA",
+    "JOELHO",
+    "KOLANO",
 )
-FRONTAL_VIEWS = ("", "AP", "PA")
+FRONTAL_VIEWS = ("", "AP", "PA", "A", "P")
+FRONTAL_WORDS = ("FRONT", "ANTERO", "ANTERIOR", "POSTERO", "POSTERIOR", "FACE")
 OTHER_VIEWS = ("LAT", "OBL", "AXIAL", "SKYLINE", "SUNRISE", "TANGENTIAL", "MERCHANT")
 """How words begin that say of a view that it is none from the front."""
 
@@ -67,36 +73,47 @@ def read_dicom(
     pixels, damaged = decode(path, dataset)
     inside, unpadded = not_padding(path, dataset, pixels)
     grey, inside = settled(path, to_grey(path, dataset, pixels), inside)
-    flips, turned = orientation(path, dataset)
+    flips, turned, unusual = orientation(path, dataset)
     side, contradicted = laterality(path, dataset)
-    notes = (*kind_notes(path, dataset), *turned, *doubts, *damaged, *unpadded, *contradicted)
-    return Radiograph(path, flipped(grey, flips), spacing, side, flipped(inside, flips), spacing_from, notes)
+    notes = (*kind_notes(path, dataset), *unusual, *doubts, *damaged, *unpadded, *contradicted)
+    grey, inside = flipped(grey, flips), flipped(inside, flips)
+    return Radiograph(path, grey, spacing, side, inside, spacing_from, notes, turned)
 
 
 def check_kind(path: Path | str, dataset: Any) -> None:
     """Raise `KneelError` unless this is one grey projection radiograph with pixels."""
     if "PixelData" not in dataset:
-        raise KneelError(f"{path} holds no pixels")
+        floats = any(name in dataset for name in ("FloatPixelData", "DoubleFloatPixelData"))
+        held = "pixels of floats, which no radiograph has" if floats else "no pixels"
+        raise KneelError(f"{path} holds {held}")
     modality, image_class = text(path, dataset, "Modality"), text(path, dataset, "SOPClassUID")
     known = modality in MODALITIES if modality else is_xray(image_class) or says_nothing(image_class)
     if not known:
-        raise KneelError(
-            f"{path} is not a projection radiograph: its modality is '{modality[:16]}', not one of "
-            f"{', '.join(MODALITIES)}"
-        )
+        others = f"its modality is '{modality[:16]}', not one of {', '.join(MODALITIES)}"
+        said = others if modality else f"it has no modality, and is a {UID(image_class).name[:64]}"
+        raise KneelError(f"{path} is not a projection radiograph: {said}")
     colours = text(path, dataset, "PhotometricInterpretation")
     if colours not in ("MONOCHROME1", "MONOCHROME2"):
         raise KneelError(f"{path} is not a grey picture: its photometric interpretation is '{colours[:16]}'")
     dataset.PhotometricInterpretation = colours  # in capitals, as decoders want it
     check_square(path, dataset)
-    frames = number(path, dataset, "NumberOfFrames", 1)
-    if frames != 1:
-        raise KneelError(f"{path} holds {frames} frames: give one radiograph a file")
+    if frames_of(path, dataset) != 1:
+        raise KneelError(f"{path} holds {frames_of(path, dataset)} frames: give one radiograph a file")
+    dataset.NumberOfFrames = 1
+
+
+def frames_of(path: Path | str, dataset: Any) -> int:
+    """How many frames the header says; 1 where it says none, 0, or nothing that is a number: how many bytes
+    there are is held against the size."""
+    try:
+        return number(path, dataset, "NumberOfFrames", 1) or 1
+    except KneelError:
+        return 1
 
 
 def check_square(path: Path | str, dataset: Any) -> None:
     """Raise `KneelError` for pixels that PixelAspectRatio says are not square."""
-    ratio = numbers(path, dataset, "PixelAspectRatio")
+    ratio = lengths(path, dataset, "PixelAspectRatio")
     if len(ratio) == 2 and min(ratio) > 0 and abs(ratio[0] / ratio[1] - 1) > 0.01:
         raise KneelError(
             f"{path} has pixels that are not square: PixelAspectRatio is {ratio[0]:g} to {ratio[1]:g}"
@@ -132,8 +149,9 @@ def kind_notes(path: Path | str, dataset: Any) -> list[str]:
 
 def is_frontal(view: str) -> bool:
     """Whether a view position may be of a frontal view: AP or PA first, and no other view behind it."""
-    first, *more = view.split() or [""]
-    return first in FRONTAL_VIEWS and not any(word.startswith(OTHER_VIEWS) for word in more)
+    first, *more = view.replace("-", " ").replace("/", " ").split() or [""]
+    frontal = first in FRONTAL_VIEWS or first.startswith(FRONTAL_WORDS)
+    return frontal and not any(word.startswith(OTHER_VIEWS) for word in more)
 
 
 def meaning(path: Path | str, dataset: Any, name: str) -> str:
@@ -184,20 +202,21 @@ def is_inverted(path: Path | str, dataset: Any) -> bool:
     return photometric == "MONOCHROME1" or shape == "INVERSE" or raw
 
 
-def orientation(path: Path | str, dataset: Any) -> tuple[tuple[int, ...], list[str]]:
-    """(axes along which the picture must be turned round, notes) from PatientOrientation: rows should run to
-    the patient's left, columns to the feet."""
+def orientation(path: Path | str, dataset: Any) -> tuple[tuple[int, ...], str, tuple[str, ...]]:
+    """(axes along which the picture must be turned round, that in words, reasons to doubt the file) from
+    PatientOrientation: rows should run to the patient's left, columns to the feet. Where the picture
+    contradicts it, shape and side of what is found say so."""
     value = field(path, dataset, "PatientOrientation")
     parts = [] if value is None else [str(part).strip().upper() for part in np.atleast_1d(value)]
     along, down = ([part[:1] for part in parts] + ["", ""])[:2]
     if not along + down:
-        return (), []
+        return (), "", ()
     said = "\\".join(parts)[:16]
     if along not in ("L", "R") or down not in ("F", "H"):
-        return (), [f"patient orientation {said} is not a frontal view"]
+        return (), "", (f"patient orientation {said} is not a frontal view",)
     axes = (*([0] if down == "H" else []), *([1] if along == "R" else []))
     names = " and ".join(("upside down", "mirrored")[axis] for axis in axes)
-    return axes, [f"the file is {names} (patient orientation {said}), and was turned"] if axes else []
+    return axes, f"the file is {names} (patient orientation {said}), and was turned" if axes else "", ()
 
 
 def flipped(values: Any, axes: tuple[int, ...]) -> Any:

@@ -70,7 +70,10 @@ def stream_sizes(dataset: Any) -> list[tuple[int, int]]:
         check_runs(stream, dataset.Rows * dataset.Columns * dataset.BitsAllocated // 8)
         return []
     if stream[:2] == b"\xff\xd8":
-        return [jpeg_frame(stream)[1:]]
+        _, height, width, components = jpeg_frame(stream)
+        if components != 1:
+            raise ValueError(f"its JPEG stream has {components} components, a grey picture one")
+        return [(height, width)]
     start = stream.find(b"\xff\x4f\xff\x51")
     if start < 0:
         return []
@@ -80,13 +83,13 @@ def stream_sizes(dataset: Any) -> list[tuple[int, int]]:
     return [(bottom - top, right - left)]
 
 
-def jpeg_frame(stream: bytes) -> tuple[int, int, int]:
-    """(bits a sample, height, width) from a JPEG or JPEG-LS stream's frame header."""
+def jpeg_frame(stream: bytes) -> tuple[int, int, int, int]:
+    """(bits a sample, height, width, components) from a JPEG or JPEG-LS stream's frame header."""
     place = 2
-    while stream[place : place + 1] == b"\xff" and len(stream) >= place + 9:
+    while stream[place : place + 1] == b"\xff" and len(stream) >= place + 10:
         if stream[place + 1] in FRAME_MARKERS:
-            bits, height, width = struct.unpack(">BHH", stream[place + 4 : place + 9])
-            return bits, height, width
+            bits, height, width, components = struct.unpack(">BHHB", stream[place + 4 : place + 10])
+            return bits, height, width, components
         filler = stream[place + 1] == 0xFF
         place += 1 if filler else 2 + int.from_bytes(stream[place + 2 : place + 4], "big")
     raise ValueError("its JPEG stream has no frame header")
@@ -137,7 +140,8 @@ def stored_values(pixels: np.ndarray, dataset: Any) -> tuple[np.ndarray, tuple[s
     """
     stored, sign = dataset.BitsStored, dataset.PixelRepresentation == 1
     values = pixels >> max(dataset.HighBit + 1 - stored, 0)
-    counted = values != dataset.get("PixelPaddingValue")
+    padding = dataset.get("PixelPaddingValue")
+    counted = values != (padding if isinstance(padding, int) else None)
     low, high = (int(end(values, where=counted, initial=0)) for end in (np.min, np.max))
     if high < 1 << (stored - sign) and low >= -sign << (stored - 1):
         return values, ()
@@ -199,7 +203,7 @@ def decode_by_plugin(dataset: Any, syntax: UID) -> np.ndarray:
 def decode_by_gdcm(dataset: Any, syntax: UID) -> np.ndarray:
     """The pixels of a JPEG or JPEG-LS stream; pydicom's own plugin refuses 12 bits, and crashes with gdcm."""
     stream = stream_of(dataset)
-    bits, height, width = jpeg_frame(stream)
+    bits, height, width, _ = jpeg_frame(stream)
     if syntax == JPEGExtended12Bit:
         bits = 12  # also where a stream says 16, as gdcm's own do
     if not 8 <= bits <= 16:

@@ -23,29 +23,33 @@ Spacing = tuple[float | None, str, tuple[str, ...]]
 
 def pixel_spacing(path: Path | str, dataset: Any, given: float | None = None, needed: bool = True) -> Spacing:
     """(mm a pixel, what said so, reasons to doubt it): calibrated PixelSpacing; else ImagerPixelSpacing by
-    the magnification, where the header says one; else the first of SPACING_TAGS; else the one given.
+    the magnification, where the header says one; else the first of SPACING_TAGS; else the one given. A tag
+    that no radiograph can have is not used, and said.
 
-    Raises `KneelError` for pixels that are not square to 1 %, a spacing beyond 0.02 to 1.0 mm, and, if it is
-    needed, for none at all.
+    Raises `KneelError` for pixels that are not square to 1 % by every tag that could be used, and, if a
+    spacing is needed, for none at all.
     """
     said = {tag: lengths(path, dataset, tag) for tag in SPACING_TAGS}
-    usable = {tag: pair for tag, pair in said.items() if is_pair(pair)}
     factor, notes = magnification(path, dataset)
     notes += tuple(
-        f"its {tag} is no spacing of pixels ({written(path, dataset, tag)}), and is not used"
+        f"its {tag} is no spacing of a radiograph's pixels ({written(path, dataset, tag)}), and is not used"
         for tag, pair in said.items()
-        if pair and tag not in usable
+        if pair and not (is_pair(pair) and in_range(pair))
+    )
+    possible = {tag: pair for tag, pair in said.items() if is_pair(pair) and in_range(pair)}
+    usable = {tag: pair for tag, pair in possible.items() if is_square(pair)}
+    if possible and not usable and given is None:
+        tag, pair = next(iter(possible.items()))
+        checked_spacing(path, tag, pair)  # says that they are not square
+    notes += tuple(
+        f"its {tag} says that pixels are not square, and is not used" for tag in possible if tag not in usable
     )
     calibrated = text(path, dataset, "PixelSpacingCalibrationType") in CALIBRATIONS
-    pair = usable.get("PixelSpacing")
-    if calibrated and pair and (given is None or in_range(pair)):
+    if calibrated and "PixelSpacing" in usable:
         origin = "PixelSpacing (calibrated)"
-        return checked_spacing(path, origin, pair), origin, notes
+        return checked_spacing(path, origin, usable["PixelSpacing"]), origin, notes
     notes += contradiction(usable, factor)
     for tag, pair in usable.items():
-        if given is not None and not in_range(pair):
-            notes += (f"{tag} {pair[0]:g} is no spacing of a radiograph: the one given is taken",)
-            continue
         spacing = checked_spacing(path, tag, pair)
         if tag == "ImagerPixelSpacing" and factor > 1:
             return spacing / factor, f"{tag} / magnification {factor:g}", notes
@@ -78,6 +82,11 @@ def in_range(pair: list[float]) -> bool:
     return all(SPACING_RANGE_MM[0] <= value <= SPACING_RANGE_MM[1] for value in pair)
 
 
+def is_square(pair: list[float]) -> bool:
+    """Whether two lengths are the same to 1 %."""
+    return abs(pair[0] - pair[1]) <= 0.01 * max(pair)
+
+
 def is_pair(pair: list[float]) -> bool:
     """Whether an element holds two spacings above zero."""
     return len(pair) == 2 and bool(np.isfinite(pair).all()) and min(pair) > 0
@@ -96,10 +105,11 @@ def no_spacing(path: Path | str, said: dict[str, list[float]]) -> str:
 def magnification(path: Path | str, dataset: Any) -> tuple[float, tuple[str, ...]]:
     """(how much larger a knee is at the detector than in the patient, reasons to doubt it); 1 if unsaid."""
     name = "EstimatedRadiographicMagnificationFactor"
-    factor = (numbers(path, dataset, name) or [1.0])[0]
+    factor = (lengths(path, dataset, name) or [1.0])[0]
     if 1 < factor <= GREATEST_MAGNIFICATION:
         return factor, ()
-    return 1.0, () if 0 <= factor <= 1 else (f"{name} {factor:g} is none of a knee, and is not used",)
+    said = written(path, dataset, name)
+    return 1.0, () if 0 <= factor <= 1 else (f"{name} {said} is none of a knee, and is not used",)
 
 
 def contradiction(usable: dict[str, list[float]], factor: float) -> tuple[str, ...]:

@@ -42,7 +42,8 @@ class Radiograph:
     in what is stored, finite, neither stretched nor clipped. mm_per_px: pixel spacing, None where nothing
     says it. side: "L", "R", "B" (both knees) or "". inside: (H, W) bool, False where a pixel is padding; None
     where every pixel counts. spacing_from: what said the spacing, "PixelSpacing (calibrated)". notes: reasons
-    to doubt what the file says.
+    to doubt what the file says. turned: how the picture was turned round because the file says so, which is
+    no reason to doubt it.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Radiograph:
     inside: np.ndarray | None = None
     spacing_from: str = ""
     notes: tuple[str, ...] = ()
+    turned: str = ""
 
     @cached_property
     def image(self) -> np.ndarray:
@@ -79,14 +81,15 @@ def settled(
     path: Path | str, grey: np.ndarray, inside: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """(grey, inside) with the least value inside wherever a pixel is padding or no number; `inside` is None
-    where all count. Raises `KneelError` where none does."""
+    where all count. Raises `KneelError` where none does, or all are the same."""
     numbers = np.abs(grey) < GREATEST_GREY
     inside = numbers if inside is None else inside & numbers
-    if inside.all():
-        return grey, None
     if not inside.any():
         raise KneelError(f"{path} shows nothing: every pixel is padding, transparent or not a number")
-    return np.where(inside, grey, grey[inside].min()), inside
+    seen = grey[inside]
+    if seen.min() == seen.max():
+        raise KneelError(f"{path} shows nothing: every pixel that counts has the same grey value")
+    return (grey, None) if inside.all() else (np.where(inside, grey, seen.min()), inside)
 
 
 def read_head(path: Path | str, count: int = 132) -> bytes:

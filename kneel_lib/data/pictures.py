@@ -1,13 +1,14 @@
 """Reading one radiograph from a picture file: PNG, JPEG, TIFF, BMP or WebP of any mode, turned as every
 viewer shows it."""
 
-from contextlib import nullcontext
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from kneel_lib.data import tiff
 from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, quiet, settled
 from kneel_lib.data.jpeg import damage_notes
 from kneel_lib.errors import KneelError
@@ -26,14 +27,16 @@ COLOURED = 24
 
 COLOUR_NOTE = "coloured picture: its grey values may not be a radiograph's"
 WHITE_IS_ZERO = 0
-BITS_TAG, PHOTOMETRIC_TAG, SIGN_TAG = 258, 262, 339
+PHOTOMETRIC_TAG, ACROSS_TAG, DOWN_TAG = 262, 282, 283
 LOOKED_AT_PX = 2000
 
 
 def picture_format(head: bytes) -> str:
     """The name in STARTS of a file that begins like this, or ""."""
     names = [name for name, starts in STARTS.items() if head.startswith(starts)]
-    return "" if not names or (names == ["WEBP"] and head[8:12] != b"WEBP") else names[0]
+    if not names or (names == ["WEBP"] and head[8:12] != b"WEBP") or (names == ["BMP"] and any(head[6:10])):
+        return ""
+    return names[0]
 
 
 def read_picture(
@@ -59,51 +62,39 @@ def read_picture(
 
 def picture_values(path: Path) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
     """(grey, inside, notes) as in `Radiograph`."""
-    with open(path, "rb") as file, open_picture(path, file) or nullcontext() as picture:
-        if picture is None:
-            return (*tiff_values(path), ())
-        check_pixels(path, *picture.size)
-        if getattr(picture, "is_animated", False) and picture.format != "MPO":
-            raise KneelError(f"{path} holds several pages: give one radiograph a file")
-        white_is_zero, unsigned, notes = is_white_zero(picture), is_unsigned(picture), square_notes(picture)
-        upright = ImageOps.exif_transpose(picture)
-        jpeg = picture.format in ("JPEG", "MPO")
-    if jpeg:
+    with open(path, "rb") as file:
+        held = tiff.numbers(path) if picture_format(file.read(12)) == "TIFF" else None
+        if held is not None:
+            notes = square_notes([held.resolution]) + ((COLOUR_NOTE,) if held.coloured else ())
+            return held.grey, held.inside, notes
+        file.seek(0)
+        with open_picture(path, file) as picture:
+            return pillow_values(path, picture)
+
+
+def pillow_values(path: Path, picture: Any) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """(grey, inside, notes) of an open picture."""
+    check_pixels(path, *picture.size)
+    if getattr(picture, "is_animated", False) and picture.format != "MPO":
+        raise KneelError(f"{path} holds several pages: give one radiograph a file")
+    white_is_zero, notes = is_white_zero(picture), square_notes(resolutions(picture))
+    upright = ImageOps.exif_transpose(picture)
+    if picture.format in ("JPEG", "MPO"):
         notes += damage_notes(path.read_bytes())
-    grey, inside = grey_values(upright, unsigned), opaque(upright)
+    grey, inside = grey_values(upright), opaque(upright)
+    if picture.format == "BMP" and inside is not None and not inside.any():
+        inside = None  # Windows leaves the fourth byte at 0 and means nothing by it
     if is_coloured(upright, inside):
         notes += (COLOUR_NOTE,)
     return -grey if white_is_zero else grey, inside, notes
 
 
-def tiff_values(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """(grey, inside) of a TIFF whose numbers Pillow does not know: floats of 16 and 64 bits, grey of 16 bits
-    with transparency."""
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
-        if len(file.pages) != 1:
-            raise KneelError(f"{path} holds several pages: give one radiograph a file")
-        page = file.pages.first
-        check_pixels(path, page.imagewidth, page.imagelength)
-        if page.samplesperpixel not in (1, 2) or page.dtype is None:
-            raise ValueError(f"{page.samplesperpixel} samples a pixel of {page.dtype}")
-        values = np.asarray(page.asarray()).reshape(page.imagelength, page.imagewidth, -1)
-        white_is_zero = page.photometric == WHITE_IS_ZERO
-    with np.errstate(over="ignore"):
-        grey = values[..., 0].astype(np.float32)
-    return -grey if white_is_zero else grey, values[..., 1] > 0 if values.shape[2] == 2 else None
-
-
-def open_picture(path: Path, file: BinaryIO) -> Image.Image | None:
+def open_picture(path: Path, file: BinaryIO) -> Image.Image:
     """The picture in an open file, undecoded: from a path Pillow would map a TIFF into memory, and forget
-    that it lies on its side. None for a TIFF of numbers that Pillow does not know."""
+    that it lies on its side."""
     try:
         return Image.open(file, formats=tuple(STARTS))
     except UnidentifiedImageError:
-        file.seek(0)
-        if picture_format(file.read(12)) == "TIFF":
-            return None
         raise KneelError(
             f"{path} is not a readable picture (damaged, or of a form that Pillow does not know, such as "
             "12-bit JPEG): save it as an 8-bit PNG"
@@ -121,26 +112,26 @@ def is_white_zero(picture: Any) -> bool:
     return is_deep(picture) and tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
 
 
-def is_unsigned(picture: Any) -> bool:
-    """Whether a TIFF has whole numbers of 32 bits without a sign, which Pillow takes for signed ones."""
+def resolutions(picture: Any) -> list[tuple[float, float]]:
+    """Every (across, down) by which a picture says how its pixels are shaped, with a unit or without."""
     tags = getattr(picture, "tag_v2", {})
-    return picture.mode == "I" and tags.get(BITS_TAG) == (32,) and tags.get(SIGN_TAG, (1,)) == (1,)
+    said = [picture.info.get(name) for name in ("dpi", "aspect", "jfif_density")]
+    said += [(tags.get(ACROSS_TAG), tags.get(DOWN_TAG))]
+    return [(float(pair[0]), float(pair[1])) for pair in said if pair and None not in pair]
 
 
-def square_notes(picture: Any) -> tuple[str, ...]:
+def square_notes(said: Iterable[tuple[float, float]]) -> tuple[str, ...]:
     """A reason to doubt a picture that says of its own pixels that they are not square."""
-    across, down = (float(value) for value in picture.info.get("dpi", (0, 0)))
-    if min(across, down) <= 0 or abs(across / down - 1) <= 0.01:
-        return ()
-    return (f"its resolution of {across:g} x {down:g} pixels an inch says that its pixels are not square",)
+    for across, down in said:
+        if min(across, down) > 0 and abs(across / down - 1) > 0.01:
+            return (f"its resolution of {across:g} x {down:g} says that its pixels are not square",)
+    return ()
 
 
-def grey_values(picture: Any, unsigned: bool = False) -> np.ndarray:
-    """(H, W) float32; colours are averaged as Pillow does. unsigned: of 32-bit numbers."""
+def grey_values(picture: Any) -> np.ndarray:
+    """(H, W) float32; colours are averaged as Pillow does."""
     if picture.mode == "LAB":
         picture = picture.getchannel("L")
-    if unsigned:
-        return np.asarray(picture).view(np.uint32).astype(np.float32)
     return np.asarray(picture if is_deep(picture) else picture.convert("L"), np.float32)
 
 

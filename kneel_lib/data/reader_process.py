@@ -174,7 +174,7 @@ def answer(asked: dict[str, Any]) -> tuple[dict[str, Any], list[np.ndarray]]:
         return {"problem": too_much_memory(path)}, []
     except Exception as error:  # of a stranger's file: it must not cost the next file this process
         return {"problem": f"{path} cannot be read ({reason(error)})"}, []
-    names = ("mm_per_px", "side", "spacing_from", "notes")
+    names = ("mm_per_px", "side", "spacing_from", "notes", "turned")
     said = {name: getattr(found, name) for name in names}
     arrays = [grey] if found.inside is None else [grey, found.inside]
     return {**said, "shape": grey.shape, "padded": len(arrays) == 2}, arrays

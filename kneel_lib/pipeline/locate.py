@@ -7,7 +7,7 @@ the spacing. Several networks, and several slightly moved ROIs, are averaged; ho
 the answer.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -61,9 +61,9 @@ def locate(
         found = [locate_knee(radiograph, networks, *pair, by_place=True) for pair in zip(places, "RL")]
     else:
         found = [locate_knee(radiograph, networks, places[0], said)]
-    half = empty_half(places, radiograph.grey.shape[1])
+    half = empty_half(places, radiograph)
     notes = [f"{MISSING} in the picture's {half} half"] if half else []
-    notes += sides_contradicted(radiograph.side, len(places))
+    notes += [*sides_contradicted(radiograph.side, len(places)), *filter(None, [radiograph.turned])]
     return [replace(knee, notes=(*knee.notes, *notes)) for knee in found]
 
 
@@ -144,10 +144,11 @@ def against_search(view: View, place: Place) -> float:
 
 
 def overlay(
-    radiograph: Radiograph, knees: Iterable[Knee], least_px: int = 800, greatest_px: int = 1600
+    radiograph: Radiograph, knees: Sequence[Knee], least_px: int = 800, greatest_px: int = 1600
 ) -> np.ndarray:
     """The radiograph with its landmarks, (H, W, 3) uint8 BGR: tibia orange, femur blue;
-    an ellipse holds the true landmark with a probability of 90 %; knees not to be trusted are marked."""
+    an ellipse holds the true landmark with a probability of 90 %; knees not to be trusted are marked, and a
+    picture without one says so."""
     longest = max(radiograph.image.shape)
     scale = np.clip(longest, least_px, greatest_px) / longest
     kind = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -164,6 +165,12 @@ def overlay(
                 cv2.ellipse(picture, place, (along, across), angle, 0, 360, colour, 1, cv2.LINE_AA)
         if not knee.trusted:
             x, y = np.round(knee.points_px.min(axis=0) * scale).astype(int).tolist()
-            font, yellow = cv2.FONT_HERSHEY_SIMPLEX, (0, 255, 255)
-            cv2.putText(picture, "not to be trusted", (x, max(y - 12, 12)), font, 0.5, yellow, 1, cv2.LINE_AA)
+            write_on(picture, "not to be trusted", (x, max(y - 12, 12)))
+    if not knees:
+        write_on(picture, MISSING, (12, 24))
     return picture
+
+
+def write_on(picture: np.ndarray, text: str, place: tuple[int, int]) -> None:
+    """Yellow words on a picture (H, W, 3), from this pixel (x, y) on."""
+    cv2.putText(picture, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 255, 255), 1, cv2.LINE_AA)

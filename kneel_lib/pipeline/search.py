@@ -6,7 +6,7 @@ be, the window is drawn around it and looked at again.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from kneel_lib import landmarks
 from kneel_lib.data.grey import Radiograph
 from kneel_lib.data.normalisation import normalised_cut
 from kneel_lib.data.rois import plateau_mm
+from kneel_lib.pipeline.border import shown_rectangle
 
 TALL = 1.6
 """A part that is taller than this many of its widths is looked at in pieces, PIECE of its widths high."""
@@ -23,9 +24,9 @@ PIECE = 1.4
 AROUND = 1.8
 """Side of the window of the second look, in widths of the plateau."""
 
-SURE, NOTHING, HINT = 0.12, 0.3, 1.0
-"""Deviation of the maps, as a share of the plateau's width: up to which the search is sure of a knee, from
-which there is none, and up to which a first look is worth another."""
+SURE, LIKELY, NOTHING, HINT = 0.12, 0.2, 0.3, 1.0
+"""Deviation of the maps, as a share of the plateau's width: up to which the search is sure of a knee, up to
+which one is likely, from which there is none, and up to which a first look is worth another."""
 
 LOOKS = 3
 """How often it looks at most."""
@@ -54,25 +55,47 @@ class Place:
 
 
 def find_places(radiograph: Radiograph, networks: Sequence[Any]) -> list[Place]:
-    """The knees in a picture, from left to right, at most two."""
-    height, width = radiograph.grey.shape
-    whole = look_closer(radiograph, networks, list(windows(0, width, height)))
-    if any(place.plateau_px > LARGE * width and place.deviation <= SURE for place in whole):
+    """The knees in a picture, from left to right, at most two. Where none, or half a pair, is found, the
+    negative is searched too, and its knees are taken if more of them are sure."""
+    found = places_in(radiograph, networks)
+    if len(found) == 2 or (found and not empty_half(found, radiograph)):
+        return found
+    negative = replace(radiograph, grey=-np.asarray(radiograph.grey, np.float32))
+    other = places_in(negative, networks)
+    return max(found, other, key=surely_seen)
+
+
+def surely_seen(places: list[Place]) -> tuple[int, ...]:
+    """How many places the search is sure of, and how many are likely."""
+    return tuple(sum(place.deviation <= limit for place in places) for limit in (SURE, LIKELY, NOTHING))
+
+
+def places_in(radiograph: Radiograph, networks: Sequence[Any]) -> list[Place]:
+    """`find_places` in a picture as it is, without the plain strips around it."""
+    first, last = shown_rectangle(radiograph.grey)
+    (left, top), (right, bottom) = first, last + 1
+    whole = look_closer(radiograph, networks, list(windows(left, right, top, bottom)))
+    if any(place.plateau_px > LARGE * (right - left) and place.deviation <= SURE for place in whole):
         return sorted(whole, key=lambda place: place.deviation)[:1]
-    halves = [*windows(0, width / 2, height), *windows(width / 2, width, height)]
+    middle = (left + right) / 2
+    halves = [*windows(left, middle, top, bottom), *windows(middle, right, top, bottom)]
     return choose([*whole, *look_closer(radiograph, networks, halves)])
 
 
-def windows(left: float, right: float, height: float) -> Iterator[tuple[np.ndarray, float]]:
-    """(centre (2,), side) of the squares that show a part of the picture between two columns."""
-    width, middle = right - left, (left + right - 1) / 2
+def windows(left: float, right: float, top: float, bottom: float) -> Iterator[tuple[np.ndarray, float]]:
+    """(centre (2,), side) of the squares that show a part of the picture: all of it, and of one that is much
+    longer than wide, or wider than long, pieces (of a long one these alone)."""
+    width, height = right - left, bottom - top
+    x, y = (left + right - 1) / 2, (top + bottom - 1) / 2
     if height <= TALL * width:
-        yield np.array([middle, (height - 1) / 2]), max(width, height)
-        return
-    side = PIECE * width
-    count = int(np.ceil((height - side) / (side / 2))) + 1
-    for top in np.linspace(0, height - side, max(count, 2)):
-        yield np.array([middle, top + side / 2]), side
+        yield np.array([x, y]), max(width, height)
+    short = min(width, height)
+    if max(width, height) > TALL * short:
+        side = PIECE * short
+        count = int(np.ceil((max(width, height) - side) / (side / 2))) + 1
+        for begin in np.linspace(0, max(width, height) - side, max(count, 2)):
+            place = begin + side / 2
+            yield np.array([x, top + place] if height > width else [left + place, y]), side
 
 
 def look_closer(
@@ -133,12 +156,14 @@ def beside(place: Place, other: Place) -> bool:
     return bool(away > APART * larger and down < 1.5 * larger and larger < UNLIKE * smaller)
 
 
-def empty_half(places: Sequence[Place], width: int) -> str:
+def empty_half(places: Sequence[Place], radiograph: Radiograph) -> str:
     """ "left" or "right" where a picture with one knee, small and beside its middle, has room for another one
     in that half; else ""."""
+    first, last = shown_rectangle(radiograph.grey)
+    width, middle = last[0] + 1 - first[0], (first[0] + last[0] + 1) / 2
     if len(places) != 1 or places[0].plateau_px > LARGE * width:
         return ""
-    off, plateau = float(places[0].centre_px[0]) - width / 2, places[0].plateau_px
+    off, plateau = float(places[0].centre_px[0]) - middle, places[0].plateau_px
     if abs(off) < 0.5 * plateau or width / 2 + abs(off) < 1.5 * plateau:
         return ""
     return "left" if off > 0 else "right"

@@ -113,7 +113,7 @@ def evidence(file: Path) -> Any:
 def stored(knee: Mapping[str, Any], file: Path, image: Any) -> dict[str, Any]:
     """A described knee with its landmarks where the file stores them, in DICOM's coordinates (16, 2)."""
     points = np.array(knee["landmarks_px"])
-    axes, _ = orientation(file, image)
+    axes = orientation(file, image)[0]
     for axis, size in ((0, "Rows"), (1, "Columns")):
         if axis in axes:
             points[:, 1 - axis] = number(file, image, size) - 1 - points[:, 1 - axis]

@@ -131,12 +131,17 @@ def grainy(
     return distort
 
 
-def cut_and_padded(image: np.ndarray, points: np.ndarray) -> Distorted:
-    """Cut inside of the plateau's lateral end, and black in its place."""
-    picture, inset = image.copy(), 0.08 * (points[8, 0] - points[0, 0])
-    end = round(points[0, 0] + inset)
-    picture[:, slice(None, end) if inset > 0 else slice(end, None)] = 0
-    return picture, points
+def cut_and_padded(repeated: bool) -> Callable[[np.ndarray, np.ndarray], Distorted]:
+    """Cut inside of the plateau's lateral end, and black, or the last column repeated, in its place."""
+
+    def distort(image: np.ndarray, points: np.ndarray) -> Distorted:
+        picture, inset = image.copy(), 0.08 * (points[8, 0] - points[0, 0])
+        end = round(points[0, 0] + inset)
+        gone = slice(None, end) if inset > 0 else slice(end, None)
+        picture[:, gone] = picture[:, [end if inset > 0 else end - 1]] if repeated else 0
+        return picture, points
+
+    return distort
 
 
 def cut_off(image: np.ndarray, points: np.ndarray) -> Distorted:
@@ -206,7 +211,8 @@ SPOILT = (
     Distortion("total prosthesis in noise", grainy(total_prosthesis), right=False),
     Distortion("screw", screw, right=False),
     Distortion("lateral third cut off", cut_off, right=False),
-    Distortion("lateral end cut and padded", cut_and_padded, right=False),
+    Distortion("lateral end cut and padded", cut_and_padded(repeated=False), right=False),
+    Distortion("lateral end cut, edge repeated", cut_and_padded(repeated=True), right=False),
     Distortion("noise", in_its_place(noise), right=False),
     Distortion("ramp", in_its_place(ramp), right=False),
     Distortion("texture", in_its_place(texture), right=False),

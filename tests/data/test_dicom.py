@@ -1,4 +1,5 @@
-"""DICOM files in every form that a hospital sends: codecs, missing headers, padding, inversion, orientation."""
+"""DICOM files in every form that a hospital sends: codecs, missing headers, padding, inversion,
+orientation."""
 
 import io
 
@@ -7,8 +8,10 @@ import pydicom
 import pytest
 from dicom_writer import compress, deflated, write_radiograph
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.pixels import get_decoder
+from pydicom.tag import Tag
 from pydicom.uid import JPEG2000Lossless, MRImageStorage
 
 from kneel_lib.data import dicom_files, dicom_pixels, gdcm_process
@@ -70,7 +73,8 @@ def test_a_missing_codec_is_named_and_the_file_is_not_called_damaged(source, tmp
 def test_a_codec_that_cannot_keeps_its_reason(source, tmp_path):
     path = compress(source, tmp_path / "a.dcm", "JPEGExtendedProcess2_4")
     dataset = pydicom.dcmread(path)
-    stream = b"\xff\xd8\xff\xc1\x00\x0b\x0c\x00\x78\x00\x64\x01\x01\x11\x00\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    stream = b"\xff\xd8\xff\xc1\x00\x0b\x0c\x00\x78\x00\x64\x01\x01\x11\x00"
+    stream += b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
     dataset.PixelData = pydicom.encaps.encapsulate([stream + bytes(64) + b"\xff\xd9"])
     dataset.save_as(path)
     with pytest.raises(KneelError) as raised:
@@ -137,7 +141,7 @@ def test_an_empty_modality_is_judged_by_the_sop_class(pixels, tmp_path):
 
     assert read().notes == ()
     assert "no modality" in read(SOPClassUID="1.2.840.10008.5.1.4.1.1.7").notes[0]
-    with pytest.raises(KneelError, match="its modality is ''"):
+    with pytest.raises(KneelError, match="it has no modality, and is a MR Image Storage"):
         read(SOPClassUID=MRImageStorage)
 
 
@@ -175,7 +179,10 @@ def test_a_spacing_that_no_radiograph_has_gives_way_to_the_one_given(pixels, tmp
     path = tmp_path / "a.dcm"
     write_radiograph(path, pixels, ImagerPixelSpacing=None, PixelSpacing=[5.0] * 2, **calibrated)
     radiograph = read_dicom(path, 0.2)
-    assert radiograph.mm_per_px == 0.2 and "PixelSpacing 5 is no spacing" in radiograph.notes[0]
+    assert (
+        radiograph.mm_per_px == 0.2
+        and "PixelSpacing is no spacing of a radiograph's pixels ([5.0, 5.0])" in radiograph.notes[0]
+    )
     with pytest.raises(KneelError, match="PixelSpacing"):
         read_dicom(path)
 
@@ -192,20 +199,66 @@ def test_a_spacing_that_is_not_needed_may_be_missing(pixels, tmp_path):
     "elements, note",
     [
         ({"PixelSpacing": [0.1] * 2}, "ImagerPixelSpacing 0.2 and PixelSpacing 0.1 contradict each other"),
-        ({"EstimatedRadiographicMagnificationFactor": 15}, "Factor 15 is none of a knee"),
+        ({"EstimatedRadiographicMagnificationFactor": 15}, "Factor 15.0 is none of a knee"),
         ({"BodyPartExamined": "CHEST"}, "the header says body part CHEST"),
         ({"BodyPartExamined": "UPPER LIMB"}, "body part UPPER LIMB"),
         ({"ViewPosition": "LL"}, "view position LL is not a frontal view"),
         ({"PatientOrientation": ["A", "F"]}, r"patient orientation A\F is not a frontal view"),
-        (
-            {"PatientOrientation": ["R", "F"]},
-            r"the file is mirrored (patient orientation R\F), and was turned",
-        ),
     ],
 )
 def test_what_the_header_says_against_a_frontal_knee_is_noted(pixels, tmp_path, elements, note):
     notes = read_dicom(write_radiograph(tmp_path / "a.dcm", pixels, **elements)).notes
     assert len(notes) == 1 and note in notes[0]
+
+
+@pytest.mark.parametrize("pair", [[6, 6], [0.0006, 0.0006]])
+def test_a_spacing_that_no_radiograph_has_costs_a_doubt_and_not_the_file(pixels, tmp_path, pair):
+    path = write_radiograph(tmp_path / "a.dcm", pixels, ImagerPixelSpacing=pair)
+    radiograph = read_radiograph(path, spacing_needed=False)
+    assert radiograph.mm_per_px is None
+    assert (
+        len(radiograph.notes) == 1
+        and "ImagerPixelSpacing is no spacing of a radiograph" in radiograph.notes[0]
+    )
+    assert read_radiograph(path, 0.3).mm_per_px == 0.3
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("EstimatedRadiographicMagnificationFactor", b"1,11"),
+        ("PixelAspectRatio", b"a\\b "),
+        ("NumberOfFrames", b"one "),
+        ("NumberOfFrames", b"0 "),
+        ("PixelPaddingValue", b"\x00\x00\x01\x00"),
+    ],
+)
+def test_a_damaged_element_that_could_be_missing_does_not_cost_the_file(pixels, tmp_path, name, value):
+    plain = read_radiograph(write_radiograph(tmp_path / "plain.dcm", pixels))
+    path = write_radiograph(tmp_path / "a.dcm", pixels)
+    dataset = pydicom.dcmread(path)
+    vr = {"EstimatedRadiographicMagnificationFactor": "DS", "PixelPaddingValue": "US"}.get(name, "IS")
+    dataset[name] = RawDataElement(Tag(name), vr, len(value), value, 0, False, True)
+    dataset.save_as(path)
+    found = read_radiograph(path)
+    assert np.array_equal(found.grey, plain.grey) and found.mm_per_px == plain.mm_per_px
+
+
+@pytest.mark.parametrize("view", ["FRONTAL", "ANTERO POSTERIOR", "PA AXIAL KNEE"])
+def test_a_view_in_words_is_understood(pixels, tmp_path, view):
+    notes = read_dicom(write_radiograph(tmp_path / "a.dcm", pixels, ViewPosition=view)).notes
+    assert bool(notes) == ("AXIAL" in view)
+
+
+@pytest.mark.parametrize("said, axes", [("R\\F", [1]), ("L\\H", [0]), ("R\\H", [0, 1])])
+def test_a_picture_that_the_header_calls_mirrored_or_upside_down_is_turned_without_doubt(
+    pixels, tmp_path, said, axes
+):
+    plain = read_radiograph(write_radiograph(tmp_path / "plain.dcm", pixels))
+    path = write_radiograph(tmp_path / "a.dcm", np.flip(pixels, axes), PatientOrientation=said.split("\\"))
+    turned = read_radiograph(path)
+    assert turned.notes == () and np.array_equal(turned.grey, plain.grey)
+    assert turned.turned.endswith(f"(patient orientation {said}), and was turned") and not plain.turned
 
 
 @pytest.mark.parametrize(

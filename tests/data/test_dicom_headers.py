@@ -6,6 +6,7 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_writer import write_radiograph
+from pydicom.uid import CTImageStorage
 
 from kneel_lib.data.dicom import read_dicom
 from kneel_lib.errors import KneelError
@@ -44,6 +45,9 @@ def test_monochrome1_is_turned_round_and_a_rescale_slope_changes_nothing(pixels,
         ({"PixelSpacing": [0.3, 0.3]}, 0.2),
         ({"ImagerPixelSpacing": None, "PixelSpacing": [0.3, 0.3]}, 0.3),
         ({"ImagerPixelSpacing": [0, 0], "PixelSpacing": [0.15, 0.15]}, 0.15),
+        ({"ImagerPixelSpacing": [6, 6], "PixelSpacing": [0.15, 0.15]}, 0.15),
+        ({"ImagerPixelSpacing": [0.0006, 0.0006], "PixelSpacing": [0.15, 0.15]}, 0.15),
+        ({"ImagerPixelSpacing": [0.2, 0.3], "PixelSpacing": [0.15, 0.15]}, 0.15),
     ],
 )
 def test_spacing_comes_from_the_tags_in_order(pixels, tmp_path, elements, expected):
@@ -58,7 +62,8 @@ def test_spacing_comes_from_the_tags_in_order(pixels, tmp_path, elements, expect
         ({"ImagerPixelSpacing": None}, "no usable pixel spacing .it has none of"),
         ({"ImagerPixelSpacing": [0, 0]}, "no usable pixel spacing .it has only Imager"),
         ({"ImagerPixelSpacing": [0.2, 0.3]}, "not square: ImagerPixelSpacing is 0.2 x 0.3 mm"),
-        ({"ImagerPixelSpacing": [7, 7]}, "spacing of 7.0 mm"),
+        ({"ImagerPixelSpacing": [7, 7]}, "no usable pixel spacing .it has only ImagerPixelSpacing .7.0, 7.0"),
+        ({"Modality": None, "SOPClassUID": CTImageStorage}, "it has no modality, and is a CT Image Storage"),
         ({"ImagerPixelSpacing": 0.2}, "no usable pixel spacing .it has only ImagerPixelSpacing .0.2.."),
         ({"PixelData": None}, "holds no pixels"),
         ({"Modality": "MR"}, "not a projection radiograph: its modality is 'MR'"),

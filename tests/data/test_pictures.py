@@ -5,7 +5,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from kneel_lib.data import pictures
+from kneel_lib.data import pictures, tiff
 from kneel_lib.data.radiographs import Radiograph, file_format, read_radiograph
 from kneel_lib.errors import KneelError
 
@@ -65,9 +65,12 @@ def test_every_mode_gives_the_same_picture(grey, tmp_path, mode, name):
         lambda grey: grey.astype(np.int32) * 8_000_000,
         lambda grey: grey.astype(np.float64) / 255,
         lambda grey: grey.astype(np.float16),
+        lambda grey: (grey.astype(np.int16) - 128).astype(np.int8),
+        lambda grey: (grey.astype(np.int32) - 128).astype(np.int16) * 200,
+        lambda grey: grey.astype(np.uint64) * 2**50,
         lambda grey: np.stack([grey.astype(np.uint16) * 256, np.full(grey.shape, 65535, np.uint16)], axis=2),
     ],
-    ids=["uint32", "int32", "float64", "float16", "16 bits with alpha"],
+    ids=["uint32", "int32", "float64", "float16", "int8", "int16", "uint64", "16 bits with alpha"],
 )
 def test_every_kind_of_number_in_a_tiff_gives_the_same_picture(grey, tmp_path, values):
     stored = values(grey)
@@ -76,6 +79,67 @@ def test_every_kind_of_number_in_a_tiff_gives_the_same_picture(grey, tmp_path, v
     radiograph = read_radiograph(tmp_path / "a.tif", 0.3)
     plain = Radiograph(tmp_path, grey.astype(np.float32), 0.3)
     assert np.abs(radiograph.image.astype(int) - plain.image).max() <= 1 and radiograph.notes == ()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"byteorder": ">", "compression": "zlib", "predictor": True},
+        {"byteorder": ">"},
+        {"planarconfig": "separate"},
+        {"planarconfig": "contig"},
+    ],
+    ids=str,
+)
+def test_numbers_in_another_order_give_the_same_picture(grey, tmp_path, how):
+    stored = grey.astype(np.uint16) * 250
+    if planes := how.get("planarconfig"):
+        stored = np.stack([stored] * 3, axis=0 if planes == "separate" else 2)
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb" if planes else "minisblack", **how)
+    radiograph = read_radiograph(tmp_path / "a.tif", 0.3)
+    plain = Radiograph(tmp_path, grey.astype(np.float32), 0.3)
+    assert np.abs(radiograph.image.astype(int) - plain.image).max() <= 1 and radiograph.notes == ()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", [np.float64, np.uint8])
+def test_a_tiff_of_any_numbers_is_turned_as_its_header_says(grey, tmp_path, orientation, kind):
+    upright = grey[:, : grey.shape[0] - 8].astype(kind)
+    back = {6: 8, 8: 6}.get(orientation, orientation)
+    stored = np.asarray(tiff.UPRIGHT.get(back, lambda values: values)(upright[..., None]))[..., 0]
+    tags = [(274, "H", 1, orientation, True)]
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="minisblack", extratags=tags)
+    assert np.array_equal(read_radiograph(tmp_path / "a.tif", 0.3).grey, upright.astype(np.float32))
+
+
+def test_colours_and_pixels_that_are_not_square_are_doubted_in_a_tiff_of_floats(grey, tmp_path):
+    colours = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=2) / np.float64(255)
+    tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", resolution=(10, 15))
+    square, coloured = read_radiograph(tmp_path / "a.tif", 0.3).notes
+    assert "10 x 15 says" in square and coloured.startswith("coloured picture")
+
+
+def test_a_shape_of_pixels_without_a_unit_is_doubted_too(grey, tmp_path):
+    picture = Image.fromarray(grey)
+    picture.save(tmp_path / "a.jpg")
+    data = bytearray((tmp_path / "a.jpg").read_bytes())
+    assert data[6:10] == b"JFIF"
+    data[13:18] = bytes([0, 0, 2, 0, 3])  # no unit, 2 across to 3 down
+    (tmp_path / "a.jpg").write_bytes(data)
+    (said,) = read_radiograph(tmp_path / "a.jpg", 0.3).notes
+    assert "2 x 3 says that its pixels are not square" in said
+
+
+def test_a_bitmap_whose_fourth_byte_is_unused_is_no_transparent_one(grey, tmp_path):
+    colours = np.dstack([grey, grey, grey, np.zeros_like(grey)])
+    Image.fromarray(colours).save(tmp_path / "a.bmp")
+    assert np.array_equal(read_radiograph(tmp_path / "a.bmp", 0.3).grey, grey.astype(np.float32))
+
+
+def test_a_picture_of_one_value_shows_nothing(tmp_path):
+    Image.fromarray(np.full((80, 80), 7, np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(KneelError, match="every pixel that counts has the same grey value"):
+        read_radiograph(tmp_path / "a.png", 0.3)
 
 
 def test_several_pages_of_numbers_that_pillow_does_not_know_are_refused(grey, tmp_path):
@@ -88,7 +152,7 @@ def test_several_pages_of_numbers_that_pillow_does_not_know_are_refused(grey, tm
 def test_a_resolution_that_says_that_pixels_are_not_square_is_doubted(grey, tmp_path, name):
     Image.fromarray(grey).save(tmp_path / "a", name, dpi=(130, 100))
     (said,) = read_radiograph(tmp_path / "a", 0.3).notes
-    assert "130 x 100 pixels an inch says that its pixels are not square" in said
+    assert "130 x 100 says that its pixels are not square" in said
     Image.fromarray(grey).save(tmp_path / "b", name, dpi=(96, 96))
     assert read_radiograph(tmp_path / "b", 0.3).notes == ()
 

@@ -1,6 +1,7 @@
 """The networks that travel with the package, used as a user would: on files, from the command line."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -114,6 +115,45 @@ def test_both_knees_of_a_radiograph_are_found_and_mirroring_swaps_them(cases, sh
             assert np.linalg.norm(back - knees[side].points_mm, axis=1).mean() < 1.0
 
 
+def test_both_knees_of_an_inverted_radiograph_are_found(cases, shipped):
+    for case in cases[:2]:
+        knees = {knee.side: knee for knee in locate(moved(case, 255 - case.radiograph.image), *shipped)}
+        for (_, row), truth in zip(case.knees.iterrows(), case.truth_mm):
+            assert np.linalg.norm(knees[row["side"]].points_mm - truth, axis=1).max() < 10
+
+
+def test_a_knee_in_a_wide_strip_or_on_a_large_canvas_is_found(cases, shipped):
+    (_, row), truth = next(cases[0].knees.iterrows()), cases[0].truth_mm[0] / cases[0].radiograph.mm_per_px
+    first, last = truth.min(axis=0) - 150, truth.max(axis=0) + 150
+    (left, top), (right, bottom) = first.round().astype(int).clip(0), last.round().astype(int)
+    image = cases[0].radiograph.image[top:bottom, left:right]
+    height, width = image.shape
+    for canvas in (
+        np.zeros((height + 40, 7 * height), np.uint8),
+        np.full((5 * height, 5 * width), 255, np.uint8),
+    ):
+        canvas[20 : 20 + height, 30 : 30 + width] = image
+        (knee,) = locate(moved(cases[0], canvas), *shipped)
+        away = np.linalg.norm(knee.points_px - (truth - [left, top] + [30, 20]), axis=1)
+        assert away.max() * cases[0].radiograph.mm_per_px < 10 and knee.side == row["side"]
+
+
+def test_two_knees_that_lie_the_other_way_round_are_not_trusted(cases, shipped):
+    """Cut apart and swapped, so that each lies where one of the other side would."""
+    for case in cases[:2]:
+        image = case.radiograph.image
+        middle = image.shape[1] // 2
+        swapped = np.concatenate([image[:, middle:], image[:, :middle]], axis=1)
+        found = locate(moved(case, swapped), *shipped)
+        assert len(found) == 2 and not any(knee.trusted for knee in found)
+
+
+def test_how_a_picture_was_turned_is_noted_and_no_doubt(cases, shipped):
+    turned = replace(cases[0].radiograph, turned="the file is mirrored, and was turned")
+    for knee, plain in zip(locate(turned, *shipped), locate(cases[0].radiograph, *shipped)):
+        assert turned.turned in knee.notes and knee.doubts == plain.doubts
+
+
 def test_one_leg_alone_is_one_knee(cases, shipped):
     image = cases[0].radiograph.image.copy()
     image[:, : image.shape[1] // 2] = 0
@@ -136,7 +176,8 @@ def test_an_upside_down_radiograph_is_not_trusted(cases, shipped):
 
 
 def test_a_knee_at_the_border_is_found_or_doubted(cases, shipped):
-    """Cut off 25 mm below the tibial centre: what is still in the picture must be right, or said to be doubtful."""
+    """Cut off 25 mm below the tibial centre: what is still in the picture must be right, or said to be
+    doubtful."""
     case = cases[0]
     (_, row), truth = next(case.knees.iterrows()), case.truth_mm[0]
     last = int((truth[:, 1].max() + 25) / case.radiograph.mm_per_px)

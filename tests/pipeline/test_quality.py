@@ -6,7 +6,7 @@ import pytest
 
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.data.rois import plateau_mm
-from kneel_lib.pipeline import quality
+from kneel_lib.pipeline import border, quality
 from kneel_lib.pipeline.knee import Knee, in_plateau_mm
 from kneel_lib.pipeline.look import BRIGHT, DARK
 from kneel_lib.simulation import shape_model
@@ -70,6 +70,14 @@ def one(values, number, value):
             "it lies where a knee of side R does, but looks like one of the other side",
         ),
         (
+            {
+                "by_place": True,
+                "search_side": "L",
+                "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 145.0},
+            },
+            "it lies where a knee of side R does, but looks like one of the other side",
+        ),
+        (
             {"said": "", "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 151.0}},
             "its side is a guess: the other mirroring is about as plausible",
         ),
@@ -122,6 +130,16 @@ def test_without_a_spacing_the_plateau_is_not_judged(radiograph):
 def test_landmarks_at_the_border_or_beyond_are_doubted(radiograph, shift):
     moved = replace(KNEE, points_px=KNEE.points_px + shift)
     assert said(radiograph, moved) == ["landmarks at the border or outside of the picture"]
+
+
+def test_a_landmark_on_a_repeated_edge_is_doubted(radiograph):
+    """Cut off inside of the bone, and the last column shown repeated outwards."""
+    outermost = int(KNEE.points_px[:, 0].min()) + 8
+    padded = radiograph.grey.copy()
+    padded[:, :outermost] = padded[:, [outermost]]
+    assert "landmarks at the border or outside of the picture" in said(replace(radiograph, grey=padded))
+    first, _ = border.shown_rectangle(padded)
+    assert abs(first[0] - outermost) <= 2
 
 
 def test_landmarks_well_inside_are_not_doubted(radiograph):

@@ -19,26 +19,33 @@ def covered(shown, width, height):
 
 
 @pytest.mark.parametrize(
-    "width, height", [(400, 300), (300, 400), (300, 479), (300, 481), (200, 900), (90, 2000)]
+    "width, height", [(400, 300), (300, 400), (300, 479), (300, 481), (200, 900), (90, 2000), (900, 200)]
 )
 def test_windows_cover_every_pixel_of_a_picture(width, height):
-    shown = list(windows(0, width, height))
+    shown = list(windows(0, width, 0, height))
     assert covered(shown, width, height).min() >= 1
-    assert (len(shown) == 1) == (height <= search.TALL * width)
+    assert (len(shown) == 1) == (max(width, height) <= search.TALL * min(width, height))
 
 
 def test_a_tall_picture_is_looked_at_in_pieces_that_overlap_by_half():
     """So a knee that the border of one window cuts lies well inside of another one."""
-    shown = list(windows(0, 200, 1500))
+    shown = list(windows(0, 200, 0, 1500))
     tops = np.array([centre[1] - side / 2 for centre, side in shown])
     assert {side for _, side in shown} == {search.PIECE * 200}
     assert tops[0] == 0 and tops[-1] + search.PIECE * 200 == pytest.approx(1500)
     assert np.diff(tops).max() <= search.PIECE * 100 + 1e-9
 
 
+def test_a_wide_picture_is_looked_at_as_a_whole_and_in_pieces():
+    whole, *pieces = windows(0, 1500, 0, 200)
+    assert whole[1] == 1500 and {side for _, side in pieces} == {search.PIECE * 200}
+    lefts = np.array([centre[0] - side / 2 for centre, side in pieces])
+    assert lefts[0] == 0 and lefts[-1] + search.PIECE * 200 == pytest.approx(1500)
+
+
 def test_windows_of_the_right_half_lie_there():
-    ((centre, side),) = windows(300, 600, 400)
-    assert centre == pytest.approx([449.5, 199.5]) and side == 400
+    ((centre, side),) = windows(300, 600, 50, 450)
+    assert centre == pytest.approx([449.5, 249.5]) and side == 400
 
 
 def place(x, y, deviation, width=100.0):
