@@ -19,10 +19,12 @@ from kneel_lib.data import via
 from kneel_lib.data.radiographs import read_radiograph
 from kneel_lib.errors import KneelError
 from kneel_lib.figures.measurements import show_definitions
-from kneel_lib.figures.summary import pages
+from kneel_lib.figures.summary import LINES_A_PAGE, absent_pages, pages
 from kneel_lib.pipeline import structured_report
+from kneel_lib.pipeline.answer_log import refusal
 from kneel_lib.pipeline.input_files import find_files
 from kneel_lib.pipeline.knee import Knee, knee_from
+from kneel_lib.pipeline.measurement_table import without_knee
 from kneel_lib.pipeline.measurements import NAMES, measured
 from kneel_lib.pipeline.predict import ANSWERS, described
 from kneel_lib.simulation import shape_model
@@ -235,6 +237,23 @@ def test_a_pdf_has_a_page_for_eight_knees(folder):
     knees = [(source / "a.dcm", answered("a.dcm")["knees"][0])] * 9
     troubles: list[str] = []
     assert len(list(pages(knees, "nine", troubles))) == 2 and not troubles
+    plt.close("all")
+
+
+def test_a_pdf_ends_with_what_has_no_knee_and_why(folder):
+    source, output = folder
+    half = answered("a.dcm")
+    half["knees"][0]["notes"] = ["no knee was found in the picture's left half"]
+    gone = refusal("gone.png", "gone.png shows no knee that the search could find")
+    (output / ANSWERS).write_text("".join(json.dumps(entry) + "\n" for entry in (half, gone)))
+    assert outputs.write_outputs(["pdf"], *folder) == []
+    assert (output / "summary.pdf").read_bytes().count(b"/Type /Page ") == 2
+    reasons = [f"{entry['file']}: {why}" for entry in (half, gone) for why in without_knee(entry)]
+    assert len(reasons) == 2 and list(absent_pages([])) == []
+    first, second = absent_pages(reasons * LINES_A_PAGE)
+    shown = "".join(text.get_text() for page in (first, second) for text in page.texts)
+    assert shown.count("left half") == shown.count("could find") == LINES_A_PAGE
+    plt.close("all")
 
 
 def test_the_figure_of_definitions_names_each_thing_that_is_measured(folder):

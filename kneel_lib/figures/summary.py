@@ -1,8 +1,11 @@
-"""A folder's answers as a PDF to print: eight knees a page, each with its picture and what was measured."""
+"""A folder's answers as a PDF to print: eight knees a page, each with its picture and what was measured, then
+what has no knee and why."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
+from itertools import chain
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -18,9 +21,11 @@ from kneel_lib.figures.measurements import draw_measurements
 from kneel_lib.figures.style import STYLE
 from kneel_lib.files import write_whole
 from kneel_lib.pipeline.knee import knee_from
+from kneel_lib.pipeline.measurement_table import without_knee
 
 A4 = 210 / 25.4, 297 / 25.4
 ROWS, COLUMNS = 4, 2
+LINES_A_PAGE, LETTERS_A_LINE = 80, 130
 SHOWN = {
     "medial_jsw_min": "medial width, least",
     "lateral_jsw_min": "lateral width, least",
@@ -43,7 +48,9 @@ def write_summary(entries: Sequence[Mapping[str, Any]], files: Mapping[str, Path
     knees = [(files[entry["file"]], knee) for entry in entries for knee in entry["knees"]]
     failed = sum(bool(entry["problem"]) for entry in entries)
     said = f"{len(entries)} files, {len(knees)} knees, {failed} files that could not be used"
-    write_whole(path, lambda temporary: write_pages(pages(knees, said, troubles), temporary))
+    absent = [f"{entry['file']}: {why}" for entry in entries for why in without_knee(dict(entry))]
+    made = chain(pages(knees, said, troubles), absent_pages(absent))
+    write_whole(path, lambda temporary: write_pages(made, temporary))
     return troubles
 
 
@@ -76,6 +83,20 @@ def pages(
                 troubles.append(str(error))
             except Exception as error:  # one knee must not cost the others their page
                 troubles.append(f"{file} is not on its page ({unforeseen(error)})")
+        yield figure
+
+
+def absent_pages(absent: Sequence[str]) -> Iterator[Figure]:
+    """Pages with what has no knee among the answers, and why; none where there is nothing to say."""
+    lines = [
+        line for text in absent for line in wrap(in_font(text), LETTERS_A_LINE, subsequent_indent="    ")
+    ]
+    for first in range(0, len(lines), LINES_A_PAGE):
+        figure = plt.figure(figsize=A4, layout="none")
+        figure.text(0.04, 0.965, "Without a knee, and why", fontsize=10)
+        figure.text(0.04, 0.02, NOTICE, fontsize=7)
+        here = "\n".join(lines[first : first + LINES_A_PAGE])
+        figure.text(0.04, 0.94, here, fontsize=7, va="top", parse_math=False, linespacing=1.3)
         yield figure
 
 

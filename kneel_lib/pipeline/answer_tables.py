@@ -10,8 +10,7 @@ import pandas as pd
 
 from kneel_lib import landmarks
 from kneel_lib.files import write_text
-from kneel_lib.pipeline.measurement_table import measurement_table
-from kneel_lib.pipeline.search import MISSING
+from kneel_lib.pipeline.measurement_table import measurement_table, said_of, without_knee
 
 COLUMNS = (
     "file",
@@ -42,6 +41,11 @@ def write_tables(output: Path, entries: Sequence[dict[str, Any]]) -> None:
     written = {
         "knees": [knee for entry in entries for knee in entry["knees"]],
         "failed": {entry["file"]: entry["problem"] for entry in entries if entry["problem"]},
+        "missing": {
+            entry["file"]: without_knee(entry)
+            for entry in entries
+            if not entry["problem"] and without_knee(entry)
+        },
     }
     write_text(output / "landmarks.json", json.dumps(written, indent=1) + "\n")
 
@@ -70,17 +74,14 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
 def rows_of(entry: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     """The rows of one file."""
-    if entry["problem"]:
-        yield (entry["file"], "", "", "", *[np.nan] * 8, False, np.nan, entry["problem"])
-    for note in {note for knee in entry["knees"] for note in knee["notes"] if note.startswith(MISSING)}:
-        yield (entry["file"], "", "", "", *[np.nan] * 8, False, np.nan, note)
+    for reason in without_knee(entry):
+        yield (entry["file"], "", "", "", *[np.nan] * 8, False, np.nan, reason)
     for knee in entry["knees"]:
-        reason = "; ".join([*knee["doubts"], *knee["notes"]])
         regions = regions_of(knee)
         for number, point in enumerate(knee["landmarks_px"]):
             mm = [np.nan, np.nan] if knee["landmarks_mm"] is None else knee["landmarks_mm"][number]
             unsure = knee["spread_mm"][number], *regions[number]
-            said = (knee["trusted"], knee["trust"], reason)
+            said = (knee["trusted"], knee["trust"], said_of(knee))
             yield (entry["file"], knee["side"], number, landmarks.NAMES[number], *point, *mm, *unsure, *said)
 
 

@@ -29,7 +29,7 @@ from kneel_lib.pipeline.answer_log import alone_in, read_answers, refusal, root_
 from kneel_lib.pipeline.answer_tables import write_tables
 from kneel_lib.pipeline.input_files import ANSWERS, find_files, printable, written_path
 from kneel_lib.pipeline.knee import Knee
-from kneel_lib.pipeline.locate import locate, overlay
+from kneel_lib.pipeline.locate import NoKneeFound, locate, overlay
 from kneel_lib.pipeline.measurement_table import described_measurements
 from kneel_lib.pipeline.pretrained import FOLDER, load_networks
 from kneel_lib.pipeline.quality import TRUST
@@ -246,11 +246,15 @@ def answer(name: str, file: Path, asked: Asked) -> dict[str, Any]:
     entry = refusal(name, "", state=state_of(file), asked=asked.question, root=asked.root)
     try:
         networks = networks_of(asked.weights, asked.fast)
-        radiograph, knees = predict_file(file, networks, asked.mm_per_px, asked.side)
+        radiograph = read_radiograph(file, asked.mm_per_px, spacing_needed=False)
+        entry["spacing_from"] = radiograph.spacing_from
+        try:
+            knees = locate(radiograph, *networks, asked.side)
+        except NoKneeFound as error:
+            knees, entry["problem"] = [], printable(str(error))
         if not asked.calibrated:
             knees = [replace(knee, notes=(*knee.notes, UNCALIBRATED)) for knee in knees]
         entry["knees"] = [described(name, knee) for knee in knees]
-        entry["spacing_from"] = radiograph.spacing_from
         picture = overlay(radiograph, knees)
     except KneelError as error:
         return entry | {"problem": printable(str(error)), "unfinished": not os.access(file, os.R_OK)}

@@ -116,7 +116,8 @@ def test_an_overlay_marks_every_landmark_and_what_is_not_to_be_trusted(radiograp
 
 def test_an_overlay_of_a_large_picture_is_made_smaller():
     large = Radiograph(Path("large.dcm"), np.zeros((3000, 1500), np.uint8), None)
-    assert overlay(large, []).shape == (1600, 800, 3)
+    empty = overlay(large, [])
+    assert empty.shape == (1600, 800, 3) and (empty[:40] == (0, 255, 255)).all(axis=2).any(), "it says so"
 
 
 def test_networks_look_together_where_the_first_look_saw_the_knee(radiograph, tiny_networks):

@@ -65,7 +65,8 @@ def test_halves_hold_their_landmarks_where_the_radiograph_shows_them(folder):
 
 
 def test_a_scattered_crop_keeps_its_landmarks_on_its_pixels(cohort):
-    """The drawn cohort's landmarks are bright dots: they must still be bright where the scattered picture says that they are."""
+    """The drawn cohort's landmarks are bright dots: they must still be bright where the scattered picture
+    says that they are."""
     field = roi_fields.scatter(cohort)
     for image, points, (_, row) in zip(field.images, field.landmarks_mm, field.knees.iterrows()):
         x, y = np.round(points).astype(int).T

@@ -1,4 +1,5 @@
-"""Folders of files through `predict_all`, with untrained networks: their search finds no knee in any picture."""
+"""Folders of files through `predict_all`, with untrained networks: their search finds no knee in any
+picture."""
 
 import json
 import os
@@ -90,7 +91,11 @@ def test_each_file_without_an_answer_costs_one_line_and_one_row_with_the_reason(
     assert all("shows no knee" in reasons[name] for name in ("a/b.png", "a_b.png", "c.png"))
     assert set(rows["trusted"].astype(str)) == {"False"}
     written = json.loads((tmp_path / "out" / "landmarks.json").read_text())
-    assert written == {"knees": [], "failed": failed}
+    assert written == {"knees": [], "failed": failed, "missing": {}}
+    measured = pd.read_csv(tmp_path / "out" / "measurements.csv", dtype=str)
+    assert dict(zip(measured["file"], measured["reason"])) == failed and measured["value"].isna().all()
+    shown = {path.name for path in (tmp_path / "out" / "overlays").rglob("*.png")}
+    assert len(shown) == 3, "pictures in which nothing was found are shown, and what cannot be read is not"
 
 
 def test_what_a_spreadsheet_would_take_for_a_formula_is_not_written_as_one(cohort, weights, tmp_path):
@@ -281,6 +286,7 @@ def test_resuming_looks_again_where_an_overlay_was_lost(folder, weights, tmp_pat
     out = tmp_path / "out"
     predict.predict_all(folder, out, weights=weights)
     answered = [entry | {"problem": "" if "/" in entry["file"] else "as it was"} for entry in answers(out)]
+    predict.overlay_path(out, "a/b.png").unlink()
     (out / predict.ANSWERS).write_text("".join(json.dumps(entry) + "\n" for entry in answered))
     failed = predict.predict_all(folder, out, weights=weights, resume=True)
     assert "shows no knee" in failed["a/b.png"] and failed["c.png"] == "as it was"

@@ -43,7 +43,8 @@ def test_cases_have_their_landmarks_where_the_file_shows_them(own_cache):
 
 @pytest.mark.trains
 def test_search_cohorts_keep_the_knees_and_their_order(own_cache):
-    """So that a fold of the landmark cohort and the same fold of its ROI localisation hold out the same subjects."""
+    """So that a fold of the landmark cohort and the same fold of its ROI localisation hold out the same
+    subjects."""
     folder = population.make_files(population.take(population.POPULATIONS["A"], 10))
     knees = oai.load_oai(folder, folder / "annotations.csv", "A", jobs=1).knees
     assert knees[["subject_id", "side"]].equals(
@@ -70,7 +71,8 @@ def test_a_perfect_answer_scores_zero_and_a_lost_knee_is_counted(own_cache):
 
 @pytest.mark.trains
 def test_table_2_is_made_from_evaluations_of_whole_pipelines(own_cache, store):
-    """Both kinds of pipeline on simulated radiographs, through training, search and landmarks; a second call loads what is there."""
+    """Both kinds of pipeline on simulated radiographs, through training, search and landmarks; a second
+    call loads what is there."""
     made = [test_sets.evaluate("A", method, SMOKE) for method in ("two_stage", "rfrv_clm")]
     table = pipeline_tables.test_set_table(made)
     assert (
@@ -98,7 +100,8 @@ def test_table_2_is_made_from_evaluations_of_whole_pipelines(own_cache, store):
 
 @pytest.mark.trains
 def test_the_validation_crops_are_predicted_without_truth(crops, store):
-    """Mirroring back and forth, nominal spacing and true millimetres fit together: forests get real knees to a few mm."""
+    """Mirroring back and forth, nominal spacing and true millimetres fit together: forests get real knees
+    to a few mm."""
     made = test_sets.evaluate("val", "rfrv_clm", SMOKE)
     assert len(made.predictions) == (crops.knees["split"] == "val").sum() == 58
     errors = made.errors("found")
@@ -130,7 +133,8 @@ def test_missing_test_images_are_named(crops):
 
 
 def test_a_crops_pipeline_knows_the_nominal_spacing_alone(cohort):
-    """The same files, whose true spacing is another: what the pipeline is given is the same to the last bit."""
+    """The same files, whose true spacing is another: what the pipeline is given is the same to the last
+    bit."""
     knees = cohort.knees.assign(mm_per_px=1.4 * cohort.knees["mm_per_px"])
     misread = replace(cohort, knees=knees, landmarks_mm=1.4 * cohort.landmarks_mm)
     for row in (0, 1):
