@@ -1,6 +1,8 @@
-"""Shared parts of the tests: a small cohort with drawn knees, and the real crops where they are on this machine.
+"""Shared parts of the tests: a small cohort with drawn knees, and the real crops where they are on this
+machine.
 
-Tests may run in several processes at once (`make test`): each has a store, a cache and an output folder of its own, and computes with one thread, as all that imports `kneel_lib` does.
+Tests may run in several processes at once (`make test`): each has a store, a cache and an output folder of
+its own, and computes with one thread, as all that imports `kneel_lib` does.
 """
 
 import json
@@ -32,7 +34,8 @@ settings.load_profile("same every time")
 
 
 def pytest_configure(config):
-    """Nothing that a test writes without a fixture falls into the project's own runs/, build/ and output/, or into another worker's."""
+    """Nothing that a test writes without a fixture falls into the project's own runs/, build/ and output/,
+    or into another worker's."""
     folder = tempfile.mkdtemp(prefix=f"kneel-{WORKER or 'tests'}-")
     for name in ("runs", "cache", "output"):
         os.environ[f"KNEEL_{name.upper()}"] = os.path.join(folder, name)
@@ -42,7 +45,8 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """A file's tests go to one worker, so that what they share is made once, unless a group of their own is named; the longest first.
+    """A file's tests go to one worker, so that what they share is made once, unless a group of their own is
+    named; the longest first.
 
     Groups are named before pytest-xdist reads them.
     """
@@ -96,9 +100,11 @@ TINY = Profile("tiny", size_px=64, spacing_mm=1.6, width=4, depth=2, epochs=1, b
 
 @pytest.fixture(scope="session")
 def tiny_networks():
-    """(landmark networks, search networks), one untrained of each: what they say is nonsense, but always the same.
+    """(landmark networks, search networks), one untrained of each: what they say is nonsense, but always the
+    same.
 
-    Maps of the landmark network are steep enough for its answers to depend on the picture; those of the search are flat.
+    Maps of the landmark network are steep enough for its answers to depend on the picture; those of the
+    search are flat.
     """
     made = []
     for setting, spacing_mm, steepness in ((NORMALISED, TINY.spacing_mm, 10.0), (SEARCH, 1.0, 1.0)):
@@ -111,7 +117,8 @@ def tiny_networks():
 
 
 def untrained_run(setting, profile, knees, fold):
-    """A finished run that trained nothing, kept in the store with its network; its predictions are the truth."""
+    """A finished run that trained nothing, kept in the store with its network; its predictions are the
+    truth."""
     spec = plan(setting, profile, knees, fold)
     history = pd.DataFrame({"epoch": range(1, profile.epochs + 1), "seconds": 0.0})
     held_out = knees.select(split_rows(knees, fold)[1])
@@ -146,7 +153,8 @@ CLEAN = "0123456789ab"
 
 
 def say(store, commit=CLEAN, **said):
-    """Let the manifest of every finished run of a store say that it was made at this commit: tests run in trees with changes too, whose
+    """Let the manifest of every finished run of a store say that it was made at this commit: tests run in
+    trees with changes too, whose
     runs are not recorded."""
     for path in store.rglob("manifest.json"):
         path.write_text(json.dumps({**json.loads(path.read_text()), "commit": commit, **said}))

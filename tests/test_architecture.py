@@ -1,4 +1,5 @@
-"""The rooms of the library: imports go one way, as the contracts in pyproject.toml say (`kneel_lib/README.md`)."""
+"""The rooms of the library: imports go one way, as the contracts in pyproject.toml say
+(`kneel_lib/README.md`)."""
 
 from importlinter.cli import lint_imports
 

@@ -1,4 +1,5 @@
-"""The command line with arguments that are wrong: one line that says what, where and what to do, and nothing is made."""
+"""The command line with arguments that are wrong: one line that says what, where and what to do, and
+nothing is made."""
 
 from importlib import import_module
 

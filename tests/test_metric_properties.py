@@ -1,4 +1,5 @@
-"""What holds for any errors: shares between 0 and 100 that grow with the radius, distances, corrected p-values."""
+"""What holds for any errors: shares between 0 and 100 that grow with the radius, distances, corrected
+p-values."""
 
 import numpy as np
 import pytest

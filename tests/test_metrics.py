@@ -84,7 +84,8 @@ def test_summary_has_the_columns_of_table1(errors):
 
 
 def test_bootstrap_draws_subjects_whole():
-    """Three subjects, the first with two knees that are 1, the others with one that is 0: k draws of the first mean 2k knees of k + 3."""
+    """Three subjects, the first with two knees that are 1, the others with one that is 0: k draws of the
+    first mean 2k knees of k + 3."""
     mean, means = resampled_means([1, 0, 1, 0], ["a", "b", "a", "c"], draws=200)
     assert mean == 0.5
     assert set(means) == {2 * k / (k + 3) for k in range(4)}
@@ -139,7 +140,8 @@ def test_trainings_that_are_too_few_or_unknown_have_no_p(values):
 
 
 def test_pairing_sees_what_two_intervals_hide():
-    """A constant gain of 0.05 mm under a spread of 1 mm between knees: certain when paired, invisible when not."""
+    """A constant gain of 0.05 mm under a spread of 1 mm between knees: certain when paired, invisible when
+    not."""
     random = np.random.default_rng(0)
     subjects = np.arange(100) // 2
     second = 1 + random.gamma(2, 0.5, 100)
@@ -212,7 +214,8 @@ def test_a_bone_without_a_known_landmark_has_no_error(errors):
 
 
 def test_an_interval_over_trainings_is_students_with_what_folds_share():
-    """Three values 1, 2, 3: t at 2 degrees of freedom is 4.3027, the variance 1; a fold of five adds a quarter of it."""
+    """Three values 1, 2, 3: t at 2 degrees of freedom is 4.3027, the variance 1; a fold of five adds a
+    quarter of it."""
     for ratio, variance in ((0, 1 / 3), (0.25, 1 / 3 + 0.25)):
         mean, low, high = over_trainings([1.0, 2.0, 3.0], ratio)[:3]
         reach = 4.3027 * variance**0.5

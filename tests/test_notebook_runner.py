@@ -120,7 +120,10 @@ def test_the_command_line_says_one_line_and_exits_with_1(arguments, message, tmp
 
 @pytest.mark.trains
 def test_notebooks_that_run_side_by_side_have_a_thread_each_and_name_their_lines(notebooks, capfd):
-    threads = "import os\nfrom pathlib import Path\nPath(target).write_text(os.environ['OMP_NUM_THREADS'])\nprint('computed')"
+    threads = (
+        "import os\nfrom pathlib import Path\n"
+        "Path(target).write_text(os.environ['OMP_NUM_THREADS'])\nprint('computed')"
+    )
     for path in notebook_runner.notebook_paths(["00", "02"]):
         notebook = nbformat.read(path, as_version=4)
         notebook.cells[1].source = threads
@@ -138,7 +141,10 @@ def test_notebooks_that_run_side_by_side_have_a_thread_each_and_name_their_lines
 @pytest.mark.trains
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
 def test_notebooks_end_with_a_driver_that_is_killed(notebooks):
-    endless = "import os\nfrom pathlib import Path\nPath(target).write_text(str(os.getpid()))\nprint('on', flush=True)\nwhile True:\n    pass"
+    endless = (
+        "import os\nfrom pathlib import Path\nPath(target).write_text(str(os.getpid()))\n"
+        "print('on', flush=True)\nwhile True:\n    pass"
+    )
     (path,) = notebook_runner.notebook_paths(["00"])
     notebook = nbformat.read(path, as_version=4)
     notebook.cells[1].source = endless

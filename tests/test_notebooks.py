@@ -80,7 +80,8 @@ def test_notebooks_have_the_house_form(notebook):
     ],
 )
 def test_the_whole_study_runs_at_profile_smoke(cohort, request, tmp_path, monkeypatch):
-    """Through papermill, from another working directory; the ones with most runs a second time, from the finished runs, which stay as they are."""
+    """Through papermill, from another working directory; the ones with most runs a second time, from the
+    finished runs, which stay as they are."""
     if cohort == "crops":
         request.getfixturevalue("crops")
     for name, folder in {"RUNS": "runs", "OUTPUT": "output", "CACHE": "cache"}.items():

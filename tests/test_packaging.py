@@ -51,7 +51,8 @@ PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 
 
 def imported(folder):
-    """The distributions that the modules under a folder import, anywhere in them, or ask `workers.need` for."""
+    """The distributions that the modules under a folder import, anywhere in them, or ask `workers.need`
+    for."""
     names = set()
     for path in sorted((paths.ROOT / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

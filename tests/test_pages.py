@@ -1,4 +1,5 @@
-"""The pages: what they link to is there, the README's first screen stays one, and the intervals over trainings
+"""The pages: what they link to is there, the README's first screen stays one, and the intervals over
+trainings
 that they quote are those of the recorded runs."""
 
 import json

@@ -1,4 +1,5 @@
-"""The answers to the exercises: every exercise has a hint and an answer, and every answer's snippet is run."""
+"""The answers to the exercises: every exercise has a hint and an answer, and every answer's snippet is
+run."""
 
 import ast
 import re

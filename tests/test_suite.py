@@ -26,7 +26,8 @@ def test_tests_that_need_the_crops_say_in_one_line_how_many_did_not_run(tmp_path
 
 @pytest.mark.trains
 def test_the_tests_of_a_file_stay_with_one_worker(tmp_path):
-    """A pytest that pytest-xdist does not know forgets the groups without a word, and every trained fixture is made twice."""
+    """A pytest that pytest-xdist does not know forgets the groups without a word, and every trained
+    fixture is made twice."""
     for name in ("a", "b"):
         (tmp_path / f"test_{name}.py").write_text("".join(f"def test_{i}(): pass\n" for i in range(4)))
     shutil.copy(paths.ROOT / "tests" / "conftest.py", tmp_path)

@@ -20,7 +20,8 @@ DROP = """
   const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
   const carried = new DataTransfer();
   carried.items.add(new File([bytes], name));
-  document.querySelector(".kneel-drop").dispatchEvent(new DragEvent("drop", {dataTransfer: carried, bubbles: true}));
+  const drop = new DragEvent("drop", {dataTransfer: carried, bubbles: true});
+  document.querySelector(".kneel-drop").dispatchEvent(drop);
 }
 """
 

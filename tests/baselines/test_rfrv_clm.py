@@ -13,7 +13,8 @@ SIZE, SPACING = 64, 1.6
 
 
 def draw_knees(count, seed, off_mm=0.0):
-    """(images, landmarks) of two bright bones with shapes of real knees; landmark 4 lies `off_mm` from the middle, anywhere around."""
+    """(images, landmarks) of two bright bones with shapes of real knees; landmark 4 lies `off_mm` from the
+    middle, anywhere around."""
     random = np.random.default_rng(seed)
     shapes = np.concatenate([shape_model.load()[kl].sample(random, -(-count // 5)) for kl in range(5)])[
         :count

@@ -179,7 +179,8 @@ FAULTS = """
 
 
 def test_every_page_opens_in_a_browser(book, pages, browser):
-    """No error on the console, nothing from elsewhere, formulas drawn, pictures there, code within its box."""
+    """No error on the console, nothing from elsewhere, formulas drawn, pictures there, code within its
+    box."""
     faults = {}
     with served(book) as address:
         for name in pages.keys() - {"index.html"}:  # which only leads to the first page

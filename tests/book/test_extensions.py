@@ -1,4 +1,5 @@
-"""What the book makes of plain words: links to sections, equations, definitions and references; and what it refuses."""
+"""What the book makes of plain words: links to sections, equations, definitions and references; and what
+it refuses."""
 
 import importlib
 import re
@@ -14,7 +15,8 @@ pytestmark = pytest.mark.trains  # it trains nothing, but each small book takes 
 CONF = """
 import sys
 sys.path.insert(0, {docs!r})
-extensions = ["myst_parser", "sphinx.ext.mathjax", "extensions.numbers", "extensions.glossary_links", "extensions.outside"]
+extensions = ["myst_parser", "sphinx.ext.mathjax"]
+extensions += ["extensions.numbers", "extensions.glossary_links", "extensions.outside"]
 exclude_patterns = ["labs"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 html_theme = "basic"
@@ -111,7 +113,8 @@ def test_a_term_is_linked_where_a_page_uses_it_first_under_any_of_its_names(tmp_
 
 def test_links_to_the_references_become_citations(docs):
     source = [
-        '"(see [A and B, 2018](../docs/references.bib#a2018)) ([C, 2013](references.bib#c), [2015](references.bib#d))"'
+        '"(see [A and B, 2018](../docs/references.bib#a2018)) '
+        '([C, 2013](references.bib#c), [2015](references.bib#d))"'
     ]
     docs("extensions.citations").cite(None, "page", source)
     assert source == ['"(see {cite:t}`a2018`) {cite:p}`c,d`"']

@@ -50,7 +50,8 @@ def test_each_cell_has_its_part_in_the_slides(chapter):
 
 FAULTS = """
 () => [
-  ...[...document.querySelectorAll("img")].filter(p => p.complete && !p.naturalWidth).map(p => "picture " + p.alt),
+  ...[...document.querySelectorAll("img")]
+    .filter(p => p.complete && !p.naturalWidth).map(p => "picture " + p.alt),
   ...[...document.querySelectorAll("mjx-merror")].map(formula => "formula " + formula.innerText),
 ]
 """

@@ -1,4 +1,5 @@
-"""The labs by nbgrader: student versions, and grading. All notebooks run in one kernel, whose start and imports
+"""The labs by nbgrader: student versions, and grading. All notebooks run in one kernel, whose start and
+imports
 they share; between two of them every name is deleted."""
 
 import shutil

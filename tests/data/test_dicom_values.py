@@ -1,4 +1,5 @@
-"""What a DICOM header does to stored values: bits, tables, rescaling, padding; and what of it cannot be true."""
+"""What a DICOM header does to stored values: bits, tables, rescaling, padding; and what of it cannot be
+true."""
 
 import numpy as np
 import pydicom

@@ -22,7 +22,8 @@ def text(values):
 
 
 def write_downloads(cohort, folder, data):
-    """Each picture as its file has it: left knees mirrored, every fifth inverted. Returns the registration."""
+    """Each picture as its file has it: left knees mirrored, every fifth inverted. Returns the
+    registration."""
     annotations, rows = [], []
     for number, (image, points) in enumerate(zip(cohort.images, cohort.landmarks_mm)):
         knee = cohort.knees.iloc[number]

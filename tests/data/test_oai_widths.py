@@ -6,7 +6,10 @@ from kneel_lib.errors import KneelError
 from kneel_lib.pipeline.measurements import NAMES
 
 HEAD = "ID|SIDE|READPRJ|V00MCMJSW|V00JSW150|V00LJSW900|V00BMANG\n"
-ROWS = "9000099|1|15|4.5|4.75|5.5|1.0\n9000099|2|15|.A|.T: Technical problem|-9|2\n9000798|1|15|3.0|3.2|4|1\n9000798|1|42|3.4|3.2||1\n"
+ROWS = (
+    "9000099|1|15|4.5|4.75|5.5|1.0\n9000099|2|15|.A|.T: Technical problem|-9|2\n"
+    "9000798|1|15|3.0|3.2|4|1\n9000798|1|42|3.4|3.2||1\n"
+)
 
 
 def written(tmp_path, text):

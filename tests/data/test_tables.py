@@ -1,4 +1,5 @@
-"""Tables that somebody else wrote: every kind of damage is one line that names file, line, column, value and what is allowed."""
+"""Tables that somebody else wrote: every kind of damage is one line that names file, line, column, value
+and what is allowed."""
 
 import hashlib
 import re

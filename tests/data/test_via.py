@@ -104,7 +104,8 @@ def test_a_hospitals_own_set_can_be_a_test_set_or_be_split_into_folds(folder):
         make_folds(tested, 2)
     with pytest.raises(
         KneelError,
-        match="cohort mine cannot be split into 5 folds: 5 of its 5 knees, of .* at least 5 of one Kellgren-Lawrence grade",
+        match="cohort mine cannot be split into 5 folds: 5 of its 5 knees, of .* "
+        "at least 5 of one Kellgren-Lawrence grade",
     ):
         make_folds(trained)
 

@@ -39,7 +39,8 @@ def sequential(cohort, tmp_path_factory):
 
 
 def kill_a_worker(parent, marks):
-    """Kill one process below this one that holds a whole torch, as soon as there is one: a worker in the middle of its work."""
+    """Kill one process below this one that holds a whole torch, as soon as there is one: a worker in the
+    middle of its work."""
     while not marks["stop"].wait(0.05):
         for child in psutil.Process(parent).children(recursive=True):
             try:
@@ -141,7 +142,8 @@ def test_an_engine_of_this_machine_alone_listens_to_nobody_else(engine, monkeypa
 
 
 def test_no_library_tells_its_makers_of_a_run_unless_it_is_told_to():
-    code = "import os, kneel_lib; print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['ORT_DISABLE_TELEMETRY'])"
+    names = "RAY_USAGE_STATS_ENABLED", "ORT_DISABLE_TELEMETRY"
+    code = f"import os, kneel_lib; print(*map(os.environ.get, {names}))"
     for given, said in (({}, "0 1"), ({"RAY_USAGE_STATS_ENABLED": "1"}, "1 1")):
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "ORT_"))}
         command = [sys.executable, "-c", code]

@@ -1,4 +1,5 @@
-"""Parameters of the notebooks, as their setup cells check them: one line that names the choice, whoever sets it."""
+"""Parameters of the notebooks, as their setup cells check them: one line that names the choice, whoever
+sets it."""
 
 import subprocess
 import sys
@@ -43,7 +44,8 @@ def parameters_cell(notebook):
 
 
 def checked(notebook, given=None, edited=""):
-    """What `check` says after the notebook's own parameters cell, `edited` by the reader, and papermill's cell with `given`."""
+    """What `check` says after the notebook's own parameters cell, `edited` by the reader, and papermill's
+    cell with `given`."""
     cells = [parameters_cell(notebook), edited]
     if given:
         cells.append("# Parameters\n" + "\n".join(f"{name} = {value!r}" for name, value in given.items()))

@@ -89,7 +89,8 @@ def test_tables_name_the_commit_of_a_row(cohort, store):
 
 @pytest.mark.trains
 def test_a_run_in_pieces_says_of_each_what_code_it_began_with(cohort, store, results):
-    """The checkpoint of a first piece, made by other code, is gone on from; what is left without one counts for nothing."""
+    """The checkpoint of a first piece, made by other code, is gone on from; what is left without one
+    counts for nothing."""
     first = {**runs.beginning(), "commit": "ba9876543210"}
     made = []
     for fold, begun in ((0, False), (1, True)):

@@ -254,7 +254,8 @@ except KneelError as error:
 
 @pytest.mark.trains
 def test_a_full_disk_is_one_clear_error_and_finished_runs_stay(tmp_path):
-    """The system refuses files above 30 kB, as a full disk would refuse them: the small run fits, the checkpoint does not."""
+    """The system refuses files above 30 kB, as a full disk would refuse them: the small run fits, the
+    checkpoint does not."""
     code = FULL_DISK.format(tests=str(Path(__file__).parent.parent))
     process = subprocess.run(
         [sys.executable, "-c", code],
@@ -447,7 +448,8 @@ def test_the_split_val_can_be_held_out(cohort, store):
 
 @pytest.mark.trains
 def test_fine_tuning_starts_from_the_roi_network_of_its_own_fold(cohort, store):
-    """All layers but the last are taken over, and the ROI network is made only where the fine-tuned run is missing."""
+    """All layers but the last are taken over, and the ROI network is made only where the fine-tuned run is
+    missing."""
     profile = replace(PROFILES["smoke"], epochs=1)
     tuned = runs.get_run(SETTINGS["best_finetune"], profile, cohort, 1)
     (search,) = [run for run in working_runs(store) if run.spec.setting.name == "roi"]

@@ -1,4 +1,5 @@
-"""What `predict` is trained from: the search, and the landmark network of normalised ROIs of the knee's size."""
+"""What `predict` is trained from: the search, and the landmark network of normalised ROIs of the knee's
+size."""
 
 import json
 from dataclasses import replace

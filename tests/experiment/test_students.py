@@ -1,4 +1,5 @@
-"""A student of pseudo-labels: tiny real networks on drawn knees, some of them written as crops without landmarks."""
+"""A student of pseudo-labels: tiny real networks on drawn knees, some of them written as crops without
+landmarks."""
 
 from dataclasses import replace
 
@@ -22,7 +23,8 @@ LONGER = replace(TINY, epochs=60)
 
 @pytest.fixture
 def unlabelled(tmp_path):
-    """(folder, pictures as they should be read): drawn knees as files, left ones mirrored, every third inverted."""
+    """(folder, pictures as they should be read): drawn knees as files, left ones mirrored, every third
+    inverted."""
     others = drawn_cohort(COUNT, seed=1)
     for number, (image, side) in enumerate(zip(others.images, others.knees["side"])):
         place = tmp_path / "oai_crops_unlabelled" / "train" / "1" / f"{99_000_000 + number}{side}.png"

@@ -1,4 +1,5 @@
-"""A checkpoint of something else than this training, or one that does not tell of whole epochs, is one line."""
+"""A checkpoint of something else than this training, or one that does not tell of whole epochs, is one
+line."""
 
 import json
 

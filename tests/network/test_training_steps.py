@@ -1,4 +1,5 @@
-"""What a training step and an epoch are given: targets, augmentation, mixup and margins. Nothing is learned here."""
+"""What a training step and an epoch are given: targets, augmentation, mixup and margins. Nothing is
+learned here."""
 
 from copy import deepcopy
 from dataclasses import replace
@@ -115,7 +116,8 @@ def test_predictions_are_in_pixels_of_the_roi(rois, tiny_networks):
 
 @torch.no_grad()
 def answers_of(model, inputs):
-    """Coordinates as a step computes them: maps in the device's precision, the soft-argmax in 32-bit floats."""
+    """Coordinates as a step computes them: maps in the device's precision, the soft-argmax in 32-bit
+    floats."""
     with training.autocast(inputs.device):
         maps = model.maps(inputs)
     return model.coordinates(maps)
@@ -123,7 +125,8 @@ def answers_of(model, inputs):
 
 @pytest.fixture(scope="module")
 def batch(rois, tiny_networks):
-    """(state with a network whose answers depend on the picture, inputs, targets that lie around its answers)."""
+    """(state with a network whose answers depend on the picture, inputs, targets that lie around its
+    answers)."""
     state = training.start(PLAIN, TINY, 1, 0, "cpu")
     state.model = deepcopy(tiny_networks[0][0].model)
     state.maps = state.model.maps
@@ -136,7 +139,8 @@ def batch(rois, tiny_networks):
 
 
 def mixed_loss(batch, mixup, seed, alpha=0.75):
-    """(the step's loss, share, share of the picture's own knee, mixed pictures' answers, order) of one mixup."""
+    """(the step's loss, share, share of the picture's own knee, mixed pictures' answers, order) of one
+    mixup."""
     state, inputs, truth = batch
     setting = replace(PLAIN, mixup=mixup, mixup_alpha=alpha)
     with torch.no_grad():
@@ -285,7 +289,8 @@ def test_unknown_names_are_refused(changes, message, rois):
 def test_a_depth_that_does_not_fit_is_refused_before_training(rois):
     with pytest.raises(
         KneelError,
-        match="64 x 64 pixels is too small for an hourglass of depth 5: use depth 4 or less, or a side of 128",
+        match="64 x 64 pixels is too small for an hourglass of depth 5: "
+        "use depth 4 or less, or a side of 128",
     ):
         training.make_network(SETTINGS["wing"], replace(TINY, depth=5))
 

@@ -1,4 +1,5 @@
-"""Intervals and p values that the tables print, tried on simulated tables in which training has its own luck and folds share knees."""
+"""Intervals and p values that the tables print, tried on simulated tables in which training has its own
+luck and folds share knees."""
 
 import numpy as np
 import pandas as pd
@@ -24,7 +25,8 @@ def simulated(correlation, tables=300, rows=12, components=SMALL):
 
 
 def tried(tables):
-    """(coverage in percent, tables with a false star in percent) of the tables' own interval over trainings."""
+    """(coverage in percent, tables with a false star in percent) of the tables' own interval over
+    trainings."""
     found = [
         [over_trainings(comparisons.training_means(row[:, None], table.fold)) for row in table.differences]
         for table in tables

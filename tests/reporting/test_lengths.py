@@ -1,4 +1,5 @@
-"""Rows that differ in their epochs alone: recorded runs, and the same with errors that are known to differ."""
+"""Rows that differ in their epochs alone: recorded runs, and the same with errors that are known to
+differ."""
 
 from dataclasses import replace
 

@@ -49,7 +49,8 @@ def test_training_population_has_28_subjects_with_both_knees():
 
 @pytest.mark.parametrize("kl", range(5))
 def test_landmarks_lie_on_the_edges_of_the_thickness_maps(kl):
-    """The bone alone, at 0.1 mm: no landmark is farther than 0.3 mm from where its bone's thickness begins."""
+    """The bone alone, at 0.1 mm: no landmark is farther than 0.3 mm from where its bone's thickness
+    begins."""
     shape = shape_model.load()[kl].sample(np.random.default_rng(kl), 1)[0]
     origin, step = np.array([-60.0, -40.0]), 0.1
     for outline, bone in ((anatomy.femur(shape), landmarks.FEMUR), (anatomy.tibia(shape), landmarks.TIBIA)):
@@ -83,7 +84,8 @@ def test_bone_takes_away_light_and_noise_falls_with_more_photons():
 
 @pytest.mark.trains
 def test_landmarks_survive_dicom_annotation_and_reader(cache):
-    """Drawn in one machine's pixels, written, read back at 0.3 mm: only the whole pixels of the annotation remain as an error."""
+    """Drawn in one machine's pixels, written, read back at 0.3 mm: only the whole pixels of the annotation
+    remain as an error."""
     folder = population.make_files(SMALL, jobs=1)
     cohort = oai.load_oai(folder, folder / "annotations.csv", "simulated", jobs=1)
     plan = population.plan(SMALL)
@@ -186,7 +188,8 @@ def test_an_interrupted_drawing_is_started_again_and_finished(cache):
 
 @pytest.mark.trains
 def test_the_simulated_cohort_is_the_default_where_there_are_no_real_knees(tmp_path):
-    code = "from kneel_lib.experiment.cohorts import load_cohort; c = load_cohort(simulated_knees=5); print(c.name, len(c))"
+    code = "from kneel_lib.experiment.cohorts import load_cohort\n"
+    code += "c = load_cohort(simulated_knees=5); print(c.name, len(c))"
     environment = {**os.environ, "KNEEL_DATA": str(tmp_path), "KNEEL_CACHE": str(tmp_path / "cache")}
     process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert "this is the simulated cohort" in process.stdout and process.stdout.split()[-2:] == [
@@ -197,7 +200,8 @@ def test_the_simulated_cohort_is_the_default_where_there_are_no_real_knees(tmp_p
 
 @pytest.mark.trains
 def test_a_cohort_that_was_cut_once_is_kept(cache, monkeypatch, tmp_path):
-    """Equal to the last bit, read without the DICOM files, and cut anew where what was kept is damaged or was made by other code."""
+    """Equal to the last bit, read without the DICOM files, and cut anew where what was kept is damaged or
+    was made by other code."""
     monkeypatch.setenv("KNEEL_CACHE", str(tmp_path))
     first = population.load_simulated(knees=6, jobs=1)
     (kept,) = tmp_path.glob("*.npz")

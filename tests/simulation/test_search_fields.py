@@ -33,7 +33,8 @@ def fields(halves, crops_like):
 
 
 def test_landmarks_lie_on_their_pixels_in_either_polarity(fields):
-    """The drawn landmarks are the brightest dots, of an inverted picture the darkest, unless the knee is so small that they melt."""
+    """The drawn landmarks are the brightest dots, of an inverted picture the darkest, unless the knee is
+    so small that they melt."""
     inverted = 0
     for image, points in zip(fields.images, fields.landmarks_px):
         x, y = np.round(points).astype(int).T

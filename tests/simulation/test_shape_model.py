@@ -77,7 +77,8 @@ def test_a_changed_shape_model_comes_with_a_new_version_of_the_simulator():
         4,
         "41bf958f4e157c8e45791efce3c60f4b645af0181271fb524410c7f940c692c5",
     ), (
-        "a shape model's file has changed: raise SIMULATOR, whose number is the only thing that kept files and runs know of it by, and put the new sum here"
+        "a shape model's file has changed: raise SIMULATOR, whose number is the only thing that kept files "
+        "and runs know of it by, and put the new sum here"
     )
 
 

@@ -1,4 +1,5 @@
-"""Whose truth? Both stages of an annotation, the split of errors, and the floor, on labels that are made here."""
+"""Whose truth? Both stages of an annotation, the split of errors, and the floor, on labels that are made
+here."""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,5 @@
-"""The command line of the registration study with arguments that are wrong: one line that says what, and nothing is made."""
+"""The command line of the registration study with arguments that are wrong: one line that says what, and
+nothing is made."""
 
 import pytest
 

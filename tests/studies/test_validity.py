@@ -1,4 +1,5 @@
-"""The validity study: on drawn crops with tiny real networks, and on made-up widths of which the answer is known."""
+"""The validity study: on drawn crops with tiny real networks, and on made-up widths of which the answer is
+known."""
 
 import shutil
 
@@ -180,7 +181,8 @@ def test_recorded_knees_are_those_that_no_network_has_seen(recorded):
 
 
 def test_recorded_tables_follow_from_the_recorded_answers(recorded):
-    """The chosen width is the best on the labelled knees, and its numbers are those of the recorded landmarks."""
+    """The chosen width is the best on the labelled knees, and its numbers are those of the recorded
+    landmarks."""
     chosen = choice.best(recorded["validity_definitions"])
     kept = pd.read_parquet(paths.RESULTS / "validity_answers.parquet")
     some = kept[kept["subject_id"].isin(sorted(set(kept["subject_id"]))[:20])]
