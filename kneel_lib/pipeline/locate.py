@@ -53,7 +53,8 @@ def locate(
 
     side: "L" or "R" where a single knee's is known. Raises `NoKneeFound` where there is none.
     """
-    places = find_places(radiograph, search_networks)
+    seen = find_places(radiograph, search_networks)
+    places = seen.places
     if not places:
         raise NoKneeFound(f"{radiograph.path} shows no knee that the search could find")
     said = side or (radiograph.side if radiograph.side in ("L", "R") else "")
@@ -63,8 +64,15 @@ def locate(
         found = [locate_knee(radiograph, networks, places[0], said)]
     half = empty_half(places, radiograph)
     notes = [f"{MISSING} in the picture's {half} half"] if half else []
+    notes += [further_knees(len(seen.others))] if seen.others else []
     notes += [*sides_contradicted(radiograph.side, len(places)), *filter(None, [radiograph.turned])]
     return [replace(knee, notes=(*knee.notes, *notes)) for knee in found]
+
+
+def further_knees(count: int) -> str:
+    """A note on knees that were seen beside the two that a picture may have."""
+    knees = "another knee was" if count == 1 else f"{count} more knees were"
+    return f"{knees} seen in the picture, and left out: give one radiograph a file"
 
 
 def sides_contradicted(said: str, count: int) -> list[str]:

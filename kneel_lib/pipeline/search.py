@@ -54,29 +54,38 @@ class Place:
     deviation: float
 
 
-def find_places(radiograph: Radiograph, networks: Sequence[Any]) -> list[Place]:
-    """The knees in a picture, from left to right, at most two. Where none, or half a pair, is found, the
-    negative is searched too, and its knees are taken if more of them are sure."""
+@dataclass(frozen=True)
+class Found:
+    """What the search found in a picture. places: its knees, from left to right, at most two. others: further
+    ones of which it is as sure, the surest first."""
+
+    places: list[Place]
+    others: list[Place]
+
+    @property
+    def sure(self) -> tuple[int, ...]:
+        """How many of the knees the search is sure of, how many are likely, and how many there are."""
+        limits = SURE, LIKELY, NOTHING
+        return tuple(sum(place.deviation <= limit for place in self.places) for limit in limits)
+
+
+def find_places(radiograph: Radiograph, networks: Sequence[Any]) -> Found:
+    """The knees in a picture. Where none, or half a pair, is found, the negative is searched too, and its
+    knees are taken if more of them are sure."""
     found = places_in(radiograph, networks)
-    if len(found) == 2 or (found and not empty_half(found, radiograph)):
+    if len(found.places) == 2 or (found.places and not empty_half(found.places, radiograph)):
         return found
     negative = replace(radiograph, grey=-np.asarray(radiograph.grey, np.float32))
-    other = places_in(negative, networks)
-    return max(found, other, key=surely_seen)
+    return max(found, places_in(negative, networks), key=lambda one: one.sure)
 
 
-def surely_seen(places: list[Place]) -> tuple[int, ...]:
-    """How many places the search is sure of, and how many are likely."""
-    return tuple(sum(place.deviation <= limit for place in places) for limit in (SURE, LIKELY, NOTHING))
-
-
-def places_in(radiograph: Radiograph, networks: Sequence[Any]) -> list[Place]:
+def places_in(radiograph: Radiograph, networks: Sequence[Any]) -> Found:
     """`find_places` in a picture as it is, without the plain strips around it."""
     first, last = shown_rectangle(radiograph.grey)
     (left, top), (right, bottom) = first, last + 1
     whole = look_closer(radiograph, networks, list(windows(left, right, top, bottom)))
     if any(place.plateau_px > LARGE * (right - left) and place.deviation <= SURE for place in whole):
-        return sorted(whole, key=lambda place: place.deviation)[:1]
+        return Found(sorted(whole, key=lambda place: place.deviation)[:1], [])
     middle = (left + right) / 2
     halves = [*windows(left, middle, top, bottom), *windows(middle, right, top, bottom)]
     return choose([*whole, *look_closer(radiograph, networks, halves)])
@@ -140,13 +149,27 @@ def place_of(points_px: np.ndarray, deviation_px: float) -> Place:
     return Place(points_px[landmarks.CENTRE], width, side, float(deviation_px) / width)
 
 
-def choose(places: list[Place]) -> list[Place]:
-    """The surest place, and the surest of those that can be the other knee beside it, from left to right."""
+def choose(places: list[Place]) -> Found:
+    """The surest place and the surest of those that can be the other knee beside it; and those of the others
+    that are sure and lie elsewhere."""
     chosen: list[Place] = []
+    others: list[Place] = []
     for place in sorted(places, key=lambda place: place.deviation):
         if len(chosen) < 2 and all(beside(place, other) for other in chosen):
             chosen.append(place)
-    return sorted(chosen, key=lambda place: float(place.centre_px[0]))
+        elif place.deviation <= SURE:
+            others.append(place)
+    further: list[Place] = []
+    for place in others:
+        if all(elsewhere(place, other) for other in (*chosen, *further)):
+            further.append(place)
+    return Found(sorted(chosen, key=lambda place: float(place.centre_px[0])), further)
+
+
+def elsewhere(place: Place, other: Place) -> bool:
+    """Whether two places are of different knees, wherever they lie."""
+    apart = np.linalg.norm(place.centre_px - other.centre_px)
+    return bool(apart > APART * max(place.plateau_px, other.plateau_px))
 
 
 def beside(place: Place, other: Place) -> bool:

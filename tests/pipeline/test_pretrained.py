@@ -148,6 +148,13 @@ def test_two_knees_that_lie_the_other_way_round_are_not_trusted(cases, shipped):
         assert len(found) == 2 and not any(knee.trusted for knee in found)
 
 
+def test_of_two_pairs_on_one_sheet_one_is_answered_and_the_others_are_named(cases, shipped):
+    sheet = np.concatenate([cases[2].radiograph.image, cases[2].radiograph.image], axis=0)
+    found = locate(moved(cases[2], sheet), *shipped)
+    assert 1 <= len(found) <= 2
+    assert all(any("left out: give one radiograph a file" in note for note in knee.notes) for knee in found)
+
+
 def test_how_a_picture_was_turned_is_noted_and_no_doubt(cases, shipped):
     turned = replace(cases[0].radiograph, turned="the file is mirrored, and was turned")
     for knee, plain in zip(locate(turned, *shipped), locate(cases[0].radiograph, *shipped)):

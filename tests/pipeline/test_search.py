@@ -6,7 +6,7 @@ import pytest
 
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.pipeline import search
-from kneel_lib.pipeline.search import Place, choose, find_places, place_of, windows
+from kneel_lib.pipeline.search import Found, Place, choose, find_places, place_of, windows
 
 
 def covered(shown, width, height):
@@ -54,12 +54,18 @@ def place(x, y, deviation, width=100.0):
 
 def test_two_knees_side_by_side_are_kept_from_left_to_right():
     left, right = place(150, 300, 0.08), place(420, 310, 0.05)
-    assert choose([right, left]) == [left, right] == choose([left, right])
+    assert choose([right, left]) == Found([left, right], []) == choose([left, right])
 
 
 def test_a_third_knee_is_dropped_and_it_is_the_least_sure():
     left, right, third = place(150, 300, 0.08), place(420, 310, 0.05), place(700, 300, 0.2)
-    assert choose([third, left, right]) == [left, right]
+    assert choose([third, left, right]) == Found([left, right], [])
+
+
+def test_a_knee_that_is_sure_and_lies_elsewhere_is_named_once():
+    left, right = place(150, 300, 0.05), place(420, 310, 0.06)
+    below, again = place(150, 700, 0.07), place(160, 690, 0.08)
+    assert choose([again, left, below, right]) == Found([left, right], [below])
 
 
 @pytest.mark.parametrize(
@@ -69,11 +75,11 @@ def test_a_third_knee_is_dropped_and_it_is_the_least_sure():
 )
 def test_what_cannot_be_the_other_knee_is_dropped(other):
     sure = place(150, 300, 0.05)
-    assert choose([other, sure]) == [sure]
+    assert choose([other, sure]).places == [sure]
 
 
 def test_no_place_gives_none():
-    assert choose([]) == []
+    assert choose([]) == Found([], [])
 
 
 def test_the_side_of_a_place_is_by_the_order_of_its_landmarks(cohort):
@@ -87,7 +93,7 @@ def test_the_side_of_a_place_is_by_the_order_of_its_landmarks(cohort):
 def test_a_search_that_is_sure_of_nothing_finds_no_place(cohort, tiny_networks):
     """The maps of an untrained network are flat."""
     radiograph = Radiograph(Path("drawn.png"), cohort.images[0], None)
-    assert find_places(radiograph, tiny_networks[1]) == []
+    assert find_places(radiograph, tiny_networks[1]) == Found([], [])
 
 
 def test_what_windows_show_is_told_in_pixels_of_the_picture(cohort, tiny_networks):
