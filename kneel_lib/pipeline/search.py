@@ -64,9 +64,9 @@ class Found:
 
     @property
     def sure(self) -> tuple[int, ...]:
-        """How many of the knees the search is sure of, how many are likely, and how many there are."""
-        limits = SURE, LIKELY, NOTHING
-        return tuple(sum(place.deviation <= limit for place in self.places) for limit in limits)
+        """How many of the knees the search is sure of, how many are likely, and whether there is any."""
+        sure, likely = (sum(place.deviation <= limit for place in self.places) for limit in (SURE, LIKELY))
+        return sure, likely, int(bool(self.places))
 
 
 def find_places(radiograph: Radiograph, networks: Sequence[Any]) -> Found:
