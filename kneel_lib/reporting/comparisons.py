@@ -59,6 +59,7 @@ PAIRS: dict[tuple[str, str], tuple[tuple[tuple[str, str], tuple[str, str]], ...]
         (("study", "robust"), ("study", "wing_nowd")),
         (("study", "mixup_0.75_nowd"), ("study", "wing_nowd")),
         (("study", "finetune"), ("study", "wing_nowd")),
+        (("study", "nodropout"), ("study", "wing_nowd")),
     ),
 }
 """{(labels, which weights): pairs ((profile, row), (profile, row))} that are compared knee by knee beside
