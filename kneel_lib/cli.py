@@ -97,8 +97,8 @@ ENGINE = option("--engine", ENGINES)
 JOBS = option("--jobs", "how many runs at once (default: one a core; one on a GPU)", type=positive)
 FOLDS = several("--folds", fold_name, range(5), "0 to 4, or val: train on the split train, hold out val")
 SOME_NOTEBOOKS = option("--notebook", "only those whose names start so, e.g. 01 03", nargs="*")
-STARTS = ["simulated", "scratch", "low_cost"]
-EVERY_START = [*STARTS, "pseudo_labelled"]
+USUAL_STARTS = ["simulated", "scratch", "low_cost"]
+EVERY_START = [*USUAL_STARTS, "pseudo_labelled"]
 """The last one wants crops without landmarks too, so that it runs only where it is asked for."""
 
 
@@ -153,7 +153,7 @@ COMMANDS: dict[str, tuple[str, tuple[Option, ...]]] = {
             option("--cohort", default="crops"),
             option("--recipe", choices=["best", "wing"], default="best"),
             several("--counts", not_negative, [25, 50, 100, 200, 0], "labelled knees; 0 is all of the fold"),
-            several("--starts", str, STARTS, choices=EVERY_START),
+            several("--starts", str, USUAL_STARTS, choices=EVERY_START),
             several("--folds", not_negative, [0]),
             several("--seeds", not_negative, [0, 1]),
             DEVICE,

@@ -20,7 +20,7 @@ from kneel_lib.experiment.profiles import Profile, find_profile, profile_for
 from kneel_lib.experiment.rows import SETTINGS, find_setting
 from kneel_lib.experiment.runs import get_run
 from kneel_lib.experiment.spec import PSEUDO_LABELLED, SIMULATED
-from kneel_lib.experiment.store import NETWORKS
+from kneel_lib.experiment.store import WITH_NETWORK
 from kneel_lib.experiment.students import student_of
 from kneel_lib.experiment.workers import ENGINES
 from kneel_lib.files import write_text
@@ -144,7 +144,7 @@ def test(options: Namespace) -> int:
 
 def pretrain(options: Namespace) -> int:
     setting = find_setting(options.setting)
-    if setting.method not in NETWORKS:
+    if setting.method not in WITH_NETWORK:
         raise KneelError(f"{setting.name} has no network: choose a row that is trained, such as best, or roi")
     profile, cohort = trained_on(options)
     given = cohort, options.folds, options.seeds, options.device

@@ -26,7 +26,7 @@ GREATEST_ASPECT = 12
 """No film is so many times as long as wide; the search looks at a strip in squares, hundreds of them."""
 
 SPACING_RANGE_MM = (0.02, 1.0)
-PERCENTILES = (5, 99)
+DISPLAY_PERCENTILES = (5, 99)
 GREATEST_WORDS = 4096
 """Bytes of a codec's complaints that are read."""
 
@@ -69,7 +69,7 @@ class Radiograph:
 
 
 def stretch(
-    grey: np.ndarray, percentiles: tuple[float, float] = PERCENTILES, inside: np.ndarray | None = None
+    grey: np.ndarray, percentiles: tuple[float, float] = DISPLAY_PERCENTILES, inside: np.ndarray | None = None
 ) -> np.ndarray:
     """Grey values to uint8, linear between the percentiles (the authors' 5th and 99th) of what is `inside`;
     a flat picture becomes black."""

@@ -13,7 +13,7 @@ from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guard
 from kneel_lib.data.jpeg import damage_notes
 from kneel_lib.errors import KneelError
 
-STARTS = {
+SIGNATURES = {
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "JPEG": (b"\xff\xd8\xff",),
     "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
@@ -32,8 +32,8 @@ LOOKED_AT_PX = 2000
 
 
 def picture_format(head: bytes) -> str:
-    """The name in STARTS of a file that begins like this, or ""."""
-    names = [name for name, starts in STARTS.items() if head.startswith(starts)]
+    """The name in SIGNATURES of a file that begins like this, or ""."""
+    names = [name for name, starts in SIGNATURES.items() if head.startswith(starts)]
     if not names or (names == ["WEBP"] and head[8:12] != b"WEBP") or (names == ["BMP"] and any(head[6:10])):
         return ""
     return names[0]
@@ -93,7 +93,7 @@ def open_picture(path: Path, file: BinaryIO) -> Image.Image:
     """The picture in an open file, undecoded: from a path Pillow would map a TIFF into memory, and forget
     that it lies on its side."""
     try:
-        return Image.open(file, formats=tuple(STARTS))
+        return Image.open(file, formats=tuple(SIGNATURES))
     except UnidentifiedImageError:
         raise KneelError(
             f"{path} is not a readable picture (damaged, or of a form that Pillow does not know, such as "

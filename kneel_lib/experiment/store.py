@@ -51,7 +51,7 @@ WEIGHTS = "weights.safetensors"
 FILES = ("spec.json", "history.csv", "predictions.csv")
 """What `load_run` reads beside the manifest."""
 
-NETWORKS = ("network", "roi", "search")
+WITH_NETWORK = ("network", "roi", "search")
 """Methods whose runs hold a network's weights."""
 
 UNITS_A_MM = {"x": 100, "y": 100, "e": 1000}
@@ -91,7 +91,7 @@ def find_run(spec: RunSpec, weights: bool = False) -> Run | None:
     weights: only one that has its network's weights.
     """
     folder = paths.runs() / spec.address
-    needs_network = weights and spec.setting.method in NETWORKS
+    needs_network = weights and spec.setting.method in WITH_NETWORK
     if (folder / "manifest.json").is_file() and (not needs_network or (folder / WEIGHTS).is_file()):
         return load_run(folder)
     return None if needs_network else recorded_in(record_of(spec)).get(spec.hash)

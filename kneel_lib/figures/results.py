@@ -208,7 +208,7 @@ def interval_coverage(table: pd.DataFrame) -> Figure:
 
 
 LOW_COST = "from the tibial centre alone"
-STARTS = {
+START_LABELS = {
     "scratch": "from scratch",
     "low_cost": LOW_COST,
     "simulated": "from simulated knees",
@@ -220,14 +220,17 @@ def label_curve(table: pd.DataFrame) -> Figure:
     """MRE over the number of labelled real knees, a panel a recipe, cohort, profile and kind of weights, a
     line a start: every fold and seed as a point, their mean as a line. Where no start has two counts there is
     no line, and no panel beside those that have one."""
-    named, place = table.assign(start=table["start"].map(STARTS)), ["recipe", "cohort", "profile", "weights"]
+    named, place = (
+        table.assign(start=table["start"].map(START_LABELS)),
+        ["recipe", "cohort", "profile", "weights"],
+    )
     every = list(named.groupby(place))
     lines = [panel for panel in every if panel[1].groupby("start")["labels"].nunique().max() > 1]
     panels = lines or every
     size = ONE_COLUMN * (0.3 + len(panels)), ONE_COLUMN * 0.95
     figure, row = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
     for axes, (title, part) in zip(row[0], panels):
-        order, counts = list(STARTS.values()), sorted(part["labels"].unique())
+        order, counts = list(START_LABELS.values()), sorted(part["labels"].unique())
         shown = {"x": "labels", "y": "mre_mm", "hue": "start", "style": "start", "ax": axes}
         shown |= {"hue_order": order, "style_order": order}
         sns.lineplot(part, **shown, markers=True, errorbar=None)

@@ -20,7 +20,7 @@ from kneel_lib.files import contents_hash, write_whole
 from kneel_lib.network import training
 from kneel_lib.network.hourglass import map_deviation
 from kneel_lib.pipeline.predictors import VIEWS_MM, Network
-from kneel_lib.pipeline.pretrained import load_network
+from kneel_lib.pipeline.pretrained import network_in
 
 INPUT, OUTPUTS = "rois", ["landmarks_px", "deviation_px"]
 
@@ -93,7 +93,7 @@ def can_run(folder: Path, write: bool) -> bool:
     if missing and not (write and find_spec("onnx") and find_spec("onnxscript")):
         return False
     for path in missing:
-        export(load_network(path), cached(path))
+        export(network_in(path), cached(path))
     return True
 
 

@@ -45,7 +45,7 @@ def write_pretrained(run: Run, kind: str, folder: Path | str = FOLDER) -> Path:
 def named_networks(kind: str = "", folder: Path | str = FOLDER) -> dict[str, Network]:
     """{file name without ending: `Network`} of the pretrained networks (of one kind), sorted;
     `KneelError` for a file that is damaged or is none of ours."""
-    return {path.stem: load_network(path) for path in sorted(Path(folder).glob(f"{kind}*-*.safetensors"))}
+    return {path.stem: network_in(path) for path in sorted(Path(folder).glob(f"{kind}*-*.safetensors"))}
 
 
 def networks_named(folder: Path = FOLDER) -> str:
@@ -58,7 +58,7 @@ def load_networks(kind: str, folder: Path | str = FOLDER) -> list[Network]:
     return list(named_networks(kind, folder).values())
 
 
-def load_network(path: Path) -> Network:
+def network_in(path: Path) -> Network:
     """One pretrained `Network`."""
     return ready(*read_network(path))
 

@@ -115,11 +115,11 @@ class Team:
         """(predictors, ROI networks), ready to use."""
         return (
             [load_predictor(run) for run in self.landmark_runs],
-            [load_network(run) for run in self.roi_runs],
+            [predictor_of(run) for run in self.roi_runs],
         )
 
 
-def load_network(run: Run) -> Network:
+def predictor_of(run: Run) -> Network:
     profile, grey = run.spec.profile, run.spec.setting.grey
     return Network(trained.load_network(run), profile.size_px, profile.spacing_mm, grey=grey)
 
@@ -127,7 +127,7 @@ def load_network(run: Run) -> Network:
 def load_predictor(run: Run) -> Network | Forests:
     """A run's network, or its forests."""
     if run.spec.setting.method != "rfrv_clm":
-        return load_network(run)
+        return predictor_of(run)
     cohort = load_cohort(run.spec.cohort, run.spec.profile.simulated)
     return Forests(trained.load_forests(run, cohort), grey=run.spec.setting.grey)
 
