@@ -81,15 +81,14 @@ def settled(
     path: Path | str, grey: np.ndarray, inside: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """(grey, inside) with the least value inside wherever a pixel is padding or no number; `inside` is None
-    where all count. Raises `KneelError` where none does, or all are the same."""
+    where all count. Raises `KneelError` where none does."""
     numbers = np.abs(grey) < GREATEST_GREY
     inside = numbers if inside is None else inside & numbers
+    if inside.all():
+        return grey, None
     if not inside.any():
         raise KneelError(f"{path} shows nothing: every pixel is padding, transparent or not a number")
-    seen = grey[inside]
-    if seen.min() == seen.max():
-        raise KneelError(f"{path} shows nothing: every pixel that counts has the same grey value")
-    return (grey, None) if inside.all() else (np.where(inside, grey, seen.min()), inside)
+    return np.where(inside, grey, grey[inside].min()), inside
 
 
 def read_head(path: Path | str, count: int = 132) -> bytes:

@@ -55,6 +55,8 @@ def locate(
     """
     seen = find_places(radiograph, search_networks)
     places = seen.places
+    if not places and not np.ptp(radiograph.grey):
+        raise NoKneeFound(f"{radiograph.path} shows nothing: every pixel has the same grey value")
     if not places:
         raise NoKneeFound(f"{radiograph.path} shows no knee that the search could find")
     said = side or (radiograph.side if radiograph.side in ("L", "R") else "")

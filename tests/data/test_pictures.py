@@ -136,12 +136,6 @@ def test_a_bitmap_whose_fourth_byte_is_unused_is_no_transparent_one(grey, tmp_pa
     assert np.array_equal(read_radiograph(tmp_path / "a.bmp", 0.3).grey, grey.astype(np.float32))
 
 
-def test_a_picture_of_one_value_shows_nothing(tmp_path):
-    Image.fromarray(np.full((80, 80), 7, np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(KneelError, match="every pixel that counts has the same grey value"):
-        read_radiograph(tmp_path / "a.png", 0.3)
-
-
 def test_several_pages_of_numbers_that_pillow_does_not_know_are_refused(grey, tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.stack([grey, grey]).astype(np.float64), photometric="minisblack")
     with pytest.raises(KneelError, match="holds several pages"):
