@@ -149,7 +149,7 @@ def test_a_spacing_that_is_none_is_said_and_costs_no_file(pixels, tmp_path, text
     radiograph = read_dicom(path, 0.3)
     assert (
         radiograph.mm_per_px == 0.3
-        and "its ImagerPixelSpacing is no spacing of pixels" in radiograph.notes[0]
+        and "its ImagerPixelSpacing is no spacing of a radiograph's pixels" in radiograph.notes[0]
     )
     assert read_dicom(path, spacing_needed=False).mm_per_px is None
     with pytest.raises(KneelError, match="no usable pixel spacing"):
