@@ -116,7 +116,7 @@ def labels(options: Namespace) -> int:
             begun = first
             if start == PSEUDO_LABELLED:
                 teacher = get_run(*asked, first, weights=True, **given)
-                begun = student_of(teacher, real, **given)
+                begun = student_of(teacher, **given)
             say(get_run(*asked, begun, **given))
     return 0
 

@@ -97,8 +97,9 @@ def check_kind(path: Path | str, dataset: Any) -> None:
         raise KneelError(f"{path} is not a grey picture: its photometric interpretation is '{colours[:16]}'")
     dataset.PhotometricInterpretation = colours  # in capitals, as decoders want it
     check_square(path, dataset)
-    if frames_of(path, dataset) != 1:
-        raise KneelError(f"{path} holds {frames_of(path, dataset)} frames: give one radiograph a file")
+    frames = frames_of(path, dataset)
+    if frames != 1:
+        raise KneelError(f"{path} holds {frames} frames: give one radiograph a file")
     dataset.NumberOfFrames = 1
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from kneel_lib.data.dicom_files import numbers, text
-from kneel_lib.data.grey import SPACING_RANGE_MM, checked_spacing
+from kneel_lib.data.grey import SPACING_RANGE_MM, checked_spacing, is_square
 from kneel_lib.errors import KneelError
 
 SPACING_TAGS = ("ImagerPixelSpacing", "PixelSpacing", "NominalScannedPixelSpacing")
@@ -30,13 +30,13 @@ def pixel_spacing(path: Path | str, dataset: Any, given: float | None = None, ne
     spacing is needed, for none at all.
     """
     said = {tag: lengths(path, dataset, tag) for tag in SPACING_TAGS}
+    possible = {tag: pair for tag, pair in said.items() if is_pair(pair) and in_range(pair)}
     factor, notes = magnification(path, dataset)
     notes += tuple(
         f"its {tag} is no spacing of a radiograph's pixels ({written(path, dataset, tag)}), and is not used"
         for tag, pair in said.items()
-        if pair and not (is_pair(pair) and in_range(pair))
+        if pair and tag not in possible
     )
-    possible = {tag: pair for tag, pair in said.items() if is_pair(pair) and in_range(pair)}
     usable = {tag: pair for tag, pair in possible.items() if is_square(pair)}
     if possible and not usable and given is None:
         tag, pair = next(iter(possible.items()))
@@ -80,11 +80,6 @@ def written(path: Path | str, dataset: Any, tag: str) -> str:
 def in_range(pair: list[float]) -> bool:
     """Whether a radiograph may have such pixels, square or not."""
     return all(SPACING_RANGE_MM[0] <= value <= SPACING_RANGE_MM[1] for value in pair)
-
-
-def is_square(pair: list[float]) -> bool:
-    """Whether two lengths are the same to 1 %."""
-    return abs(pair[0] - pair[1]) <= 0.01 * max(pair)
 
 
 def is_pair(pair: list[float]) -> bool:

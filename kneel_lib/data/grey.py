@@ -134,9 +134,14 @@ def checked_spacing(path: Path | str, origin: str, pair: Sequence[float]) -> flo
             raise KneelError(
                 f"{path} has a pixel spacing of {length} mm ({origin}): expected {low} to {high} mm"
             )
-    if abs(pair[0] - pair[1]) > 0.01 * max(pair):
+    if not is_square(pair):
         raise KneelError(f"{path} has pixels that are not square: {origin} is {pair[0]} x {pair[1]} mm")
     return float(sum(pair) / 2)
+
+
+def is_square(pair: Sequence[float]) -> bool:
+    """Whether two lengths are the same to 1 %."""
+    return abs(pair[0] - pair[1]) <= 0.01 * max(pair)
 
 
 def guarded(path: Path | str, trouble: str, read: Callable[[], Any]) -> Any:

@@ -26,7 +26,6 @@ COLOURED = 24
 """From this difference between channels on, of 255, a pixel is coloured; one in a hundred may be."""
 
 COLOUR_NOTE = "coloured picture: its grey values may not be a radiograph's"
-WHITE_IS_ZERO = 0
 PHOTOMETRIC_TAG, ACROSS_TAG, DOWN_TAG = 262, 282, 283
 LOOKED_AT_PX = 2000
 
@@ -109,7 +108,7 @@ def is_deep(picture: Any) -> bool:
 def is_white_zero(picture: Any) -> bool:
     """Whether a TIFF stores white as 0 in a mode that Pillow does not turn round itself."""
     tags = getattr(picture, "tag_v2", {})
-    return is_deep(picture) and tags.get(PHOTOMETRIC_TAG) == WHITE_IS_ZERO
+    return is_deep(picture) and tags.get(PHOTOMETRIC_TAG) == tiff.WHITE_IS_ZERO
 
 
 def resolutions(picture: Any) -> list[tuple[float, float]]:

@@ -24,11 +24,11 @@ from kneel_lib.experiment.trained import load_network
 from kneel_lib.network import training
 
 
-def student_of(teacher: Run, cohort: Cohort, folder: Path | str | None = None, device: str = "cpu") -> Run:
+def student_of(teacher: Run, folder: Path | str | None = None, device: str = "cpu") -> Run:
     """The network that the teacher's pseudo-labels make of the teacher, in a finished run that is tried on no
     knee; made now if it is missing.
 
-    teacher: a run on a fold of `cohort`, with its weights. folder: see `graded.find_graded`. Raises
+    teacher: a run on a fold, with its weights. folder: see `graded.find_graded`. Raises
     `KneelError` where there are no crops without labels.
     """
     labelled = pseudo_labelled(unlabelled_crops(folder), teacher, device)

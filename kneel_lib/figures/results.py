@@ -220,11 +220,8 @@ def label_curve(table: pd.DataFrame) -> Figure:
     """MRE over the number of labelled real knees, a panel a recipe, cohort, profile and kind of weights, a
     line a start: every fold and seed as a point, their mean as a line. Where no start has two counts there is
     no line, and no panel beside those that have one."""
-    named, place = (
-        table.assign(start=table["start"].map(START_LABELS)),
-        ["recipe", "cohort", "profile", "weights"],
-    )
-    every = list(named.groupby(place))
+    named = table.assign(start=table["start"].map(START_LABELS))
+    every = list(named.groupby(["recipe", "cohort", "profile", "weights"]))
     lines = [panel for panel in every if panel[1].groupby("start")["labels"].nunique().max() > 1]
     panels = lines or every
     size = ONE_COLUMN * (0.3 + len(panels)), ONE_COLUMN * 0.95

@@ -48,7 +48,7 @@ def write_summary(entries: Sequence[Mapping[str, Any]], files: Mapping[str, Path
     knees = [(files[entry["file"]], knee) for entry in entries for knee in entry["knees"]]
     failed = sum(bool(entry["problem"]) for entry in entries)
     said = f"{len(entries)} files, {len(knees)} knees, {failed} files that could not be used"
-    absent = [f"{entry['file']}: {why}" for entry in entries for why in without_knee(dict(entry))]
+    absent = [f"{entry['file']}: {why}" for entry in entries for why in without_knee(entry)]
     made = chain(pages(knees, said, troubles), absent_pages(absent))
     write_whole(path, lambda temporary: write_pages(made, temporary))
     return troubles

@@ -42,9 +42,9 @@ def write_tables(output: Path, entries: Sequence[dict[str, Any]]) -> None:
         "knees": [knee for entry in entries for knee in entry["knees"]],
         "failed": {entry["file"]: entry["problem"] for entry in entries if entry["problem"]},
         "missing": {
-            entry["file"]: without_knee(entry)
+            entry["file"]: reasons
             for entry in entries
-            if not entry["problem"] and without_knee(entry)
+            if not entry["problem"] and (reasons := without_knee(entry))
         },
     }
     write_text(output / "landmarks.json", json.dumps(written, indent=1) + "\n")

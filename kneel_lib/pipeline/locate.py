@@ -21,7 +21,7 @@ from kneel_lib.errors import KneelError
 from kneel_lib.pipeline import quality
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.look import BRIGHT, DARK, View, look, ways
-from kneel_lib.pipeline.search import MISSING, Place, empty_half, find_places
+from kneel_lib.pipeline.search import MISSING, Place, find_places
 
 SEARCH_SIDE = 7.5
 """How much more implausible a view counts that is of another side than the search saw. The search told the
@@ -64,8 +64,7 @@ def locate(
         found = [locate_knee(radiograph, networks, *pair, by_place=True) for pair in zip(places, "RL")]
     else:
         found = [locate_knee(radiograph, networks, places[0], said)]
-    half = empty_half(places, radiograph)
-    notes = [f"{MISSING} in the picture's {half} half"] if half else []
+    notes = [f"{MISSING} in the picture's {seen.half} half"] if seen.half else []
     notes += [further_knees(len(seen.others))] if seen.others else []
     notes += [*sides_contradicted(radiograph.side, len(places)), *filter(None, [radiograph.turned])]
     return [replace(knee, notes=(*knee.notes, *notes)) for knee in found]

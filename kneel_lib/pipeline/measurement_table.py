@@ -1,7 +1,7 @@
 """Measurements as plain data: what predict keeps of each knee, and the table measurements.csv."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -46,7 +46,7 @@ def measurement_table(entries: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def without_knee(entry: dict[str, Any]) -> list[str]:
+def without_knee(entry: Mapping[str, Any]) -> list[str]:
     """Why a file, or a half of its picture, has no knee among the answers."""
     notes = [note for knee in entry["knees"] for note in knee["notes"] if note.startswith(MISSING)]
     return [*filter(None, [entry["problem"]]), *dict.fromkeys(notes)]

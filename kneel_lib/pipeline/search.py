@@ -57,10 +57,11 @@ class Place:
 @dataclass(frozen=True)
 class Found:
     """What the search found in a picture. places: its knees, from left to right, at most two. others: further
-    ones of which it is as sure, the surest first."""
+    ones of which it is sure, the surest first. half: "left" or "right" where another knee may be missing."""
 
     places: list[Place]
     others: list[Place]
+    half: str = ""
 
     @property
     def sure(self) -> tuple[int, ...]:
@@ -73,7 +74,7 @@ def find_places(radiograph: Radiograph, networks: Sequence[Any]) -> Found:
     """The knees in a picture. Where none, or half a pair, is found, the negative is searched too, and its
     knees are taken if more of them are sure."""
     found = places_in(radiograph, networks)
-    if len(found.places) == 2 or (found.places and not empty_half(found.places, radiograph)):
+    if found.places and not found.half:
         return found
     negative = replace(radiograph, grey=-np.asarray(radiograph.grey, np.float32))
     return max(found, places_in(negative, networks), key=lambda one: one.sure)
@@ -88,7 +89,8 @@ def places_in(radiograph: Radiograph, networks: Sequence[Any]) -> Found:
         return Found(sorted(whole, key=lambda place: place.deviation)[:1], [])
     middle = (left + right) / 2
     halves = [*windows(left, middle, top, bottom), *windows(middle, right, top, bottom)]
-    return choose([*whole, *look_closer(radiograph, networks, halves)])
+    found = choose([*whole, *look_closer(radiograph, networks, halves)])
+    return replace(found, half=empty_half(found.places, left, right))
 
 
 def windows(left: float, right: float, top: float, bottom: float) -> Iterator[tuple[np.ndarray, float]]:
@@ -179,11 +181,10 @@ def beside(place: Place, other: Place) -> bool:
     return bool(away > APART * larger and down < 1.5 * larger and larger < UNLIKE * smaller)
 
 
-def empty_half(places: Sequence[Place], radiograph: Radiograph) -> str:
-    """ "left" or "right" where a picture with one knee, small and beside its middle, has room for another one
-    in that half; else ""."""
-    first, last = shown_rectangle(radiograph.grey)
-    width, middle = last[0] + 1 - first[0], (first[0] + last[0] + 1) / 2
+def empty_half(places: Sequence[Place], left: float, right: float) -> str:
+    """ "left" or "right" where a picture between two columns with one knee, small and beside its middle, has
+    room for another one in that half; else ""."""
+    width, middle = right - left, (left + right) / 2
     if len(places) != 1 or places[0].plateau_px > LARGE * width:
         return ""
     off, plateau = float(places[0].centre_px[0]) - middle, places[0].plateau_px

@@ -96,8 +96,8 @@ def told_floor(of_knees: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray(length / np.sqrt(square) * np.sqrt(np.maximum(shared, 0)))
 
 
-def removal_rows(answer: np.ndarray, cohort: Cohort, network: str = "best") -> list[dict[str, Any]]:
-    """Rows "removed": the network's MRE as it is, and after one thing after the other is taken out: the scale
+def removal_rows(answer: np.ndarray, cohort: Cohort) -> list[dict[str, Any]]:
+    """Rows "removed": a network's MRE as it is, and after one thing after the other is taken out: the scale
     and the shift of each knee under which its published shape lies nearest to the answer, the part along the
     edge, and rounding (of what is left, in the mean square, and the mean in proportion to its root).
 

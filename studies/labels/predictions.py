@@ -44,22 +44,17 @@ def folds_of(runs: list[Run], system: System, cohort: Cohort) -> list[Run]:
     return chosen
 
 
-def answers(runs: list[Run], system: System, cohort: Cohort, roi: str = "truth") -> np.ndarray:
-    """(n, 16, 2) mm in the pictures' frames: the system's out-of-fold answers for the knees of the cohort
-    that it was trained on, in their order. Raises `KneelError` if a fold is missing."""
+def out_of_fold(runs: list[Run], system: System, cohort: Cohort, roi: str = "truth") -> pd.DataFrame:
+    """The system's out-of-fold predictions for the knees of the cohort that it was trained on, in their
+    order. Raises `KneelError` if a fold is missing."""
     said = selection.pooled_predictions(folds_of(runs, system, cohort), roi)
     said.index = pd.Index(said["subject_id"].astype(str) + said["side"])
-    return points_of(said.loc[[knee_name(row) for _, row in cohort.knees.iterrows()]])
+    return said.loc[[knee_name(row) for _, row in cohort.knees.iterrows()]]
 
 
-def folds_by_knee(runs: list[Run], system: System, cohort: Cohort) -> np.ndarray:
-    """(n,) which fold held each knee of the cohort out."""
-    held_out = {
-        str(row.subject_id) + row.side: run.spec.held_out
-        for run in folds_of(runs, system, cohort)
-        for row in run.chosen().itertuples()
-    }
-    return np.array([held_out[knee_name(row)] for _, row in cohort.knees.iterrows()])
+def answers(runs: list[Run], system: System, cohort: Cohort, roi: str = "truth") -> np.ndarray:
+    """(n, 16, 2) mm in the pictures' frames: the places in `out_of_fold`."""
+    return points_of(out_of_fold(runs, system, cohort, roi))
 
 
 def made_by(runs: list[Run], systems: list[System], cohort: Cohort) -> dict[str, str]:

@@ -13,10 +13,10 @@ import pandas as pd
 
 from kneel_lib import landmarks, outlines
 from kneel_lib.experiment.cohorts import load_cohort
-from kneel_lib.experiment.store import Run
+from kneel_lib.experiment.store import Run, points_of
 from kneel_lib.reporting.statistics import conformal_ellipses, conformal_quantile
 from studies.labels.edits import groups
-from studies.labels.predictions import System, answers, folds_by_knee, made_by
+from studies.labels.predictions import System, made_by, out_of_fold
 
 LEVEL = 0.9
 
@@ -56,8 +56,9 @@ def region_table(
     from the other folds ("folds"), and of the knees of split val by regions from those of train ("val").
     across_mm, along_mm, area_mm2: half axes and area, mean over the folds."""
     cohort, system = load_cohort(cohort_name), System(cohort_name, setting, profile)
-    parts = parts_of(answers(runs, system, cohort), cohort.landmarks_mm)
-    fold, split = folds_by_knee(runs, system, cohort), cohort.knees["split"].to_numpy()
+    said = out_of_fold(runs, system, cohort)
+    parts = parts_of(points_of(said), cohort.landmarks_mm)
+    fold, split = said["fold"].to_numpy(), cohort.knees["split"].to_numpy()
     tried = [(fold == number, fold != number) for number in np.unique(fold)]
     kl = cohort.knees["kl"].to_numpy()
     made = coverage_rows(parts, kl, tried, "folds")

@@ -49,6 +49,13 @@ def split_table(runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def shares_across(across: np.ndarray) -> dict[str, float]:
+    """{"across_pck_1": percentage of landmarks whose across part (mm, not negative) is 1 mm or less, ...}."""
+    return {
+        f"across_pck_{radius:g}": metrics.share_within(across, radius) for radius in metrics.THRESHOLDS_MM
+    }
+
+
 def split_rows(
     group: list[Run],
     cohort: Cohort,
@@ -80,10 +87,7 @@ def split_rows(
                 "high": high,
                 "along_mm": along[chosen].mean(),
                 "curve_mm": np.nanmean(curve[chosen]),
-                **{
-                    f"across_pck_{radius:g}": metrics.share_within(across[chosen], radius)
-                    for radius in metrics.THRESHOLDS_MM
-                },
+                **shares_across(across[chosen]),
                 "across_rms_mm": np.sqrt((across[chosen] ** 2).mean()),
                 "along_rms_mm": np.sqrt((along[chosen] ** 2).mean()),
                 "knees": int(chosen.any(axis=1).sum()),

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from kneel_lib import metrics, outlines
+from kneel_lib import outlines
 from kneel_lib.errors import KneelError
 from kneel_lib.experiment.store import Run, errors_of, points_of
 from kneel_lib.pipeline.test_sets import load_cases
 from kneel_lib.reporting import selection
 from kneel_lib.reporting.pipeline_tables import OA_GRADES
+from studies.labels.split import shares_across
 
 ROUNDED_MM = 0.02
 """By how much a recorded error may differ from that of recorded places: they are kept to 0.01 mm."""
@@ -64,7 +65,5 @@ def split_of(knees: pd.DataFrame, truth: dict[tuple[str, str], np.ndarray]) -> d
         raise ValueError("recorded errors are not those of the recorded places")
     across, along = (np.abs(part) for part in outlines.split_errors(points, places))
     curve = float(np.nanmean(outlines.point_to_curve(points, places)))
-    within = {
-        f"across_pck_{radius:g}": metrics.share_within(across, radius) for radius in metrics.THRESHOLDS_MM
-    }
-    return {"across_mm": across.mean(), "along_mm": along.mean(), "curve_mm": curve, **within}
+    means = {"across_mm": across.mean(), "along_mm": along.mean(), "curve_mm": curve}
+    return means | shares_across(across)

@@ -49,7 +49,7 @@ def test_a_student_begins_as_its_teacher_and_learns_what_that_says(cohort, unlab
     folder, _ = unlabelled
     teacher = runs.get_run(BEST, LONGER, cohort, 0, weights=True)
     labelled = students.pseudo_labelled(students.unlabelled_crops(folder), teacher)
-    student = students.student_of(teacher, cohort, folder)
+    student = students.student_of(teacher, folder)
     assert student.spec.setting == PSEUDO and student.spec.start.run == teacher.spec.hash
     assert student.spec.fingerprint == labelled.fingerprint and student.spec.cohort == PSEUDO_LABELLED
     assert student.spec.knees == len(labelled) <= COUNT and len(student.predictions) == 0
@@ -65,7 +65,7 @@ def test_a_student_begins_as_its_teacher_and_learns_what_that_says(cohort, unlab
 def test_a_teacher_that_knows_nothing_is_refused(cohort, unlabelled, store):
     teacher = runs.get_run(BEST, TINY, cohort, 0, labels=8, weights=True)
     with pytest.raises(KneelError, match=f"on none of {COUNT} crops: train the teacher"):
-        students.student_of(teacher, cohort, unlabelled[0])
+        students.student_of(teacher, unlabelled[0])
 
 
 def test_without_such_crops_one_line_says_where_to_get_them(tmp_path):
