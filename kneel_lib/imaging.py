@@ -1,4 +1,5 @@
-"""Sampling windows of pictures between pixels, and finding peaks between samples."""
+"""Sampling windows of pictures between pixels, laying shapes onto each other, and finding peaks between
+samples."""
 
 from collections.abc import Sequence
 
@@ -44,6 +45,15 @@ def window(field: np.ndarray, middle: np.ndarray, half: int, step: float = 1.0) 
     zero outside."""
     matrix = np.array([[step, 0, middle[0] - half * step], [0, step, middle[1] - half * step]], float)
     return cv2.warpAffine(field, matrix, (2 * half + 1, 2 * half + 1), flags=BILINEAR)
+
+
+def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The (2, 3) matrix of the similarity that takes points (n, 2) as near as can be, in least squares, to as
+    many others."""
+    (a, b) = (points @ np.array([1, 1j]) for points in (source, target))
+    turn = np.vdot(a - a.mean(), b - b.mean()) / np.vdot(a - a.mean(), a - a.mean())
+    shift = b.mean() - turn * a.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
 def peak(total: np.ndarray) -> tuple[np.ndarray, float]:

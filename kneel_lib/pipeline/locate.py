@@ -19,6 +19,7 @@ from kneel_lib.data.grey import Radiograph
 from kneel_lib.data.rois import PLATEAU_MM
 from kneel_lib.errors import KneelError
 from kneel_lib.pipeline import quality
+from kneel_lib.pipeline.appearance import unlike_knees
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.look import BRIGHT, DARK, View, look, ways
 from kneel_lib.pipeline.search import MISSING, Place, find_places
@@ -113,6 +114,7 @@ def locate_knee(
         moved_mm(final, place),
         place.deviation,
         place.side,
+        *unlike_knees(radiograph, final.points_px, final.way.side, final.way.bone),
     )
     signs, deviation_px = quality.signs(evidence), final.deviation_mm / scale
     trust = quality.trust(signs)

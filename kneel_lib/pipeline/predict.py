@@ -24,7 +24,7 @@ from kneel_lib.data.cache import LIBRARY
 from kneel_lib.data.radiographs import Radiograph, read_radiograph
 from kneel_lib.errors import KneelError, unforeseen
 from kneel_lib.files import contents_hash, make_writable, sweep, write_text, write_whole
-from kneel_lib.pipeline import onnx_export
+from kneel_lib.pipeline import appearance, onnx_export
 from kneel_lib.pipeline.answer_log import alone_in, read_answers, refusal, root_of, state_of
 from kneel_lib.pipeline.answer_tables import write_tables
 from kneel_lib.pipeline.input_files import ANSWERS, find_files, printable, written_path
@@ -73,7 +73,7 @@ class Asked:
         """What an answer depends on but for the file, as plain data: another question, another answer.
         Weights, calibration and code count by what they hold; the networks' names come last."""
         networks = sorted(self.weights.glob("*.safetensors"))
-        made_by = contents_hash(*networks, *filter(Path.is_file, [TRUST]), LIBRARY)
+        made_by = contents_hash(*networks, *filter(Path.is_file, [TRUST, appearance.MODEL]), LIBRARY)
         return [self.mm_per_px, self.side, made_by, [path.name for path in networks]]
 
     @cached_property

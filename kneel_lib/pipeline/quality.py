@@ -58,6 +58,7 @@ class Evidence:
     of the first look that way}. chosen: the way that was taken. said: the side as it was told, or (by_place)
     as it follows from where the knee lies. moved_mm: from where the search saw landmark 4. search_deviation:
     of its maps, as a share of the plateau. search_side: by the order of the landmarks that it saw.
+    appearance, strangest: of `appearance.unlike_knees`.
     """
 
     deviation_mm: np.ndarray
@@ -70,6 +71,8 @@ class Evidence:
     moved_mm: float
     search_deviation: float
     search_side: str
+    appearance: float
+    strangest: int
 
     def margin(self, part: int) -> float:
         """How much more implausible the ways are that differ from the chosen one in side (0) or bone (1), at
@@ -130,6 +133,8 @@ def doubts(radiograph: Radiograph, knee: Any, evidence: Evidence) -> Iterator[st
             yield f"a plateau of {plateau:.0f} mm, which no adult has: is the spacing right?"
     if has_metal(radiograph, knee, evidence.chosen[1]):
         yield "metal, or a part of the picture that is white altogether, beside the joint"
+    elif evidence.appearance > 1:
+        yield f"the picture is not what knees look like near landmark {evidence.strangest}: metal, or spoilt?"
     if knee.trust < TRUST_LIMIT:
         yield f"landmarks are likely to be off (trust {knee.trust:.2f})"
 
@@ -148,6 +153,7 @@ def signs(evidence: Evidence) -> dict[str, float]:
         "log_shape_distance": float(np.log(max(evidence.shape_distance, 1.0))),
         "moved_mm": evidence.moved_mm,
         "search_deviation": evidence.search_deviation,
+        "log_appearance": float(np.log(evidence.appearance)),
     }
 
 

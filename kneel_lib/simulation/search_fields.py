@@ -16,7 +16,7 @@ from kneel_lib import landmarks
 from kneel_lib.data.cohort import Cohort
 from kneel_lib.data.normalisation import normalise
 from kneel_lib.data.rois import PLATEAU_MM, plateau_mm
-from kneel_lib.imaging import warp
+from kneel_lib.imaging import similarity, warp
 
 NAME = "search_fields"
 SIDE_PX = 160
@@ -133,11 +133,3 @@ def lay_over(
     matched = (field - field[shared].mean()) / max(field[shared].std(), 1e-3)
     matched = matched * ground[shared].std() + ground[shared].mean()
     return np.where(around, weight * matched + (1 - weight) * ground, matched), inside | around
-
-
-def similarity(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The (2, 3) matrix of the similarity that takes two points to two others."""
-    (a, b), (c, d) = (points @ np.array([1, 1j]) for points in (source, target))
-    turn = (d - c) / (b - a)
-    shift = c - turn * a
-    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])

@@ -118,6 +118,52 @@ def screw(image: np.ndarray, points: np.ndarray) -> Distorted:
     return picture, points
 
 
+def wire(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """One wire from the tibia's lateral corner down to the medial side, 2 mm thick."""
+    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    ends = [points[1] + [0, 0.05 * width], points[7] + [0, 0.3 * width]]
+    first, last = (np.round(end).astype(int).tolist() for end in ends)
+    cv2.line(picture, first, last, 255, max(round(0.026 * width), 1), cv2.LINE_AA)
+    return picture, points
+
+
+def staples(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """Two staples below the plateau, 2 mm thick, one on each side."""
+    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    for number in (1, 6):
+        corners = [(0.0, 0.08), (0.0, 0.25), (0.14, 0.25), (0.14, 0.08)]
+        legs = np.array([points[number] + np.multiply(corner, width) for corner in corners])
+        bent = np.round(legs).astype(int)
+        cv2.polylines(picture, [bent], False, 255, max(round(0.026 * width), 1), cv2.LINE_AA)
+    return picture, points
+
+
+def covered(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """A plate of one grey, 12 mm wide, lies over the tibia's medial end."""
+    picture, half = image.copy(), 0.08 * float(np.linalg.norm(points[8] - points[0]))
+    first, last = (np.round(points[8] + way * half).astype(int).tolist() for way in (-1, 1))
+    cv2.rectangle(picture, first, last, int(image.mean()), -1)
+    return picture, points
+
+
+def written_over(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """Letters, 6 mm high, across the joint."""
+    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    place = np.round(points[[0, 8]].min(axis=0) + [0.1 * width, 0]).astype(int).tolist()
+    cv2.putText(
+        picture, "RIGHT KNEE AP", place, cv2.FONT_HERSHEY_SIMPLEX, 0.0037 * width, 255, 1, cv2.LINE_AA
+    )
+    return picture, points
+
+
+def seam(image: np.ndarray, points: np.ndarray) -> Distorted:
+    """The tibia's picture is put 10 mm beside the femur's: halves that were joined wrongly."""
+    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    row = round(points[list(landmarks.TIBIA), 1].min())
+    picture[row:] = np.roll(image[row:], round(0.13 * width), axis=1)
+    return picture, points
+
+
 def grainy(
     change: Callable[[np.ndarray, np.ndarray], Distorted], deviation: float = 15
 ) -> Callable[[np.ndarray, np.ndarray], Distorted]:
@@ -131,15 +177,18 @@ def grainy(
     return distort
 
 
-def cut_and_padded(repeated: bool) -> Callable[[np.ndarray, np.ndarray], Distorted]:
-    """Cut inside of the plateau's lateral end, and black, or the last column repeated, in its place."""
+def cut_and_padded(
+    padding: Callable[[np.ndarray, int], np.ndarray],
+) -> Callable[[np.ndarray, np.ndarray], Distorted]:
+    """Cut inside of the plateau's lateral end; in its place `padding` of (what is left, lying to the right of
+    it; how many columns)."""
 
     def distort(image: np.ndarray, points: np.ndarray) -> Distorted:
-        picture, inset = image.copy(), 0.08 * (points[8, 0] - points[0, 0])
-        end = round(points[0, 0] + inset)
-        gone = slice(None, end) if inset > 0 else slice(end, None)
-        picture[:, gone] = picture[:, [end if inset > 0 else end - 1]] if repeated else 0
-        return picture, points
+        inset = 0.08 * (points[8, 0] - points[0, 0])
+        end, way = round(points[0, 0] + inset), 1 if inset > 0 else -1
+        left, gone = (image[:, end:], end) if inset > 0 else (image[:, end - 1 :: -1], image.shape[1] - end)
+        picture = np.concatenate([padding(left, gone), left], axis=1)[:, ::way]
+        return np.ascontiguousarray(picture, np.uint8), points
 
     return distort
 
@@ -157,6 +206,24 @@ def in_its_place(picture: Callable[[tuple[int, int]], np.ndarray]) -> Callable[.
         return picture(image.shape), points
 
     return distort
+
+
+def black(left: np.ndarray, columns: int) -> np.ndarray:
+    return np.zeros((len(left), columns))
+
+
+def edge(left: np.ndarray, columns: int) -> np.ndarray:
+    """The last column again and again."""
+    return np.repeat(left[:, :1], columns, axis=1)
+
+
+def reflection(left: np.ndarray, columns: int) -> np.ndarray:
+    return np.pad(left, ((0, 0), (columns, 0)), mode="reflect")[:, :columns]
+
+
+def made(picture: Callable[[tuple[int, int]], np.ndarray]) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Another picture as padding."""
+    return lambda left, columns: picture((len(left), columns))
 
 
 def noise(shape: tuple[int, int]) -> np.ndarray:
@@ -210,9 +277,17 @@ SPOILT = (
     Distortion("total prosthesis", total_prosthesis, right=False),
     Distortion("total prosthesis in noise", grainy(total_prosthesis), right=False),
     Distortion("screw", screw, right=False),
+    Distortion("wire", wire, right=False),
+    Distortion("staples", staples, right=False),
+    Distortion("medial end covered", covered, right=False),
+    Distortion("letters over the joint", written_over, right=False),
+    Distortion("seam", seam, right=False),
     Distortion("lateral third cut off", cut_off, right=False),
-    Distortion("lateral end cut and padded", cut_and_padded(repeated=False), right=False),
-    Distortion("lateral end cut, edge repeated", cut_and_padded(repeated=True), right=False),
+    Distortion("lateral end cut and padded", cut_and_padded(black), right=False),
+    Distortion("lateral end cut, edge repeated", cut_and_padded(edge), right=False),
+    Distortion("lateral end cut, mirrored", cut_and_padded(reflection), right=False),
+    Distortion("lateral end cut, noise", cut_and_padded(made(noise)), right=False),
+    Distortion("lateral end cut, texture", cut_and_padded(made(texture)), right=False),
     Distortion("noise", in_its_place(noise), right=False),
     Distortion("ramp", in_its_place(ramp), right=False),
     Distortion("texture", in_its_place(texture), right=False),

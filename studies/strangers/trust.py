@@ -17,7 +17,16 @@ from kneel_lib.reporting.statistics import conformal_bound, conformal_ellipses
 from studies.strangers.measure import Told
 
 WITHIN_MM = 3.0
-SIGNS = ("deviation_mm", "greatest_deviation_mm", "log_shape_distance", "greatest_spread_mm")
+SIGNS = (
+    "deviation_mm",
+    "greatest_deviation_mm",
+    "log_shape_distance",
+    "greatest_spread_mm",
+    "search_deviation",
+    "log_appearance",
+)
+"""`quality.signs` that the regression uses: how far the centre moved from where the search saw it was tried
+and tells nothing more."""
 FOLDS = 10
 COVERAGE = 0.9
 

@@ -25,6 +25,8 @@ EVIDENCE = quality.Evidence(
     1.0,
     0.05,
     "R",
+    0.5,
+    4,
 )
 
 
@@ -60,6 +62,10 @@ def one(values, number, value):
         (
             {"implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 120.0}},
             "it is said to be a knee of side R, but looks like one of the other side",
+        ),
+        (
+            {"appearance": 1.1, "strangest": 9},
+            "the picture is not what knees look like near landmark 9: metal, or spoilt?",
         ),
         (
             {"said": "", "search_side": "L"},

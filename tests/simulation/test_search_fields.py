@@ -82,12 +82,3 @@ def test_all_knees_look_like_right_ones(fields):
 def test_without_real_knees_there_are_the_simulated_ones_alone(halves):
     alone = search_fields.search_fields(halves)
     assert len(alone) == len(halves) and alone.name == search_fields.NAME
-
-
-def test_a_similarity_takes_two_points_to_two_others():
-    random = np.random.default_rng(0)
-    source, target, other = random.normal(0, 20, (2, 2)), random.normal(0, 20, (2, 2)), random.normal(0, 9, 2)
-    matrix = search_fields.similarity(source, target)
-    assert np.allclose(source @ matrix[:, :2].T + matrix[:, 2], target)
-    scale = np.linalg.norm(target[1] - target[0]) / np.linalg.norm(source[1] - source[0])
-    assert np.linalg.norm(matrix[:, :2] @ other) == pytest.approx(scale * np.linalg.norm(other))
