@@ -9,41 +9,61 @@ from typing import Any
 
 import numpy as np
 
-from kneel_lib.data.dicom_files import field, numbers
-from kneel_lib.data.grey import guarded
+from kneel_lib.data.dicom_files import field, lengths
+from kneel_lib.data.grey import reason
+from kneel_lib.errors import KneelError
 
 GREATEST_ENTRIES = 65536
+GREATEST_SLOPE, GREATEST_INTERCEPT = 1e6, 1e9
 
 
-def on_scale(path: Path | str, dataset: Any, pixels: np.ndarray) -> np.ndarray:
-    """Float32 values after the modality LUT, or after rescaling: an empty slope is 1, an intercept 0."""
-    table = first_table(path, dataset, "ModalityLUTSequence")
+def on_scale(path: Path | str, dataset: Any, pixels: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(float32 values after the modality LUT, or after rescaling: an empty slope is 1, an intercept 0; what
+    of these is damaged, and was not used)."""
+    table, notes = first_table(path, dataset, "ModalityLUTSequence")
     if table is not None:
-        return guarded(path, "has a damaged modality LUT", lambda: looked_up(pixels, table, dataset))
-    slope, intercept = (
-        (numbers(path, dataset, name) or [usual])[0]
-        for name, usual in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
-    )
+        return on_table(pixels, table, dataset, "modality LUT")
     values = pixels.astype(np.float32)
-    values *= slope
-    values += intercept
-    return values
+    slope, intercept = (lengths(path, dataset, name) for name in ("RescaleSlope", "RescaleIntercept"))
+    if not is_scale((slope or [1.0])[0], (intercept or [0.0])[0]):
+        return values, (*notes, "its RescaleSlope and RescaleIntercept are no scale, and are not used")
+    values *= (slope or [1.0])[0]
+    values += (intercept or [0.0])[0]
+    return values, notes
 
 
-def on_curve(path: Path | str, dataset: Any, values: np.ndarray) -> np.ndarray:
-    """Float32 values after the first VOI LUT, which is looked up by whole numbers; unchanged without one."""
-    table = first_table(path, dataset, "VOILUTSequence")
+def is_scale(slope: float, intercept: float) -> bool:
+    """Whether stored values can be rescaled by these: numbers, and neither huge nor next to nothing."""
+    return 1 / GREATEST_SLOPE <= abs(slope) <= GREATEST_SLOPE and abs(intercept) <= GREATEST_INTERCEPT
+
+
+def on_curve(path: Path | str, dataset: Any, values: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(float32 values after the first VOI LUT, which is looked up by whole numbers, unchanged without one;
+    whether it is damaged, and was not used)."""
+    table, notes = first_table(path, dataset, "VOILUTSequence")
     if table is None:
-        return values
-    return guarded(
-        path, "has a damaged VOI LUT", lambda: looked_up(np.rint(values).astype(np.int32), table, dataset)
-    )
+        return values, notes
+    return on_table(values, table, dataset, "VOI LUT")
 
 
-def first_table(path: Path | str, dataset: Any, name: str) -> Any:
-    """The first item of a sequence of tables that holds one, or None."""
-    items = field(path, dataset, name) or ()
-    return next((item for item in items if item.get("LUTDescriptor") and item.get("LUTData")), None)
+def on_table(values: np.ndarray, table: Any, dataset: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(the entries of a table for values that are whole numbers, nothing); values as they are, and a note,
+    where it is damaged. Whatever its bytes lead to is caught here, as in `guarded`."""
+    try:
+        return looked_up(np.rint(values).astype(np.int32), table, dataset), ()
+    except MemoryError:
+        raise
+    except Exception as error:
+        return values.astype(np.float32), (f"its {name} is damaged ({reason(error)}), and is not used",)
+
+
+def first_table(path: Path | str, dataset: Any, name: str) -> tuple[Any, tuple[str, ...]]:
+    """(the first item of a sequence of tables that holds one, or None; a note where it is no sequence)."""
+    try:
+        items = field(path, dataset, name) or ()
+        return next((item for item in items if item.get("LUTDescriptor") and item.get("LUTData")), None), ()
+    except (KneelError, AttributeError, TypeError):
+        return None, (f"its {name} is damaged, and is not used",)
 
 
 def looked_up(values: np.ndarray, item: Any, dataset: Any) -> np.ndarray:
@@ -64,6 +84,6 @@ def entries(data: Any, count: int, bits: int, dataset: Any) -> np.ndarray:
     words = np.frombuffer(data, f"{order}u2") if packed else np.atleast_1d(data).astype("<u2")
     if bits <= 8 and 2 * len(words) in (count, count + 1):
         words = np.frombuffer(data if packed else words.tobytes(), np.uint8)
-    if not len(words):
-        raise ValueError("its table is empty")
+    if len(words) < count:
+        raise ValueError(f"it has {len(words)} entries of {count}")
     return words[:count].astype(np.float32)

@@ -110,5 +110,15 @@ def number(path: Path | str, dataset: Any, name: str, default: int = 0) -> int:
 def numbers(path: Path | str, dataset: Any, name: str) -> list[float]:
     """The numbers of an element, empty where it is missing."""
     value = field(path, dataset, name)
+    if isinstance(value, str):
+        value = value.split("\\")
     parts = [] if value is None else value if hasattr(value, "__iter__") else [value]
     return guarded(path, f"has a damaged element {name}", lambda: [float(part) for part in parts])
+
+
+def lengths(path: Path | str, dataset: Any, name: str) -> list[float]:
+    """The numbers of an element; NaN alone where one of them is none."""
+    try:
+        return numbers(path, dataset, name)
+    except KneelError:
+        return [float("nan")]

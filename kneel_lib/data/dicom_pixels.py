@@ -10,19 +10,22 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels import get_decoder, pixel_array
 from pydicom.uid import (
     UID,
+    JPEG2000Lossless,
     JPEG2000TransferSyntaxes,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
+    JPEGLSLossless,
     JPEGLSTransferSyntaxes,
     RLELossless,
 )
 
 from kneel_lib.data.dicom_files import number, transfer_syntax
+from kneel_lib.data.dicom_padding import not_padding
 from kneel_lib.data.gdcm_process import decoded
 from kneel_lib.data.grey import check_pixels, guarded, quiet, reason
-from kneel_lib.data.jpeg import damage_notes
+from kneel_lib.data.jpeg import complaint, damage, damage_notes
 from kneel_lib.errors import KneelError
 
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
@@ -34,6 +37,8 @@ PLUGINS = {JPEGBaseline8Bit: "pillow", JPEGExtended12Bit: "pillow", RLELossless:
 """{transfer syntax: pydicom's plugin that decodes it here}; of JPEG Extended 8 bits only."""
 
 GDCM_SYNTAXES = (JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes)
+WHOLE_WORDS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
+"""Compressed without loss: what lies in bits beside the stored ones comes through."""
 
 UNCHECKED_RLE_BYTES = 512 * 2**20
 GREATEST_RLE_GAIN = 64
@@ -46,6 +51,7 @@ def check_size(path: Path | str, dataset: Any) -> None:
     same."""
     height, width = number(path, dataset, "Rows"), number(path, dataset, "Columns")
     check_pixels(path, width, height)
+    complete_words(path, dataset)
     if not transfer_syntax(path, dataset)[1]:
         return
     for found in guarded(path, "has damaged pixel data", lambda: stream_sizes(dataset)):
@@ -74,13 +80,32 @@ def stream_sizes(dataset: Any) -> list[tuple[int, int]]:
         if components != 1:
             raise ValueError(f"its JPEG stream has {components} components, a grey picture one")
         return [(height, width)]
-    start = stream.find(b"\xff\x4f\xff\x51")
-    if start < 0:
+    if wavelet_start(stream) < 0:
         return []
-    right, bottom, left, top, *_, components = struct.unpack(">8IH", stream[start + 8 : start + 42])
+    *place, bits, components = wavelet_frame(stream)
     if components != 1:
         raise ValueError(f"its JPEG 2000 stream has {components} components")
-    return [(bottom - top, right - left)]
+    if bits > dataset.BitsAllocated:
+        raise ValueError(f"its JPEG 2000 stream has {bits} bits a pixel, its header {dataset.BitsAllocated}")
+    height, width = place
+    return [(height, width)]
+
+
+def wavelet_start(stream: bytes) -> int:
+    """Where the JPEG 2000 code stream begins, below 0 where there is none."""
+    return stream.find(b"\xff\x4f\xff\x51")
+
+
+def wavelet_frame(stream: bytes) -> tuple[int, int, int, int]:
+    """(height, width, bits a sample, components) of a JPEG 2000 stream."""
+    start = wavelet_start(stream)
+    right, bottom, left, top, *_, components = struct.unpack(">8IH", stream[start + 8 : start + 42])
+    return bottom - top, right - left, (stream[start + 42] & 0x7F) + 1, components
+
+
+def stream_bits(stream: bytes) -> int:
+    """Bits a sample that a compressed stream declares."""
+    return wavelet_frame(stream)[2] if wavelet_start(stream) >= 0 else jpeg_frame(stream)[0]
 
 
 def jpeg_frame(stream: bytes) -> tuple[int, int, int, int]:
@@ -122,34 +147,74 @@ def decode(path: Path | str, dataset: Any) -> tuple[np.ndarray, tuple[str, ...]]
     trouble = NO_12_BIT if by_gdcm and syntax == JPEGExtended12Bit else DAMAGED
     reader = decode_by_gdcm if by_gdcm else decode_by_plugin
     with quiet():
-        pixels = guarded(path, trouble, lambda: reader(dataset, syntax))
+        try:
+            pixels, words = guarded(path, trouble, lambda: reader(dataset, syntax))
+        except KneelError as error:
+            if complaint([str(error)]):  # it does decode them
+                raise KneelError(str(error).replace(trouble, DAMAGED)) from None
+            raise
     if pixels.ndim != 2:
-        raise KneelError(f"{path} holds pixels of shape {pixels.shape}: expected one grey picture")
-    if syntax == JPEGBaseline8Bit:
-        return pixels, guarded(path, DAMAGED, lambda: damage_notes(stream_of(dataset)))
-    if compressed and syntax != RLELossless:
-        return pixels, ()
-    return guarded(path, DAMAGED, lambda: stored_values(pixels, dataset))
+        raise KneelError(f"{path} holds {describe_shape(pixels.shape)}: expected one grey picture")
+    notes = damage_notes(complaint(words))
+    if syntax in (JPEGBaseline8Bit, JPEGExtended12Bit) and not by_gdcm:
+        notes = guarded(path, DAMAGED, lambda: damage_notes(damage(stream_of(dataset))))
+    if not guarded(path, DAMAGED, lambda: holds_words(dataset, syntax, compressed)):
+        return pixels, notes
+    values, doubts = guarded(path, DAMAGED, lambda: stored_values(path, pixels, dataset))
+    return values, (*notes, *doubts)
 
 
-def stored_values(pixels: np.ndarray, dataset: Any) -> tuple[np.ndarray, tuple[str, ...]]:
+def describe_shape(shape: tuple[int, ...]) -> str:
+    """What an array of another shape than (H, W) is."""
+    frames = len(shape) == 3 and shape[2] > 4
+    return f"{shape[0]} frames" if frames else f"pixels of shape {shape}"
+
+
+def holds_words(dataset: Any, syntax: UID, compressed: bool) -> bool:
+    """Whether decoded pixels are whole words, of which BitsStored and HighBit may mean a part."""
+    if not compressed or syntax == RLELossless:
+        return True
+    return syntax in WHOLE_WORDS and stream_bits(stream_of(dataset)) > dataset.BitsStored
+
+
+def complete_words(path: Path | str, dataset: Any) -> None:
+    """Give a header that does not say them, or something impossible, the bits and the sign of its words."""
+    allocated = number(path, dataset, "BitsAllocated")
+    stored = number(path, dataset, "BitsStored", allocated)
+    dataset.BitsStored = stored if 0 < stored <= allocated else allocated
+    high = number(path, dataset, "HighBit", dataset.BitsStored - 1)
+    dataset.HighBit = high if dataset.BitsStored <= high + 1 <= allocated else dataset.BitsStored - 1
+    dataset.PixelRepresentation = int(number(path, dataset, "PixelRepresentation") == 1)
+    dataset.SamplesPerPixel = number(path, dataset, "SamplesPerPixel", 1)
+
+
+def stored_values(path: Path | str, pixels: np.ndarray, dataset: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """(the bits of whole words that BitsStored and HighBit mean, reasons to doubt them).
 
-    Where words hold more than that, other than padding, and no overlay is packed into them, the header is
-    wrong and not they.
+    Where words hold more than that, other than padding, and no overlay is packed into them, the picture with
+    fewer jumps is taken: garbage in the other bits makes them, and so does cutting off bits that are needed.
     """
     stored, sign = dataset.BitsStored, dataset.PixelRepresentation == 1
     values = pixels >> max(dataset.HighBit + 1 - stored, 0)
-    padding = dataset.get("PixelPaddingValue")
-    counted = values != (padding if isinstance(padding, int) else None)
+    known = not_padding(path, dataset, values)[0]
+    counted = True if known is None else known
     low, high = (int(end(values, where=counted, initial=0)) for end in (np.min, np.max))
     if high < 1 << (stored - sign) and low >= -sign << (stored - 1):
         return values, ()
-    if not any(has_packed_overlay(dataset, group) for group in range(0x6000, 0x6020, 2)):
-        if not sign or high >= 1 << stored or low < 0:
-            return values, (f"its pixels have more than the {stored} bits that its header says",)
-    values = values.astype(np.int32) & ((1 << stored) - 1)
-    return (signed(values, stored, dataset) if sign else values), ()
+    meant = values.astype(np.int32) & ((1 << stored) - 1)
+    meant = signed(meant, stored, dataset) if sign else meant
+    packed = any(has_packed_overlay(dataset, group) for group in range(0x6000, 0x6020, 2))
+    if packed or jumps(meant, stored) < jumps(values, stored):
+        return meant, ()
+    if sign and low >= 0 and high < 1 << stored:
+        return values, ("its pixels have no sign, though its header says that they have one",)
+    return values, (f"its pixels have more than the {stored} bits that its header says",)
+
+
+def jumps(values: np.ndarray, stored: int) -> int:
+    """How many neighbours of a picture (H, W) differ by more than half of what so many bits can say."""
+    wide = values.astype(np.int32)
+    return sum(int((np.abs(np.diff(wide, axis=axis)) > 1 << (stored - 1)).sum()) for axis in (0, 1))
 
 
 def has_packed_overlay(dataset: Any, group: int) -> bool:
@@ -187,31 +252,33 @@ def plugin_missing(syntax: UID) -> str:
     return "" if ours in decoder.available_plugins else needs or f"no {ours}"
 
 
-def decode_by_plugin(dataset: Any, syntax: UID) -> np.ndarray:
-    """The pixels by pydicom and our plugin for the transfer syntax; of uncompressed ones whole words, which
-    pydicom would cut down to what the header means."""
-    if syntax in PLUGINS and syntax != RLELossless:
-        return pixel_array(dataset, decoding_plugin=PLUGINS[syntax])
-    meant = dataset.BitsStored, dataset.get("HighBit", dataset.BitsStored - 1)
+def decode_by_plugin(dataset: Any, syntax: UID) -> tuple[np.ndarray, list[str]]:
+    """(the pixels by pydicom and our plugin for the transfer syntax; of uncompressed ones whole words, which
+    pydicom would cut down to what the header means; nothing)."""
+    if syntax in PLUGINS and not holds_words(dataset, syntax, syntax.is_compressed):
+        return pixel_array(dataset, decoding_plugin=PLUGINS[syntax]), []
+    meant = dataset.BitsStored, dataset.HighBit
     dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
     try:
-        return pixel_array(dataset, decoding_plugin=PLUGINS.get(syntax, ""))
+        return pixel_array(dataset, decoding_plugin=PLUGINS.get(syntax, "")), []
     finally:
         dataset.BitsStored, dataset.HighBit = meant
 
 
-def decode_by_gdcm(dataset: Any, syntax: UID) -> np.ndarray:
-    """The pixels of a JPEG or JPEG-LS stream; pydicom's own plugin refuses 12 bits, and crashes with gdcm."""
+def decode_by_gdcm(dataset: Any, syntax: UID) -> tuple[np.ndarray, list[str]]:
+    """(the pixels of a JPEG or JPEG-LS stream, what gdcm said); pydicom's own plugin refuses 12 bits, and
+    crashes with gdcm."""
     stream = stream_of(dataset)
     bits, height, width, _ = jpeg_frame(stream)
     if syntax == JPEGExtended12Bit:
         bits = 12  # also where a stream says 16, as gdcm's own do
     if not 8 <= bits <= 16:
         raise ValueError(f"{bits} bits a pixel")
-    pixels = np.frombuffer(decoded(stream, str(syntax), height, width, bits), "u1" if bits == 8 else "<u2")
+    told, words = decoded(stream, str(syntax), height, width, bits)
+    pixels = np.frombuffer(told, "u1" if bits == 8 else "<u2")
     if int(pixels.max()) >= 1 << bits:
         raise ValueError(f"values beyond {bits} bits")
-    return signed(pixels, bits, dataset).reshape(height, width)
+    return signed(pixels, bits, dataset).reshape(height, width), words
 
 
 def signed(pixels: np.ndarray, bits: int, dataset: Any) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from kneel_lib.data.dicom_files import numbers, text
+from kneel_lib.data.dicom_files import lengths, text
 from kneel_lib.data.grey import SPACING_RANGE_MM, checked_spacing, is_square
 from kneel_lib.errors import KneelError
 
@@ -47,26 +47,22 @@ def pixel_spacing(path: Path | str, dataset: Any, given: float | None = None, ne
     calibrated = text(path, dataset, "PixelSpacingCalibrationType") in CALIBRATIONS
     if calibrated and "PixelSpacing" in usable:
         origin = "PixelSpacing (calibrated)"
-        return checked_spacing(path, origin, usable["PixelSpacing"]), origin, notes
-    notes += contradiction(usable, factor)
+        return (
+            checked_spacing(path, origin, usable["PixelSpacing"]),
+            origin,
+            notes + miscalibrated(usable, factor),
+        )
+    notes += contradictions(usable, factor)
     for tag, pair in usable.items():
         spacing = checked_spacing(path, tag, pair)
         if tag == "ImagerPixelSpacing" and factor > 1:
             return spacing / factor, f"{tag} / magnification {factor:g}", notes
-        return spacing, tag, notes
+        return spacing, tag if factor == 1 else f"{tag}, magnification {factor:g} not used", notes
     if given is not None:
         return checked_spacing(path, "as given", [given, given]), "given", notes
     if needed:
         raise KneelError(no_spacing(path, said))
     return None, "", notes
-
-
-def lengths(path: Path | str, dataset: Any, tag: str) -> list[float]:
-    """The numbers of an element; one that is none is NaN, and a text that is no list has none that are."""
-    try:
-        return numbers(path, dataset, tag)
-    except KneelError:
-        return [float("nan")]
 
 
 def written(path: Path | str, dataset: Any, tag: str) -> str:
@@ -104,15 +100,42 @@ def magnification(path: Path | str, dataset: Any) -> tuple[float, tuple[str, ...
     if 1 < factor <= GREATEST_MAGNIFICATION:
         return factor, ()
     said = written(path, dataset, name)
-    return 1.0, () if 0 <= factor <= 1 else (f"{name} {said} is none of a knee, and is not used",)
+    return 1.0, () if factor in (0, 1) else (f"{name} {said} is none of a knee, and is not used",)
 
 
-def contradiction(usable: dict[str, list[float]], factor: float) -> tuple[str, ...]:
-    """A note if the detector's spacing and PixelSpacing differ by over 1 % and no magnification says why."""
-    imager, other = usable.get("ImagerPixelSpacing"), usable.get("PixelSpacing")
-    if not imager or not other:
+PATIENT_PLANE = (0.99, 1.5)
+"""How much larger a knee may be at the detector than in the patient, by a calibration."""
+
+
+def miscalibrated(usable: dict[str, list[float]], factor: float) -> tuple[str, ...]:
+    """A note if a calibrated PixelSpacing means a magnification that no knee has, or not the one said."""
+    imager = usable.get("ImagerPixelSpacing")
+    if not imager:
         return ()
-    for mine, its in zip(imager, other):
-        if min(abs(mine / its - 1), abs(mine / its / factor - 1)) > 0.01:
-            return (f"ImagerPixelSpacing {mine:g} and PixelSpacing {its:g} contradict each other",)
-    return ()
+    calibrated = usable["PixelSpacing"][0]
+    means = imager[0] / calibrated
+    possible = PATIENT_PLANE[0] <= means <= PATIENT_PLANE[1]
+    if possible and (factor == 1 or abs(means / factor - 1) <= 0.02):
+        return ()
+    return (contradict("ImagerPixelSpacing", imager[0], "calibrated PixelSpacing", calibrated),)
+
+
+def contradictions(usable: dict[str, list[float]], factor: float) -> tuple[str, ...]:
+    """A note for each two spacings that differ by over 1 %, if no magnification says why: those of a detector
+    or a scanner are that much larger than PixelSpacing."""
+    pairs = (
+        ("ImagerPixelSpacing", "PixelSpacing", factor),
+        ("NominalScannedPixelSpacing", "PixelSpacing", factor),
+        ("ImagerPixelSpacing", "NominalScannedPixelSpacing", 1.0),
+    )
+    told = []
+    for one, other, larger in pairs:
+        if one in usable and other in usable:
+            mine, its = usable[one][0], usable[other][0]
+            if min(abs(mine / its - 1), abs(mine / its / larger - 1)) > 0.01:
+                told.append(contradict(one, mine, other, its))
+    return tuple(told)
+
+
+def contradict(one: str, mine: float, other: str, its: float) -> str:
+    return f"{one} {mine:g} and {other} {its:g} contradict each other"

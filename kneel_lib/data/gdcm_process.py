@@ -14,8 +14,8 @@ LIMIT_S, LIMIT_BYTES = 30, 5 * 2**28
 """Below those of the reader that asks for the pixels (`reader_process.Bounds`)."""
 
 
-def decoded(stream: bytes, syntax: str, height: int, width: int, bits: int) -> bytes:
-    """The pixels of a grey stream, one byte each up to 8 bits, else two (little endian).
+def decoded(stream: bytes, syntax: str, height: int, width: int, bits: int) -> tuple[bytes, list[str]]:
+    """(the pixels of a grey stream, one byte each up to 8 bits, else two (little endian); what gdcm said).
 
     syntax: UID of its transfer syntax. Raises `ValueError` with gdcm's own words or how it ended.
     """
@@ -24,11 +24,10 @@ def decoded(stream: bytes, syntax: str, height: int, width: int, bits: int) -> b
         ended = subprocess.run(command, input=stream, capture_output=True, timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
         raise ValueError(f"gdcm: no answer in {LIMIT_S} s") from None
+    words = [word.strip() for word in ended.stderr.decode(errors="replace").splitlines() if word.strip()]
     if ended.returncode or len(ended.stdout) != height * width * (1 if bits <= 8 else 2):
-        words = ended.stderr.decode(errors="replace").splitlines()
-        said = "; ".join(word.strip() for word in words if word.strip())
-        raise ValueError(f"gdcm: {said or f'ended with {ended.returncode}'}")
-    return ended.stdout
+        raise ValueError(f"gdcm: {'; '.join(words) or f'ended with {ended.returncode}'}")
+    return ended.stdout, words
 
 
 def main(syntax: str, height: int, width: int, bits: int) -> None:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from kneel_lib.data import tiff
 from kneel_lib.data.grey import Radiograph, check_pixels, checked_spacing, guarded, quiet, settled
-from kneel_lib.data.jpeg import damage_notes
+from kneel_lib.data.jpeg import damage, damage_notes
 from kneel_lib.errors import KneelError
 
 SIGNATURES = {
@@ -79,7 +79,7 @@ def pillow_values(path: Path, picture: Any) -> tuple[np.ndarray, np.ndarray | No
     white_is_zero, notes = is_white_zero(picture), square_notes(resolutions(picture))
     upright = ImageOps.exif_transpose(picture)
     if picture.format in ("JPEG", "MPO"):
-        notes += damage_notes(path.read_bytes())
+        notes += damage_notes(damage(path.read_bytes()))
     grey, inside = grey_values(upright), opaque(upright)
     if picture.format == "BMP" and inside is not None and not inside.any():
         inside = None  # Windows leaves the fourth byte at 0 and means nothing by it

@@ -59,7 +59,8 @@ def locate(
     if not places and not np.ptp(radiograph.grey):
         raise NoKneeFound(f"{radiograph.path} shows nothing: every pixel has the same grey value")
     if not places:
-        raise NoKneeFound(f"{radiograph.path} shows no knee that the search could find")
+        why = f" ({'; '.join(radiograph.notes)})" if radiograph.notes else ""
+        raise NoKneeFound(f"{radiograph.path} shows no knee that the search could find{why}")
     said = side or (radiograph.side if radiograph.side in ("L", "R") else "")
     if len(places) == 2:
         found = [locate_knee(radiograph, networks, *pair, by_place=True) for pair in zip(places, "RL")]
