@@ -8,7 +8,7 @@ studies.strangers.appearance` fits the model.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from kneel_lib.data.normalisation import normalise, sample
 from kneel_lib.errors import KneelError
 from kneel_lib.files import load_arrays
 from kneel_lib.imaging import BILINEAR, similarity
+from kneel_lib.pipeline.border import LOOKED_AT_PX, shown_rectangle
 
 MODEL = Path(__file__).parent.parent / "weights" / "appearance.npz"
 SIZE, FINER = 48, 3
@@ -33,6 +34,10 @@ DETAIL_SIGMA, WIDEST_LINE, SMOOTH_SIGMA = 1.5, 7, 0.8
 """Of the low-pass below which detail begins, in samples; of a disc that a bright line is narrower than, in
 samples; of the smoothing of energies and residuals, in pixels of the template."""
 
+RIM_PX, RIM = 2, 15
+"""What a wide border leaves beside it, at the size at which borders are looked for; the square, in samples,
+that must be inside of the picture for its middle to count."""
+
 LOUDEST = 12
 """A channel is judged by the mean of so many pixels, those that stand out most."""
 
@@ -42,38 +47,44 @@ def pooled(picture: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.resize(picture, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
 
 
-def relative_energy(structures: np.ndarray, least: float) -> np.ndarray:
-    """Logarithm of the mean square of structures at each pixel, relative to that of the usual pixel; a share
-    `least` of which counts as none: beneath it are eight bits and JPEG."""
+def relative_energy(structures: np.ndarray, inside: np.ndarray, least: float) -> np.ndarray:
+    """Logarithm of the mean square of structures at each pixel, relative to that of the usual pixel inside; a
+    share `least` of which counts as none: beneath it are eight bits and JPEG."""
     energy = cv2.GaussianBlur(pooled(structures**2), (0, 0), SMOOTH_SIGMA)
-    told = np.log(energy + least * float(np.median(energy)) + 1e-9)
-    return np.asarray(told - np.median(told))
+    usual = float(np.median(energy[inside])) if inside.any() else 0.0
+    told = np.log(energy + least * usual + 1e-9)
+    return np.asarray(told - np.log((1 + least) * usual + 1e-9))
 
 
-def detail(grey: np.ndarray) -> np.ndarray:
+def plain(grey: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Grey values themselves."""
+    return pooled(grey)
+
+
+def detail(grey: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """How much there is of anything small."""
-    return relative_energy(grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA), 0.1)
+    return relative_energy(grey - cv2.GaussianBlur(grey, (0, 0), DETAIL_SIGMA), inside, 0.1)
 
 
-def bright_lines(grey: np.ndarray) -> np.ndarray:
+def bright_lines(grey: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """How much there is of anything bright and narrow (a white top hat)."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (WIDEST_LINE, WIDEST_LINE))
-    return relative_energy(cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, disc), 0.3)
+    return relative_energy(cv2.morphologyEx(grey, cv2.MORPH_TOPHAT, disc), inside, 0.3)
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One way to look at a knee. seen: (SIZE * FINER, SIZE * FINER) grey values in 0 to 1 to (SIZE, SIZE).
-    reach: how far above and below the landmarks' hull along the shafts, in plateaus. limit: the distance
+    """One way to look at a knee. seen: of (SIZE * FINER, SIZE * FINER) grey values in 0 to 1, and which of
+    the (SIZE, SIZE) pixels are inside of the picture, makes (SIZE, SIZE). reach: how far above and below the landmarks' hull along the shafts, in plateaus. limit: the distance
     beyond which a picture is no knee's, in standard deviations."""
 
-    seen: Callable[[np.ndarray], np.ndarray]
+    seen: Callable[[np.ndarray, np.ndarray], np.ndarray]
     reach: float
     limit: float
 
 
 CHANNELS = {
-    "grey": Channel(pooled, 0.0, 8.0),
+    "grey": Channel(plain, 0.0, 8.0),
     "detail": Channel(detail, 0.0, 4.8),
     "lines": Channel(bright_lines, 0.45, 6.4),
 }
@@ -128,8 +139,9 @@ def look_at(
     """
     values, inside = laid_onto(radiograph, points_px, side, template)
     grey = normalise(bone * values, inside).astype(np.float32) / 255
-    core = cv2.erode(inside.astype(np.uint8), np.ones((7, 7), np.uint8), borderValue=1)
-    return {name: channel.seen(grey) for name, channel in CHANNELS.items()}, pooled(core) > 0
+    core = cv2.erode(inside.astype(np.float32), np.ones((RIM, RIM), np.uint8), borderValue=1)
+    whole = pooled(core) > 0.99
+    return {name: channel.seen(grey, whole) for name, channel in CHANNELS.items()}, whole
 
 
 def laid_onto(
@@ -169,11 +181,22 @@ def loudness(distances: np.ndarray) -> float:
     return float(np.sort(distances)[-LOUDEST:].mean())
 
 
+def within(radiograph: Radiograph) -> Radiograph:
+    """The radiograph with plain strips around what it shows, and RIM_PX of what lies next to them, counted as
+    padding."""
+    first, last = shown_rectangle(radiograph.grey)
+    rim = RIM_PX * max(radiograph.grey.shape[0] / LOOKED_AT_PX, 1)
+    (left, top), (right, bottom) = np.ceil(first + rim).astype(int), np.floor(last - rim).astype(int) + 1
+    shown = np.zeros(radiograph.grey.shape, bool)
+    shown[top:bottom, left:right] = True
+    return replace(radiograph, inside=shown if radiograph.inside is None else shown & radiograph.inside)
+
+
 def unlike_knees(radiograph: Radiograph, points_px: np.ndarray, side: str, bone: int) -> tuple[float, int]:
     """(how far a picture is from what knees look like, as a share of the limit of the channel in which it is
     farthest; the landmark next to where that is)."""
     template, model = load()
-    pictures, inside = look_at(radiograph, points_px, side, bone, template)
+    pictures, inside = look_at(within(radiograph), points_px, side, bone, template)
     told = {name: known.distances(pictures[name], inside) for name, known in model.items()}
     shares = {name: loudness(distances) / CHANNELS[name].limit for name, distances in told.items()}
     worst = max(shares, key=lambda name: shares[name])

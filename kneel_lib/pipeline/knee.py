@@ -18,7 +18,7 @@ class Knee:
 
     spread_mm: (16,) standard deviation over networks and views; where no spacing is known, at a plateau of
     PLATEAU_MM. shape_distance: squared Mahalanobis distance to the nearest grade's shape model, with
-    measurement noise; about 32 is usual. doubts: why the answer should not be trusted; empty if nothing
+    measurement noise; about 7 is usual. doubts: why the answer should not be trusted; empty if nothing
     speaks against it. notes: what was done to the picture or is worth knowing, no reason to doubt. trust: the
     probability that every landmark is within 3 mm, NaN where it was not judged; signs: the numbers that it is
     judged by (`quality.signs`). region_px: (16, 2) half axes, across and along the outline, of the ellipse

@@ -104,10 +104,11 @@ def locate_knee(
     final = View(first.way, points.mean(axis=0), np.mean([view.deviation_mm for view in views], axis=0))
     scale, step = PLATEAU_MM / final.plateau_px, radiograph.mm_per_px
     spread_mm = np.sqrt(points.var(axis=0).sum(axis=1)) * scale
+    distance = quality.shape_distance(quality.upright(final.shape_mm))
     evidence = quality.Evidence(
         final.deviation_mm,
         spread_mm,
-        final.shape_distance,
+        distance,
         {(view.way.side, view.way.bone): view.implausibility for view in tried},
         (final.way.side, final.way.bone),
         said,
@@ -124,7 +125,7 @@ def locate_knee(
         final.points_px,
         step,
         spread_mm if step is None else spread_mm * step / scale,
-        final.shape_distance,
+        distance,
         (),
         ("bone is dark in this picture: turned round",) if final.way.bone == DARK else (),
         trust,

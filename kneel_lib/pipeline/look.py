@@ -47,9 +47,13 @@ class View:
 
     @cached_property
     def shape_distance(self) -> float:
-        """How rare the shape is, as a right knee at a plateau of PLATEAU_MM."""
-        turned = self.points_px * [-1, 1] if self.way.side == "L" else self.points_px
-        return shape_distance(in_plateau_mm(turned))
+        """How rare the shape is as it lies in the picture."""
+        return shape_distance(self.shape_mm)
+
+    @property
+    def shape_mm(self) -> np.ndarray:
+        """(16, 2) as a right knee at a plateau of PLATEAU_MM."""
+        return in_plateau_mm(self.points_px * [-1, 1] if self.way.side == "L" else self.points_px)
 
     @property
     def implausibility(self) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import chdtri
 
 from kneel_lib import landmarks
 from kneel_lib.data.radiographs import Radiograph
@@ -25,9 +26,14 @@ from kneel_lib.network import training
 from kneel_lib.pipeline.border import beyond
 from kneel_lib.pipeline.knee import Knee
 from kneel_lib.pipeline.locate import NoKneeFound
-from kneel_lib.pipeline.quality import RAREST, SPREAD_LIMIT_MM, shape_distance
+from kneel_lib.pipeline.quality import SPREAD_LIMIT_MM, shape_distance
 
 BILATERAL_MM = 220.0
+
+SHAPE_LIMIT = 0.9999
+RAREST = float(chdtri(2 * landmarks.COUNT, 1 - SHAPE_LIMIT))
+"""A shape, as it lies in the picture, that is rarer than this share of chi-squared is no knee's: the
+distance."""
 
 Networks = Collection[Any]
 """Anything like `predictors.Network`: trained networks, exported ones, voting forests; ROI localisation asks

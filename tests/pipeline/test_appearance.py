@@ -67,6 +67,19 @@ def test_the_landmark_next_to_what_stands_out_is_told(knees):
 
 
 @pytest.mark.trains
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_plain_border_beside_a_knee_is_no_part_of_it(knees, value):
+    for image, points in knees:
+        rim = 0.12 * float(plateau_mm(points))
+        first = np.floor(points.min(axis=0) - rim).astype(int)
+        last = np.ceil(points.max(axis=0) + rim).astype(int)
+        picture = np.full(image.shape, value, np.uint8)
+        own = slice(first[1], last[1]), slice(first[0], last[0])
+        picture[own] = image[own]
+        assert share(picture, points) < 1
+
+
+@pytest.mark.trains
 def test_what_is_outside_of_the_picture_does_not_count(knees):
     image, points = knees[0]
     inside = np.ones(image.shape, bool)

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -41,6 +42,14 @@ def radiograph():
 
 def said(radiograph, knee=KNEE, **changes):
     return list(quality.doubts(radiograph, knee, replace(EVIDENCE, **changes)))
+
+
+def test_a_shape_is_as_rare_however_the_picture_is_turned():
+    turn = np.deg2rad(25)
+    turned = SHAPE @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    assert quality.shape_distance(turned) > 2 * quality.RAREST_SHAPE
+    again, plain = (quality.shape_distance(quality.upright(shape)) for shape in (turned, SHAPE))
+    assert again == pytest.approx(plain, abs=1e-6) and plain < quality.RAREST_SHAPE
 
 
 def test_an_answer_that_nothing_speaks_against_is_not_doubted(radiograph):
@@ -101,7 +110,7 @@ def test_evidence_raises_its_own_doubt_and_no_other(radiograph, changes, doubt):
     "changes",
     [
         {"spread_mm": np.full(16, 2.9)},
-        {"shape_distance": 70.0},
+        {"shape_distance": 44.0},
         {"deviation_mm": np.full(16, 4.4)},
         {"implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 146.0}},
         {"by_place": True, "implausibility": {("R", BRIGHT): 150.0, ("L", BRIGHT): 135.0}},
@@ -196,6 +205,29 @@ def test_a_hole_at_a_landmark_is_doubted_and_one_elsewhere_is_not(radiograph):
 def test_an_answer_of_little_trust_is_doubted(radiograph):
     assert said(radiograph, replace(KNEE, trust=0.02)) == ["landmarks are likely to be off (trust 0.02)"]
     assert said(radiograph, replace(KNEE, trust=0.05)) == []
+
+
+def with_piece(radiograph, x, y, length, thickness, grey=2200.0, turn=0.3):
+    """A bar that lets rays through: brighter than around it by `grey`."""
+    picture = radiograph.grey.copy()
+    along = 0.5 * length * np.array([np.cos(turn), np.sin(turn)])
+    bar = np.zeros(picture.shape, np.float32)
+    ends = [tuple(np.round(np.array([x, y]) + way * along).astype(int).tolist()) for way in (-1, 1)]
+    cv2.line(bar, *ends, 1.0, thickness, cv2.LINE_AA)
+    return replace(radiograph, grey=picture + grey * bar)
+
+
+@pytest.mark.parametrize("thickness", [10, 18])
+@pytest.mark.parametrize("place", [(300, 400), (220, 430), (380, 370)])
+def test_a_small_piece_of_metal_is_seen_beside_the_joint(radiograph, place, thickness):
+    assert said(with_piece(radiograph, *place, 90, thickness)) == METAL
+
+
+def test_a_piece_above_the_knee_or_with_soft_borders_is_none(radiograph):
+    assert said(with_piece(radiograph, 300, 40, 90, 10)) == []
+    soft = with_piece(radiograph, 300, 400, 90, 18)
+    blurred = cv2.GaussianBlur(soft.grey - radiograph.grey, (0, 0), 16) + radiograph.grey
+    assert said(replace(soft, grey=blurred)) == []
 
 
 def test_a_letter_at_the_rim_is_no_metal(radiograph):
