@@ -74,9 +74,12 @@ def bright_lines(grey: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Channel:
-    """One way to look at a knee. seen: of (SIZE * FINER, SIZE * FINER) grey values in 0 to 1, and which of
-    the (SIZE, SIZE) pixels are inside of the picture, makes (SIZE, SIZE). reach: how far above and below the landmarks' hull along the shafts, in plateaus. limit: the distance
-    beyond which a picture is no knee's, in standard deviations."""
+    """One way to look at a knee.
+
+    seen: of (SIZE * FINER, SIZE * FINER) grey values in 0 to 1, and which of the (SIZE, SIZE) pixels are
+    inside of the picture, makes (SIZE, SIZE). reach: how far above and below the landmarks' hull along the
+    shafts, in plateaus. limit: the distance beyond which a picture is no knee's, in standard deviations.
+    """
 
     seen: Callable[[np.ndarray, np.ndarray], np.ndarray]
     reach: float
