@@ -1,5 +1,5 @@
 """Whether a picture looks as knees do where an answer says that one is: an appearance model (Cootes and
-others, 1998) without the shape, which `quality` judges by itself.
+others, 2001) without the shape, which `quality` judges by itself.
 
 The picture is laid onto a template by the answer's landmarks and held against the principal components of
 pictures of knees, in three `Channel`s. What no mixture of knees explains stands out: metal as thin as a wire,
