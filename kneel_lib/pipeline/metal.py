@@ -23,12 +23,10 @@ labelled and 1,600 other real crops the second share is at most 0.026, also with
 enhanced, but for four knees with screws or plates, from 0.036 on; drawn screws have 0.035 or more."""
 
 
-SAMPLES, LOWERED = 240, 10
-"""Of the square in which pieces are looked for, a plateau being 160 wide; how far below its middle the
-plateau lies. Letters are written above and beside the knee."""
-
-ABOVE = 72
-"""Samples above the plateau beyond which bright pieces are letters."""
+SAMPLES, BESIDE, LOWERED, ABOVE = 240, 40, 10, 72
+"""Of the square in which pieces are looked for, in samples: its side; how much of it lies beside the plateau
+on either side; how far below its middle the plateau lies; from how far above the plateau on bright pieces are
+letters, which are written above and beside a knee."""
 
 PIECE, PIECE_SHARE, LEAST_PIECE = 25, 0.25, 12
 """Widest piece that is looked for, in samples; by what share of the grey range it is brighter than around it;
@@ -37,8 +35,8 @@ how many samples it has at the least."""
 STEEP, STEEPER = 0.9, 13.0
 """A piece of metal is one whose rim's gradient, times the logarithm of its area, is above STEEP as a share of
 the grey range a sample, and above STEEPER in units of the picture's own steep places: sharpened pictures are
-steep everywhere. Twelve of 13 crops with metal that were found by eye among 2,129 have such a piece, and of
-the 529 labelled ones two, of which one shows a screw."""
+steep everywhere. Twelve of 13 crops with metal that were found by eye among 2,129 have such a piece; of the
+529 labelled ones two have, and both show screws."""
 
 
 def has_metal(radiograph: Radiograph, knee: Any, bone: int) -> bool:
@@ -49,17 +47,9 @@ def has_metal(radiograph: Radiograph, knee: Any, bone: int) -> bool:
 
 def steepest_piece(radiograph: Radiograph, knee: Any, bone: int) -> float:
     """How steep the rim of the steepest bright piece is, beside and below the joint; above 1 it is metal."""
-    step = knee.plateau_px / (SAMPLES - 2 * 40)
-    middle = (knee.points_px[0] + knee.points_px[landmarks.TIBIA[-1]]) / 2
-    origin = middle - step * (SAMPLES / 2 + np.array([0, LOWERED]))
-    square, inside = sample(radiograph.grey, radiograph.inside, origin, step, SAMPLES)
-    known = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) > 0
-    known[:, :40] = known[:, -40:] = False
+    grey, known = around(radiograph, knee, bone)
     if not known.any():
         return 0.0
-    grey = cv2.medianBlur(bone * square, 3)
-    low, high = np.percentile(grey[known], (5, 95))
-    grey = ((grey - low) / max(high - low, 1e-6)).astype(np.float32)
     gradient = np.hypot(*(cv2.Sobel(grey, cv2.CV_32F, *way, scale=0.125) for way in ((1, 0), (0, 1))))
     usual = np.percentile(gradient[known], 90) + 1e-3
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (PIECE, PIECE))
@@ -68,6 +58,20 @@ def steepest_piece(radiograph: Radiograph, knee: Any, bone: int) -> float:
     bright[: SAMPLES // 2 + LOWERED - ABOVE] = False
     found = [steepness(part, gradient, known) for part in pieces(bright)]
     return max((min(rim / STEEP, rim / usual / STEEPER) for rim in found), default=0.0)
+
+
+def around(radiograph: Radiograph, knee: Any, bone: int) -> tuple[np.ndarray, np.ndarray]:
+    """(grey values (SAMPLES, SAMPLES) around a knee's joint, as shares of their range, smoothed a little;
+    which of them are inside of the picture, and above or below the plateau)."""
+    step = knee.plateau_px / (SAMPLES - 2 * BESIDE)
+    middle = (knee.points_px[0] + knee.points_px[landmarks.TIBIA[-1]]) / 2
+    origin = middle - step * (SAMPLES / 2 + np.array([0, LOWERED]))
+    square, inside = sample(radiograph.grey, radiograph.inside, origin, step, SAMPLES)
+    known = cv2.erode(inside.astype(np.uint8), np.ones((5, 5), np.uint8), borderValue=0) > 0
+    known[:, :BESIDE] = known[:, -BESIDE:] = False
+    grey = cv2.medianBlur(bone * square, 3)
+    low, high = np.percentile(grey[known], (5, 95)) if known.any() else (0.0, 1.0)
+    return ((grey - low) / max(high - low, 1e-6)).astype(np.float32), known
 
 
 def pieces(bright: np.ndarray) -> Iterator[np.ndarray]:
