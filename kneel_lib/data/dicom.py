@@ -85,9 +85,9 @@ def flipped(values: Any, axes: tuple[int, ...]) -> Any:
 
 
 SIDES = {
-    **dict.fromkeys(("R", "RIGHT", "RECHTS", "DROITE", "DROIT", "DESTRA", "DERECHA", "DIREITA"), "R"),
-    **dict.fromkeys(("L", "LEFT", "LINKS", "GAUCHE", "SINISTRA", "IZQUIERDA", "ESQUERDA"), "L"),
-    **dict.fromkeys(("B", "BOTH", "BILATERAL", "LR", "RL"), "B"),
+    **dict.fromkeys(("R", "RT", "RIGHT", "RECHTS", "DROITE", "DROIT", "DESTRA", "DERECHA", "DIREITA"), "R"),
+    **dict.fromkeys(("L", "LT", "LEFT", "LINKS", "GAUCHE", "SINISTRA", "IZQUIERDA", "ESQUERDA"), "L"),
+    **dict.fromkeys(("B", "BOTH", "BILAT", "BILATERAL", "LR", "RL"), "B"),
 }
 """What headers write for a side; whatever else they hold says nothing."""
 

@@ -50,7 +50,8 @@ def on_table(values: np.ndarray, table: Any, dataset: Any, name: str) -> tuple[n
     """(the entries of a table for values that are whole numbers, nothing); values as they are, and a note,
     where it is damaged. Whatever its bytes lead to is caught here, as in `guarded`."""
     try:
-        return looked_up(np.rint(values).astype(np.int32), table, dataset), ()
+        whole = np.rint(values) if values.dtype.kind == "f" else values
+        return looked_up(whole.astype(np.int32), table, dataset), ()
     except MemoryError:
         raise
     except Exception as error:
@@ -61,9 +62,14 @@ def first_table(path: Path | str, dataset: Any, name: str) -> tuple[Any, tuple[s
     """(the first item of a sequence of tables that holds one, or None; a note where it is no sequence)."""
     try:
         items = field(path, dataset, name) or ()
-        return next((item for item in items if item.get("LUTDescriptor") and item.get("LUTData")), None), ()
+        return next((item for item in items if holds_table(path, item)), None), ()
     except (KneelError, AttributeError, TypeError):
         return None, (f"its {name} is damaged, and is not used",)
+
+
+def holds_table(path: Path | str, item: Any) -> bool:
+    """Whether an item of a sequence has a table; `KneelError` where its elements are damaged."""
+    return all(field(path, item, name) for name in ("LUTDescriptor", "LUTData"))
 
 
 def looked_up(values: np.ndarray, item: Any, dataset: Any) -> np.ndarray:

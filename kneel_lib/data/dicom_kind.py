@@ -31,7 +31,19 @@ SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 LEG_WORDS = (
     *("KNEE", "LEG", "LIMB", "EXTREMIT", "LOWEX", "TIBIA", "FEMUR", "FIBULA", "PATELLA", "THIGH"),
-    *("KNIE", "BEIN", "GENOU", "JAMBE", "GINOCCHIO", "GAMBA", "RODILLA", "PIERNA", "JOELHO", "PERNA"),
+    *(
+        "KNIE",
+        "UNTERBEIN",
+        "SCHIENBEIN",
+        "GENOU",
+        "JAMBE",
+        "GINOCCHIO",
+        "GAMBA",
+        "RODILLA",
+        "PIERNA",
+        "JOELHO",
+        "PERNA",
+    ),
     *("KOLANO", "KOLENO", "POLVI", "KNÄ", "KNÆ", "КОЛЕН", "膝", "무릎"),
 )
 """Found anywhere in a body part, its spaces and underlines left out (LOW_EXM is the lower extremity)."""
@@ -52,7 +64,7 @@ FRONTAL_CODES = ("R-10206", "R-10214", "399348003", "272479007")
 
 OTHER_VIEWS = (
     *("LAT", "OBL", "AXIAL", "SKYLINE", "SUNRISE", "TANGENTIAL", "MERCHANT", "TUNNEL", "NOTCH", "SAGITT"),
-    *("INFERO", "SUPERO", "CAUD", "CRAN", "SEIT", "PROFIL"),
+    *("INFERO", "SUPERO", "MEDIOLAT", "LATEROMED", "CAUD", "CRAN", "SEIT", "PROFIL"),
 )
 """How words begin that say of a view that it is none from the front."""
 

@@ -21,7 +21,7 @@ def padding_range(path: Path | str, dataset: Any) -> tuple[tuple[int, int] | Non
         limit = number(path, dataset, "PixelPaddingRangeLimit", value)
     except KneelError:
         return None, ("its PixelPaddingValue is no number, and is not used",)
-    if max(abs(value), abs(limit)) > GREATEST_STORED:
+    if max(abs(value), abs(limit)) >= GREATEST_STORED:
         return None, ("its PixelPaddingValue is none that a pixel can have, and is not used",)
     low, high = sorted(with_sign(each, dataset) for each in (value, limit))
     return (low, high), ()
@@ -30,9 +30,9 @@ def padding_range(path: Path | str, dataset: Any) -> tuple[tuple[int, int] | Non
 def with_sign(value: int, dataset: Any) -> int:
     """A padding value with the sign that stored values have: some headers write it with the other one."""
     count, signed = 1 << dataset.BitsAllocated, dataset.PixelRepresentation == 1
-    if signed and value >= count // 2:
+    if signed and count // 2 <= value < count:
         return value - count
-    return value + count if not signed and value < 0 else value
+    return value + count if not signed and -count // 2 <= value < 0 else value
 
 
 def not_padding(

@@ -42,6 +42,7 @@ WHOLE_WORDS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 
 UNCHECKED_RLE_BYTES = 512 * 2**20
 GREATEST_RLE_GAIN = 64
+BAND_ROWS = 512
 DAMAGED = "is truncated or has damaged pixel data"
 NO_12_BIT = "is compressed with 12-bit JPEG Extended, which no codec installed decodes: save it uncompressed"
 
@@ -204,17 +205,22 @@ def stored_values(path: Path | str, pixels: np.ndarray, dataset: Any) -> tuple[n
     meant = values.astype(np.int32) & ((1 << stored) - 1)
     meant = signed(meant, stored, dataset) if sign else meant
     packed = any(has_packed_overlay(dataset, group) for group in range(0x6000, 0x6020, 2))
-    if packed or jumps(meant, stored) < jumps(values, stored):
+    if packed or jumps(meant, stored) < jumps(values, max(high, -low).bit_length()):
         return meant, ()
     if sign and low >= 0 and high < 1 << stored:
         return values, ("its pixels have no sign, though its header says that they have one",)
     return values, (f"its pixels have more than the {stored} bits that its header says",)
 
 
-def jumps(values: np.ndarray, stored: int) -> int:
-    """How many neighbours of a picture (H, W) differ by more than half of what so many bits can say."""
-    wide = values.astype(np.int32)
-    return sum(int((np.abs(np.diff(wide, axis=axis)) > 1 << (stored - 1)).sum()) for axis in (0, 1))
+def jumps(values: np.ndarray, bits: int) -> int:
+    """How many neighbours of a picture (H, W) differ by more than half of what so many bits can say; counted
+    in bands, which take little memory."""
+    found = 0
+    for first in range(0, len(values), BAND_ROWS):
+        band = values[first : first + BAND_ROWS + 1].astype(np.int32)
+        steps = np.diff(band, axis=0), np.diff(band[:BAND_ROWS], axis=1)
+        found += sum(int((np.abs(step) > 1 << (bits - 1)).sum()) for step in steps)
+    return found
 
 
 def has_packed_overlay(dataset: Any, group: int) -> bool:

@@ -76,12 +76,12 @@ def bright_lines(grey: np.ndarray, inside: np.ndarray) -> np.ndarray:
 class Channel:
     """One way to look at a knee.
 
-    seen: of (SIZE * FINER, SIZE * FINER) grey values in 0 to 1, and which of the (SIZE, SIZE) pixels are
+    measure: of (SIZE * FINER, SIZE * FINER) grey values in 0 to 1, and which of the (SIZE, SIZE) pixels are
     inside of the picture, makes (SIZE, SIZE). reach: how far above and below the landmarks' hull along the
     shafts, in plateaus. limit: the distance beyond which a picture is no knee's, in standard deviations.
     """
 
-    seen: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    measure: Callable[[np.ndarray, np.ndarray], np.ndarray]
     reach: float
     limit: float
 
@@ -144,7 +144,7 @@ def look_at(
     grey = normalise(bone * values, inside).astype(np.float32) / 255
     core = cv2.erode(inside.astype(np.float32), np.ones((RIM, RIM), np.uint8), borderValue=1)
     whole = pooled(core) > 0.99
-    return {name: channel.seen(grey, whole) for name, channel in CHANNELS.items()}, whole
+    return {name: channel.measure(grey, whole) for name, channel in CHANNELS.items()}, whole
 
 
 def laid_onto(
@@ -188,7 +188,7 @@ def within(radiograph: Radiograph) -> Radiograph:
     """The radiograph with plain strips around what it shows, and RIM_PX of what lies next to them, counted as
     padding."""
     first, last = shown_rectangle(radiograph.grey)
-    rim = RIM_PX * max(radiograph.grey.shape[0] / LOOKED_AT_PX, 1)
+    rim = RIM_PX * max(max(radiograph.grey.shape) / LOOKED_AT_PX, 1)
     (left, top), (right, bottom) = np.ceil(first + rim).astype(int), np.floor(last - rim).astype(int) + 1
     shown = np.zeros(radiograph.grey.shape, bool)
     shown[top:bottom, left:right] = True

@@ -21,7 +21,7 @@ from kneel_lib.simulation import shape_model
 SPREAD_LIMIT_MM, RAREST_SHAPE = 3.0, 45.0
 """A knee is not to be trusted where views of one landmark spread (standard deviation) by more, or where its
 shape, turned upright, is farther from the models: of the 529 labelled knees, out of fold, none is farther
-than 18.2, of drawn ones none than 30, of a few from elsewhere one is at 35."""
+than 18.4, of drawn ones none than 30, of a few from elsewhere one is at 35."""
 
 LEAST_APPEARANCE = 0.1
 """What a distance counts for at the least, where little of a knee is inside of the picture."""

@@ -84,6 +84,7 @@ OF_A_KNEE = (
     "the networks hesitate",
     "landmarks are likely to be off",
     "a plateau of",
+    "the picture is not what knees look like",
 )
 """How doubts begin that hold a number."""
 

@@ -75,7 +75,7 @@ def load_stages(folder: Path | None = None) -> Stages:
     known = [key for key in published if key in before and key in after]
     first, second, moved = [], [], []
     for key in known:
-        scale, shift = similarity(mirrored_if_left(after[key], key[1]), published[key])
+        scale, shift = scale_and_shift(mirrored_if_left(after[key], key[1]), published[key])
         first.append((scale * mirrored_if_left(before[key], key[1]) + shift) * ROI_SPACING_MM)
         second.append((scale * mirrored_if_left(after[key], key[1]) + shift) * ROI_SPACING_MM)
         moved.append((before[key] != after[key]).any(axis=1))
@@ -89,7 +89,7 @@ def mirrored_if_left(points: np.ndarray, side: str) -> np.ndarray:
     return points * [-1, 1] if side == "L" else points
 
 
-def similarity(points: np.ndarray, onto: np.ndarray) -> tuple[float, np.ndarray]:
+def scale_and_shift(points: np.ndarray, onto: np.ndarray) -> tuple[float, np.ndarray]:
     """(scale, shift) that lay points (16, 2) onto others by least squares, without rotation."""
     middle, target = points.mean(axis=0), onto.mean(axis=0)
     spread = points - middle

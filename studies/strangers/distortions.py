@@ -9,6 +9,7 @@ import numpy as np
 from skimage import data as samples
 
 from kneel_lib import landmarks
+from kneel_lib.data.rois import plateau_mm
 
 Distorted = tuple[np.ndarray, np.ndarray]
 """(picture (H, W) or (H, W, 3), uint8 or uint16; landmarks (16, 2) in its pixels)."""
@@ -103,7 +104,7 @@ def total_prosthesis(image: np.ndarray, points: np.ndarray) -> Distorted:
     picture = 0.6 * image.astype(np.float32)
     for bone, way in ((landmarks.TIBIA, 1), (landmarks.FEMUR, -1)):
         edge = points[list(bone)]
-        away = [0, 0.2 * way * np.linalg.norm(points[8] - points[0])]
+        away = [0, 0.2 * way * float(plateau_mm(points))]
         outline = np.round(16 * np.concatenate([edge, (edge + away)[::-1]])).astype(int)
         cv2.fillPoly(picture, [outline], 220.0, cv2.LINE_AA, 4)
     return picture.astype(np.uint8), points
@@ -111,7 +112,7 @@ def total_prosthesis(image: np.ndarray, points: np.ndarray) -> Distorted:
 
 def screw(image: np.ndarray, points: np.ndarray) -> Distorted:
     """One screw across the tibia's head, 4 mm thick."""
-    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    picture, width = image.copy(), float(plateau_mm(points))
     middle, along = points[landmarks.CENTRE] + [0, 0.25 * width], np.array([0.3, 0.025]) * width
     first, last = (np.round(middle + way * along).astype(int).tolist() for way in (-1, 1))
     cv2.line(picture, first, last, 255, max(round(0.055 * width), 2), cv2.LINE_AA)
@@ -120,7 +121,7 @@ def screw(image: np.ndarray, points: np.ndarray) -> Distorted:
 
 def wire(image: np.ndarray, points: np.ndarray) -> Distorted:
     """One wire from the tibia's lateral corner down to the medial side, 2 mm thick."""
-    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    picture, width = image.copy(), float(plateau_mm(points))
     ends = [points[1] + [0, 0.05 * width], points[7] + [0, 0.3 * width]]
     first, last = (np.round(end).astype(int).tolist() for end in ends)
     cv2.line(picture, first, last, 255, max(round(0.026 * width), 1), cv2.LINE_AA)
@@ -129,7 +130,7 @@ def wire(image: np.ndarray, points: np.ndarray) -> Distorted:
 
 def staples(image: np.ndarray, points: np.ndarray) -> Distorted:
     """Two staples below the plateau, 2 mm thick, one on each side."""
-    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    picture, width = image.copy(), float(plateau_mm(points))
     for number in (1, 6):
         corners = [(0.0, 0.08), (0.0, 0.25), (0.14, 0.25), (0.14, 0.08)]
         legs = np.array([points[number] + np.multiply(corner, width) for corner in corners])
@@ -140,7 +141,7 @@ def staples(image: np.ndarray, points: np.ndarray) -> Distorted:
 
 def covered(image: np.ndarray, points: np.ndarray) -> Distorted:
     """A plate of one grey, 12 mm wide, lies over the tibia's medial end."""
-    picture, half = image.copy(), 0.08 * float(np.linalg.norm(points[8] - points[0]))
+    picture, half = image.copy(), 0.08 * float(plateau_mm(points))
     first, last = (np.round(points[8] + way * half).astype(int).tolist() for way in (-1, 1))
     cv2.rectangle(picture, first, last, int(image.mean()), -1)
     return picture, points
@@ -148,7 +149,7 @@ def covered(image: np.ndarray, points: np.ndarray) -> Distorted:
 
 def written_over(image: np.ndarray, points: np.ndarray) -> Distorted:
     """Letters, 6 mm high, across the joint."""
-    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    picture, width = image.copy(), float(plateau_mm(points))
     place = np.round(points[[0, 8]].min(axis=0) + [0.1 * width, 0]).astype(int).tolist()
     cv2.putText(
         picture, "RIGHT KNEE AP", place, cv2.FONT_HERSHEY_SIMPLEX, 0.0037 * width, 255, 1, cv2.LINE_AA
@@ -158,7 +159,7 @@ def written_over(image: np.ndarray, points: np.ndarray) -> Distorted:
 
 def seam(image: np.ndarray, points: np.ndarray) -> Distorted:
     """The tibia's picture is put 10 mm beside the femur's: halves that were joined wrongly."""
-    picture, width = image.copy(), float(np.linalg.norm(points[8] - points[0]))
+    picture, width = image.copy(), float(plateau_mm(points))
     row = round(points[list(landmarks.TIBIA), 1].min())
     picture[row:] = np.roll(image[row:], round(0.13 * width), axis=1)
     return picture, points

@@ -89,11 +89,14 @@ def test_garbage_above_the_stored_bits_is_left_out_and_bits_that_are_needed_are_
     garbage = np.random.default_rng(0).integers(0, 16, pixels.shape) << 12
     radiograph = read_dicom(write_radiograph(tmp_path / "a.dcm", pixels | garbage))
     assert np.array_equal(radiograph.grey, pixels) and radiograph.notes == ()
-    for stored in (8, 10):
-        path = write_radiograph(tmp_path / "b.dcm", pixels, BitsStored=stored, HighBit=stored - 1)
-        radiograph = read_dicom(path)
-        assert np.array_equal(radiograph.grey, pixels)
-        assert radiograph.notes == (f"its pixels have more than the {stored} bits that its header says",)
+    noise = np.random.default_rng(1).normal(0, 1, pixels.shape)
+    for stored, most in ((8, 1 << 12), (10, 1 << 12), (8, 1 << 16), (12, 1 << 16)):
+        for share in (0, 0.02):
+            whole = (0.8 * most * pixels / pixels.max() + share * most * noise).clip(0, most - 1).astype(int)
+            path = write_radiograph(tmp_path / "b.dcm", whole, BitsStored=stored, HighBit=stored - 1)
+            radiograph = read_dicom(path)
+            assert np.array_equal(radiograph.grey, whole)
+            assert radiograph.notes == (f"its pixels have more than the {stored} bits that its header says",)
 
 
 def test_a_sign_that_pixels_do_not_have_is_said(pixels, tmp_path):
@@ -179,6 +182,9 @@ def test_headers_as_hospitals_write_them_are_no_reason_for_doubt(pixels, tmp_pat
     "elements, word",
     [
         ({"BodyPartExamined": "UPPER EXTREMITY"}, "UPPER EXTREMITY"),
+        ({"BodyPartExamined": "STEISSBEIN"}, "STEISSBEIN"),
+        ({"ViewCodeSequence": code("R-10226", "medio-lateral")}, "MEDIO-LATERAL"),
+        ({"ViewCodeSequence": code("R-10226", "mediolateral")}, "MEDIOLATERAL"),
         ({"ViewPosition": "TUNNEL"}, "TUNNEL"),
         ({"ViewPosition": "AP LATERAL"}, "LATERAL"),
         ({"ViewCodeSequence": code("R-10236", "sagittal")}, "SAGITTAL"),
@@ -200,7 +206,17 @@ def test_a_view_with_points_is_understood():
 
 @pytest.mark.parametrize(
     "written, side",
-    [("R", "R"), ("RIGHT", "R"), ("LINKS", "L"), ("B", "B"), ("LR", "B"), ("R/L", "B"), ("RIGHT LEFT", "B")]
+    [
+        ("R", "R"),
+        ("RIGHT", "R"),
+        ("RT", "R"),
+        ("LT", "L"),
+        ("LINKS", "L"),
+        ("B", "B"),
+        ("LR", "B"),
+        ("R/L", "B"),
+        ("RIGHT LEFT", "B"),
+    ]
     + [(word, "") for word in ("", "U", "LOWER", "LATERAL", "LEG", "UNKNOWN", "RL1")],
 )
 def test_a_side_is_a_word_and_no_first_letter(written, side):
