@@ -10,7 +10,7 @@ from kneel_lib.data.dicom_curves import on_curve, on_scale
 from kneel_lib.data.dicom_files import field, parse, text
 from kneel_lib.data.dicom_kind import check_kind, kind_notes, words_of
 from kneel_lib.data.dicom_padding import not_padding
-from kneel_lib.data.dicom_pixels import check_size, decode
+from kneel_lib.data.dicom_pixels import check_size, complete_words, decode
 from kneel_lib.data.dicom_spacing import pixel_spacing
 from kneel_lib.data.grey import Radiograph, settled
 
@@ -29,6 +29,7 @@ def read_dicom(
     dataset = parse(path)
     check_kind(path, dataset)
     check_size(path, dataset)
+    complete_words(path, dataset)
     spacing, spacing_from, doubts = pixel_spacing(path, dataset, mm_per_px, spacing_needed)
     pixels, damaged = decode(path, dataset)
     inside, unpadded = not_padding(path, dataset, pixels)

@@ -24,11 +24,14 @@ def on_scale(path: Path | str, dataset: Any, pixels: np.ndarray) -> tuple[np.nda
     if table is not None:
         return on_table(pixels, table, dataset, "modality LUT")
     values = pixels.astype(np.float32)
-    slope, intercept = (lengths(path, dataset, name) for name in ("RescaleSlope", "RescaleIntercept"))
-    if not is_scale((slope or [1.0])[0], (intercept or [0.0])[0]):
+    slope, intercept = (
+        (lengths(path, dataset, name) or [usual])[0]
+        for name, usual in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0))
+    )
+    if not is_scale(slope, intercept):
         return values, (*notes, "its RescaleSlope and RescaleIntercept are no scale, and are not used")
-    values *= (slope or [1.0])[0]
-    values += (intercept or [0.0])[0]
+    values *= slope
+    values += intercept
     return values, notes
 
 
@@ -48,13 +51,11 @@ def on_curve(path: Path | str, dataset: Any, values: np.ndarray) -> tuple[np.nda
 
 def on_table(values: np.ndarray, table: Any, dataset: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """(the entries of a table for values that are whole numbers, nothing); values as they are, and a note,
-    where it is damaged. Whatever its bytes lead to is caught here, as in `guarded`."""
+    where it is damaged."""
     try:
         whole = np.rint(values) if values.dtype.kind == "f" else values
         return looked_up(whole.astype(np.int32), table, dataset), ()
-    except MemoryError:
-        raise
-    except Exception as error:
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
         return values.astype(np.float32), (f"its {name} is damaged ({reason(error)}), and is not used",)
 
 

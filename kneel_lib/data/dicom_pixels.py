@@ -52,7 +52,6 @@ def check_size(path: Path | str, dataset: Any) -> None:
     same."""
     height, width = number(path, dataset, "Rows"), number(path, dataset, "Columns")
     check_pixels(path, width, height)
-    complete_words(path, dataset)
     if not transfer_syntax(path, dataset)[1]:
         return
     for found in guarded(path, "has damaged pixel data", lambda: stream_sizes(dataset)):

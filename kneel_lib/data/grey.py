@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from kneel_lib.data.shown import shown_rectangle
 from kneel_lib.errors import KneelError
 
 GREATEST_FILE_BYTES = 256 * 2**20
@@ -59,6 +60,11 @@ class Radiograph:
     def image(self) -> np.ndarray:
         """(H, W) uint8: `grey` if it is that already, else stretched between its 5th and 99th percentile."""
         return self.grey if self.grey.dtype == np.uint8 else stretch(self.grey, inside=self.inside)
+
+    @cached_property
+    def shown(self) -> tuple[np.ndarray, np.ndarray]:
+        """`shown_rectangle` of the picture: search, border and appearance ask for it, knee by knee."""
+        return shown_rectangle(self.grey)
 
     @property
     def spacing_mm(self) -> float:

@@ -18,10 +18,10 @@ import numpy as np
 from kneel_lib import landmarks
 from kneel_lib.data.grey import Radiograph
 from kneel_lib.data.normalisation import normalise, sample
+from kneel_lib.data.shown import LOOKED_AT_PX
 from kneel_lib.errors import KneelError
 from kneel_lib.files import load_arrays
 from kneel_lib.imaging import BILINEAR, similarity
-from kneel_lib.pipeline.border import LOOKED_AT_PX, shown_rectangle
 
 MODEL = Path(__file__).parent.parent / "weights" / "appearance.npz"
 SIZE, FINER = 48, 3
@@ -187,7 +187,7 @@ def loudness(distances: np.ndarray) -> float:
 def within(radiograph: Radiograph) -> Radiograph:
     """The radiograph with plain strips around what it shows, and RIM_PX of what lies next to them, counted as
     padding."""
-    first, last = shown_rectangle(radiograph.grey)
+    first, last = radiograph.shown
     rim = RIM_PX * max(max(radiograph.grey.shape) / LOOKED_AT_PX, 1)
     (left, top), (right, bottom) = np.ceil(first + rim).astype(int), np.floor(last - rim).astype(int) + 1
     shown = np.zeros(radiograph.grey.shape, bool)

@@ -15,7 +15,6 @@ from kneel_lib import landmarks
 from kneel_lib.data.grey import Radiograph
 from kneel_lib.data.normalisation import normalised_cut
 from kneel_lib.data.rois import plateau_mm
-from kneel_lib.pipeline.border import shown_rectangle
 
 TALL = 1.6
 """A part that is taller than this many of its widths is looked at in pieces, PIECE of its widths high."""
@@ -82,7 +81,7 @@ def find_places(radiograph: Radiograph, networks: Sequence[Any]) -> Found:
 
 def places_in(radiograph: Radiograph, networks: Sequence[Any]) -> Found:
     """`find_places` in a picture as it is, without the plain strips around it."""
-    first, last = shown_rectangle(radiograph.grey)
+    first, last = radiograph.shown
     (left, top), (right, bottom) = first, last + 1
     whole = look_closer(radiograph, networks, list(windows(left, right, top, bottom)))
     if any(place.plateau_px > LARGE * (right - left) and place.deviation <= SURE for place in whole):

@@ -7,7 +7,8 @@ import pytest
 
 from kneel_lib.data.radiographs import Radiograph
 from kneel_lib.data.rois import plateau_mm
-from kneel_lib.pipeline import border, quality
+from kneel_lib.data.shown import shown_rectangle
+from kneel_lib.pipeline import quality
 from kneel_lib.pipeline.knee import Knee, in_plateau_mm
 from kneel_lib.pipeline.look import BRIGHT, DARK
 from kneel_lib.simulation import shape_model
@@ -153,7 +154,7 @@ def test_a_landmark_on_a_repeated_edge_is_doubted(radiograph):
     padded = radiograph.grey.copy()
     padded[:, :outermost] = padded[:, [outermost]]
     assert "landmarks at the border or outside of the picture" in said(replace(radiograph, grey=padded))
-    first, _ = border.shown_rectangle(padded)
+    first, _ = shown_rectangle(padded)
     assert abs(first[0] - outermost) <= 2
 
 
